@@ -1,0 +1,33 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+DATA = Path(os.environ.get("MONAI_SHORTCUT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def busbra() -> Path:
+    """The BUS-BRA pack of real images; tests that need it skip without it."""
+    folder = DATA / "busbra-breast-us"
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder}; set MONAI_SHORTCUT_DATA to the folder that holds busbra-breast-us")
+    return folder
