@@ -1,0 +1,297 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The record of an audit, and the rule that turns evidence into a verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from monai_shortcut.prediction_gap import PredictionGap
+from monai_shortcut.probes import Encoding
+from monai_shortcut.records import decode, encode
+from monai_shortcut.sensitivity import RegionSensitivity
+
+NOT_ENCODED = "not encoded"
+NOT_USED = "encoded, not used"
+USED = "used"
+INCONCLUSIVE = "inconclusive"
+VERDICTS = (USED, NOT_USED, NOT_ENCODED, INCONCLUSIVE)
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """What an audit is run with.
+
+    Attributes:
+        folds: number of patient-grouped folds in which probes are validated.
+        permutations: permutations of each attribute between patients.
+        bootstraps: bootstrap samples of patients.
+        level: of all intervals.
+        significance: largest Holm-adjusted p-value that counts as evidence.
+        tolerance: smallest prediction gap that matters, in probability.
+        readable: smallest area under the ROC curve that counts as readable when it cannot be told from one half.
+        bins: quantile bins of a continuous attribute.
+        minimum_patients: levels that fewer patients have are left out, and counted.
+        maximum_levels: an attribute with more categories is not analysed.
+        variance: share of variance of the subspace for the weight space correlation.
+        min_components: its least number of components.
+        seed: of folds, permutations and bootstraps.
+    """
+
+    folds: int = 5
+    permutations: int = 999
+    bootstraps: int = 999
+    level: float = 0.95
+    significance: float = 0.05
+    tolerance: float = 0.1
+    readable: float = 0.6
+    bins: int = 3
+    minimum_patients: int = 10
+    maximum_levels: int = 20
+    variance: float = 0.99
+    min_components: int = 50
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the clinical head and the probe of an attribute point.
+
+    Attributes:
+        wsc: (C, M) weight space correlation as published.
+        wsc_null: (B,) largest absolute value under permutation of the attribute.
+        wsc_p_value: of the largest absolute value.
+        within: (C, M) correlation of the logits within labels, the probe fitted within labels.
+        null: (B,) its largest absolute value under permutation.
+        z: standard deviations between the largest absolute value and the mean of the null.
+        p_value: of the largest absolute value.
+    """
+
+    wsc: tuple[tuple[float, ...], ...]
+    wsc_null: tuple[float, ...]
+    wsc_p_value: float
+    within: tuple[tuple[float, ...], ...]
+    null: tuple[float, ...]
+    z: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """What the model does when only the attribute changes in the same images.
+
+    Attributes:
+        images: number of images that were redrawn.
+        change: mean probability that moves between classes, in [0, 1].
+        interval: its confidence limits, patients drawn with replacement.
+    """
+
+    images: int
+    change: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured for an attribute.
+
+    Attributes:
+        encoding: can it be read off the embedding?
+        encoding_p_value: Holm-adjusted over the attributes.
+        alignment: does the head point its way?
+        gap: do predictions differ with it?
+        gap_p_value: Holm-adjusted over the attributes.
+    """
+
+    encoding: Encoding
+    encoding_p_value: float
+    alignment: Alignment
+    gap: PredictionGap
+    gap_p_value: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One attribute's verdict with its evidence.
+
+    Attributes:
+        attribute: name of the metadata column.
+        verdict: one of `VERDICTS`.
+        reason: the verdict in a sentence, with its numbers.
+        levels: images per level that were analysed.
+        edges: inner cut points of a continuous attribute.
+        missing: images without a value.
+        left_out: images of levels that too few patients have.
+        patients: patients analysed.
+        evidence: None when the attribute could not be analysed.
+        counterfactual: None when no image could be redrawn.
+    """
+
+    attribute: str
+    verdict: str
+    reason: str
+    levels: dict[str, int]
+    edges: tuple[float, ...]
+    missing: int
+    left_out: dict[str, int]
+    patients: int
+    evidence: Evidence | None
+    counterfactual: Counterfactual | None
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """The two main directions of the embeddings.
+
+    Attributes:
+        points: (n, 2) coordinates of images, at most a few thousand drawn at random.
+        variance: share of the variance that each direction explains.
+        labels: (n,) label names.
+        levels: (n,) level names by attribute, "" where missing.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    variance: tuple[float, float]
+    labels: tuple[str, ...]
+    levels: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image as the model saw it, for the report.
+
+    Attributes:
+        image_id: its name.
+        label: its label.
+        pictures: PNG in base64, by caption.
+    """
+
+    image_id: str
+    label: str
+    pictures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The frozen record of an audit: everything the report needs, without the model.
+
+    Attributes:
+        title: what was audited.
+        label_names: the classes, in the order of the head's rows.
+        labels: images per class.
+        patients: number of patients.
+        excluded: reason by image_id, of images that are in the cohort but not in the audit.
+        settings: what the audit was run with.
+        regions: areas under the ROC curve by class and masking strategy; "full" is the plain performance.
+        findings: one per attribute.
+        embedding_map: for the picture.
+        examples: for the picture.
+        software: versions by package.
+        version: of this format.
+    """
+
+    title: str
+    label_names: tuple[str, ...]
+    labels: dict[str, int]
+    patients: int
+    excluded: dict[str, str]
+    settings: AuditSettings
+    regions: RegionSensitivity
+    findings: tuple[Finding, ...]
+    embedding_map: EmbeddingMap
+    examples: tuple[Example, ...] = ()
+    software: dict[str, str] = field(default_factory=dict)
+    version: int = VERSION
+
+    def finding(self, attribute: str) -> Finding:
+        """The finding of an attribute.
+
+        Raises:
+            ValueError: If the attribute was not audited; the message lists those that were.
+        """
+        found = {finding.attribute: finding for finding in self.findings}
+        if attribute not in found:
+            raise ValueError(f"attribute must be one of {sorted(found)}, got {attribute!r}.")
+        return found[attribute]
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the record as JSON; `from_json` gives an equal one."""
+        Path(path).write_text(json.dumps(encode(self), indent=1, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Audit:
+        """Read a record written by `to_json`.
+
+        Raises:
+            ValueError: If the file is not an audit, or is of a newer version.
+        """
+        try:
+            value = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} must hold the JSON of an audit, got text that is not JSON: {error}.") from error
+        version = value.get("version") if isinstance(value, dict) else None
+        if not isinstance(version, int):
+            raise ValueError(f"{path} must hold the JSON of an audit, got JSON without a version.")
+        if version > VERSION:
+            raise ValueError(
+                f"{path} must have format version {VERSION} or older, got {version}: update monai_shortcut."
+            )
+        return decode(cls, value, "audit")
+
+
+def judge(evidence: Evidence, settings: AuditSettings) -> tuple[str, str]:
+    """Turn the evidence for an attribute into a verdict and its reason.
+
+    An attribute is encoded when the permutation test of the probe within labels says so. Of an encoded attribute, the
+    test of the prediction gap and its size say whether it is used: significant and at least the tolerance is used,
+    an interval below the tolerance is not used, anything else is inconclusive. An attribute the probe cannot read is
+    never used, however the head is aligned.
+    """
+    encoding, gap = evidence.encoding, evidence.gap
+    area, low, high = encoding.own_auroc
+    read = f"a probe tells its levels apart with AUROC {area:.2f} ({low:.2f} to {high:.2f}) among images of one label"
+    moved = f"predictions of one label differ by {gap.effect:.2f} ({gap.interval[0]:.2f} to {gap.interval[1]:.2f})"
+    differs = evidence.gap_p_value <= settings.significance
+    if evidence.encoding_p_value > settings.significance:
+        if differs:
+            return INCONCLUSIVE, f"The probe finds no trace ({read}), yet {moved} with it: more images are needed."
+        if high < settings.readable:
+            return NOT_ENCODED, f"The embedding holds no readable trace of it: {read}."
+        return INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}."
+    if differs and gap.effect >= settings.tolerance:
+        return USED, f"The embedding encodes it ({read}) and the output depends on it: {moved}."
+    if gap.interval[1] < settings.tolerance:
+        return NOT_USED, f"The embedding encodes it ({read}), but {moved}, less than {settings.tolerance:g}."
+    return (
+        INCONCLUSIVE,
+        f"The embedding encodes it ({read}); {moved}: too uncertain, or too near {settings.tolerance:g}.",
+    )
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """The findings as a plain text table."""
+    rows = [("attribute", "verdict", "AUROC in label", "p", "prediction gap", "p", "when swapped")]
+    for finding in findings:
+        shown, swapped = finding.evidence, finding.counterfactual
+        rows.append(
+            (
+                finding.attribute,
+                finding.verdict,
+                _with_limits(*shown.encoding.own_auroc) if shown else "-",
+                f"{shown.encoding_p_value:.3f}" if shown else "-",
+                _with_limits(shown.gap.effect, *shown.gap.interval) if shown else "-",
+                f"{shown.gap_p_value:.3f}" if shown else "-",
+                _with_limits(swapped.change, *swapped.interval) if swapped else "-",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _with_limits(value: float, low: float, high: float) -> str:
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"

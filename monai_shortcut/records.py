@@ -1,0 +1,81 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Frozen dataclasses to plain JSON values and back, without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Record = TypeVar("Record")
+
+
+def encode(value: Any) -> Any:
+    """Turn dataclasses, tuples and mappings into dicts and lists; other values stay.
+
+    Example:
+        >>> encode({"interval": (0.1, 0.2)})
+        {'interval': [0.1, 0.2]}
+    """
+    if is_dataclass(value):
+        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(kind: type[Record], value: Any, where: str = "record") -> Record:
+    """Build a dataclass (or another annotated type) from plain JSON values.
+
+    Args:
+        kind: the dataclass, or a type made of tuple, dict, optional, str, int, float and bool.
+        value: what `encode` gave, perhaps after a round trip through JSON.
+        where: name of the value in error messages.
+
+    Returns:
+        The value, equal to the one that was encoded.
+
+    Raises:
+        ValueError: If a field is absent or unknown, or a value is of another type; the message names the place.
+    """
+    result: Any
+    if is_dataclass(kind):
+        result = _dataclass(kind, value, where)
+    elif get_origin(kind) in (Union, UnionType):
+        options = [option for option in get_args(kind) if option is not NoneType]
+        result = None if value is None else decode(options[0], value, where)
+    elif get_origin(kind) is tuple:
+        items = _expect(list, value, where)
+        inner = get_args(kind)
+        types = [inner[0]] * len(items) if inner[-1] is Ellipsis else list(inner)
+        if len(types) != len(items):
+            raise ValueError(f"{where} must hold {len(types)} values, got {len(items)}.")
+        result = tuple(decode(t, item, f"{where}[{i}]") for i, (t, item) in enumerate(zip(types, items, strict=True)))
+    elif get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+        result = {key: decode(inner, item, f"{where}.{key}") for key, item in _expect(dict, value, where).items()}
+    elif kind is float:
+        result = float(_expect((int, float), value, where))
+    else:
+        result = _expect(kind, value, where)
+    return result  # type: ignore[no-any-return]
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
+    given, hints = _expect(dict, value, where), get_type_hints(kind)
+    names = {field.name for field in fields(kind)}
+    if set(given) != names:
+        absent, unknown = sorted(names - set(given)), sorted(set(given) - names)
+        raise ValueError(f"{where} must hold the fields of {kind.__name__}: absent {absent}, unknown {unknown}.")
+    return kind(**{name: decode(hints[name], given[name], f"{where}.{name}") for name in names})
+
+
+def _expect(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        wanted = " or ".join(k.__name__ for k in kind) if isinstance(kind, tuple) else kind.__name__
+        raise ValueError(f"{where} must be {wanted}, got {type(value).__name__}.")
+    return value
