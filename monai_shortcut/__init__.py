@@ -1,3 +1,12 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
 """Find out whether a medical-image classifier uses shortcuts."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+# Bundle configs find classes by name only in modules that are imported: "imports": ["$import monai_shortcut"].
+from monai_shortcut import handlers, networks, transforms
+
+__all__ = ["__version__", "handlers", "networks", "transforms"]

@@ -51,6 +51,7 @@ def audit(
     regions: Mapping[str, ArrayLike] | None = None,
     counterfactuals: Mapping[str, ArrayLike] | None = None,
     excluded: Mapping[str, str] | None = None,
+    without_roi: Mapping[str, str] | None = None,
     examples: Sequence[Example] = (),
     settings: AuditSettings | None = None,
     title: str = "",
@@ -71,6 +72,7 @@ def audit(
         regions: (N, C) probabilities by masking strategy, NaN rows where a strategy could not be applied.
         counterfactuals: (N, C) probabilities, by attribute, for the same images under another level of it.
         excluded: reason by image_id of images already left out, to be reported.
+        without_roi: reason by image_id of images that no masking strategy could be applied to, to be reported.
         examples: pictures for the report.
         settings: see `AuditSettings`.
         title: what is audited, for the report.
@@ -121,6 +123,7 @@ def audit(
             _finding(name, coded[name], measured[name], swapped.get(name), data, chosen) for name in attributes
         ),
         embedding_map=_embedding_map(data, coded, label_names, chosen.seed),
+        without_roi=dict(without_roi or {}),
         examples=tuple(examples),
         software=dict(software or {}),
     )

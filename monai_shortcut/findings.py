@@ -189,6 +189,7 @@ class Audit:
         regions: areas under the ROC curve by class and masking strategy; "full" is the plain performance.
         findings: one per attribute.
         embedding_map: for the picture.
+        without_roi: reason by image_id, of audited images that no masking strategy could be applied to.
         examples: for the picture.
         software: versions by package.
         version: of this format.
@@ -203,6 +204,7 @@ class Audit:
     regions: RegionSensitivity
     findings: tuple[Finding, ...]
     embedding_map: EmbeddingMap
+    without_roi: dict[str, str] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
     software: dict[str, str] = field(default_factory=dict)
     version: int = VERSION
@@ -249,7 +251,8 @@ def judge(evidence: Evidence, settings: AuditSettings) -> tuple[str, str]:
     An attribute is encoded when the permutation test of the probe within labels says so. Of an encoded attribute, the
     test of the prediction gap and its size say whether it is used: significant and at least the tolerance is used,
     an interval below the tolerance is not used, anything else is inconclusive. An attribute the probe cannot read is
-    never used, however the head is aligned.
+    never used, however the head is aligned; it is not encoded when the probe's interval stays below what counts as
+    readable and predictions do not differ by what matters.
     """
     encoding, gap = evidence.encoding, evidence.gap
     area, low, high = encoding.own_auroc
@@ -257,7 +260,7 @@ def judge(evidence: Evidence, settings: AuditSettings) -> tuple[str, str]:
     moved = f"predictions of one label differ by {gap.effect:.2f} ({gap.interval[0]:.2f} to {gap.interval[1]:.2f})"
     differs = evidence.gap_p_value <= settings.significance
     if evidence.encoding_p_value > settings.significance:
-        if differs:
+        if differs and gap.interval[1] >= settings.tolerance:
             return INCONCLUSIVE, f"The probe finds no trace ({read}), yet {moved} with it: more images are needed."
         if high < settings.readable:
             return NOT_ENCODED, f"The embedding holds no readable trace of it: {read}."

@@ -1,0 +1,412 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The images under study: one row per image with its patient, its label and what is known about how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_shortcut.resampling import patient_folds
+
+MOST_CATEGORIES = 10  # a numeric attribute with more distinct values is continuous
+RESERVED = ("image_id", "patient_id", "label", "image", "roi", "fold")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cohort:
+    """One row per image; build it with ``from_table``, ``from_csv`` or ``from_datalist``, which check it.
+
+    Attributes:
+        table: indexed by unique ``image_id`` (str); columns ``patient_id`` and ``label`` (str), ``fold`` (int),
+            ``image`` and ``roi`` (paths) where known, and the attributes: float64 with NaN where missing when
+            continuous, str with None where missing when categorical.
+        label_names: the classes, in the order of the model's outputs.
+        attributes: names of the attribute columns.
+        excluded: image_id -> why the image cannot be used.
+
+    Example:
+        >>> frame = pd.DataFrame({"image_id": ["a", "b"], "patient_id": [1, 2], "label": [0, 1], "sex": ["F", None]})
+        >>> Cohort.from_table(frame).values("sex").tolist()
+        ['F', None]
+    """
+
+    table: pd.DataFrame
+    label_names: tuple[str, ...]
+    attributes: tuple[str, ...]
+    excluded: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_table(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        image_id: str = "image_id",
+        patient_id: str = "patient_id",
+        label: str = "label",
+        image: str | None = "image",
+        roi: str | None = "roi",
+        fold: str | None = "fold",
+        attributes: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+        continuous: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        root: str | Path | None = None,
+    ) -> Cohort:
+        """Check a table and take it over.
+
+        Empty strings, None and NaN are missing values. Rows without a label or an image path are excluded and kept
+        in ``excluded``. Surrounding blanks are removed, and 1.0 reads as "1" in names and categories.
+
+        Args:
+            frame: (N, columns) one row per image.
+            image_id: column, or name of the index, that identifies the image.
+            patient_id: column that identifies the patient.
+            label: column of the outcome; names, or integers, which sort as numbers.
+            image: column of image paths; may be absent if it has its default name. None: no such column.
+            roi: column of paths to the region of interest; as for ``image``.
+            fold: column of integers that no patient has two of; as for ``image``.
+            attributes: columns to study; None means every other column.
+            label_names: classes in the order of the model's outputs; labels 0, 1, ... are then indices into them.
+                None means sorted.
+            continuous: attributes to read as numbers, whatever they look like.
+            categorical: attributes to read as categories, whatever they look like. All others are continuous if
+                numeric with more than 10 distinct values.
+            root: folder that relative paths start from; None leaves them as they are.
+
+        Raises:
+            ValueError: If a column is absent, an image or patient has no id, an image occurs twice, there are fewer
+                than two classes or unknown ones, or a patient is in two folds.
+        """
+        frame = frame.rename(columns=str)
+        indexed = frame.index.name == image_id and image_id not in frame.columns
+        frame = frame.reset_index() if indexed else frame
+        asked = {"image_id": image_id, "patient_id": patient_id, "label": label}
+        columns = _columns(frame, asked, {"image": image, "roi": roi, "fold": fold})
+        others = tuple(name for name in frame.columns if name not in columns.values())
+        names = others if attributes is None else tuple(dict.fromkeys(_names(attributes)))
+        kinds = _kinds(frame, names, _names(continuous), _names(categorical))
+        texts = {role: _plain(frame[column], column) for role, column in columns.items()}
+        images = _identifiers(texts, columns)
+        excluded = _excluded(texts, images)
+        kept = [image not in excluded for image in images]
+        rows = {role: list(compress(values, kept)) for role, values in texts.items()}
+        rows["label"], classes = _labels(list(compress(frame[label], kept)), label_names)
+        for role in ("image", "roi") if root is not None else ():
+            rows |= {role: [path and str(Path(root or "", path)) for path in rows[role]]} if role in rows else {}
+        data: dict[str, NDArray[Any]] = {role: np.array(values, dtype=object) for role, values in rows.items()}
+        if "fold" in rows:
+            data["fold"] = _folds(rows["fold"], rows["patient_id"], columns["fold"])
+        data |= {name: _attribute(list(compress(frame[name], kept)), name, kinds.get(name)) for name in names}
+        index = pd.Index(data.pop("image_id"), name="image_id", dtype=object)
+        # An explicit dtype keeps pandas 3 from turning None into NaN.
+        table = pd.DataFrame({name: pd.Series(values, index, values.dtype) for name, values in data.items()})
+        return cls(table, classes, names, excluded)
+
+    @classmethod
+    def from_csv(cls, path: str | Path, *, root: str | Path | None = None, **columns: Any) -> Cohort:
+        """Read a CSV file; ids keep their leading zeros, relative paths start from ``root`` or the file's folder.
+
+        Args:
+            path: the file, with a header row.
+            root: folder that relative image and roi paths start from.
+            **columns: as for ``from_table``.
+        """
+        identifiers = {columns.get(role, role): str for role in ("image_id", "patient_id")}
+        frame = pd.read_csv(path, dtype=identifiers, low_memory=False)
+        return cls.from_table(frame, root=root or Path(path).parent, **columns)
+
+    @classmethod
+    def from_datalist(
+        cls,
+        datalist: str | Path | Mapping[str, Any],
+        *,
+        section: str | Sequence[str] | None = None,
+        root: str | Path | None = None,
+        **columns: Any,
+    ) -> Cohort:
+        """Read a MONAI datalist such as ``{"training": [{"image": "a.png", "label": 0, ...}, ...]}``.
+
+        Several sections are joined, and ``section`` becomes an attribute that tells them apart.
+
+        Args:
+            datalist: a JSON file, or its content.
+            section: the section or sections to read; None means every list of dictionaries.
+            root: folder that relative paths start from; None means the file's folder.
+            **columns: as for ``from_table``; ``image_id="image"`` serves where items have no other id.
+
+        Raises:
+            ValueError: If a section is absent, or as for ``from_table``.
+        """
+        content: Any = datalist
+        if not isinstance(datalist, Mapping):
+            root = root or Path(datalist).parent
+            content = json.loads(Path(datalist).read_text(encoding="utf-8"))
+            content = content if isinstance(content, dict) else {"datalist": content}
+        lists = {key: rows for key, rows in content.items() if isinstance(rows, list) and rows}
+        lists = {key: rows for key, rows in lists.items() if all(isinstance(row, Mapping) for row in rows)}
+        chosen = tuple(lists) if section is None else _names(section)
+        if not chosen or not set(chosen) <= set(lists):
+            wanted = "" if section is None else f", got section {', '.join(chosen)}"
+            present = ", ".join(lists) or f"none, its keys are {', '.join(map(str, content)) or 'none'}"
+            raise ValueError(f"section must name lists of dictionaries in the datalist{wanted}; present: {present}.")
+        several = len(chosen) > 1
+        rows = [{**({"section": key} if several else {}), **item} for key in chosen for item in lists[key]]
+        return cls.from_table(pd.DataFrame(rows, dtype=object), root=root, **columns)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self)} images of {self.table['patient_id'].nunique()} patients, {len(self.excluded)} excluded"
+        return f"Cohort({counts}, labels {', '.join(self.label_names)}, attributes {', '.join(self.attributes)})"
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """N image ids, in the order of the rows."""
+        return tuple(self.table.index)
+
+    @property
+    def patients(self) -> NDArray[np.str_]:
+        """(N,) patient of each image, str."""
+        return np.array(self.table["patient_id"].tolist(), dtype=np.str_)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) int64 index of each image's label in ``label_names``."""
+        code = {name: index for index, name in enumerate(self.label_names)}
+        return np.array([code[name] for name in self.table["label"]], dtype=np.int64)
+
+    def kind(self, attribute: str) -> str:
+        """Whether an attribute is ``"categorical"`` or ``"continuous"``.
+
+        Raises:
+            ValueError: If the cohort has no such attribute.
+        """
+        if attribute not in self.attributes:
+            present = ", ".join(self.attributes) or "none"
+            raise ValueError(f"attribute must be one of the cohort's ({present}), got {attribute!r}.")
+        return "continuous" if self.table[attribute].dtype.kind == "f" else "categorical"
+
+    def values(self, attribute: str) -> NDArray[Any]:
+        """(N,) values: float64 with NaN where missing if continuous, else object: str with None where missing."""
+        continuous = self.kind(attribute) == "continuous"
+        return np.array(self.table[attribute].tolist(), dtype=np.float64 if continuous else object)
+
+    def summary(self) -> pd.DataFrame:
+        """One row per attribute: its kind, how many distinct values, how many missing, and the most common value."""
+        rows = []
+        for name in self.attributes:
+            known = self.table[name].dropna()
+            distinct, counts = np.unique(np.array(known.tolist()), return_counts=True)
+            common = _text(distinct[counts.argmax()]) if len(distinct) else None
+            rows.append((self.kind(name), len(distinct), len(self) - len(known), common))
+        index = pd.Index(self.attributes, name="attribute", dtype=object)
+        return pd.DataFrame(rows, index=index, columns=["kind", "values", "missing", "most_common"])
+
+    def select(self, image_ids: Iterable[str]) -> Cohort:
+        """The same cohort with these images only, in this order.
+
+        Raises:
+            ValueError: If an id is unknown or occurs twice.
+        """
+        chosen = self._known(image_ids)
+        _require_none([image for image, count in Counter(chosen).items() if count > 1], "image_ids must be unique")
+        return replace(self, table=self.table.loc[chosen])
+
+    def exclude(self, reasons: Mapping[str, str]) -> Cohort:
+        """The same cohort without these images, which ``excluded`` remembers with their reasons.
+
+        Args:
+            reasons: image_id -> why it cannot be used.
+
+        Raises:
+            ValueError: If an id is unknown.
+        """
+        self._known(reasons)
+        table = self.table[~self.table.index.isin(list(reasons))]
+        return replace(self, table=table, excluded={**self.excluded, **reasons})
+
+    def with_folds(self, folds: int, seed: int) -> Cohort:
+        """The same cohort with a new ``fold`` column: no patient in two folds, labels in equal shares.
+
+        Args:
+            folds: number K of folds, at least 2 and at most the number of patients; they are numbered from 0.
+            seed: seed of the shuffle.
+
+        Raises:
+            ValueError: If folds is out of range.
+        """
+        count = self.table["patient_id"].nunique()
+        if not 2 <= folds <= count:
+            raise ValueError(f"folds must not exceed the number of patients ({count}) nor be below 2, got {folds}.")
+        fold = patient_folds(self.patients, self.labels, folds, np.random.default_rng(seed))
+        return replace(self, table=self.table.assign(fold=fold))
+
+    def in_folds(self, *folds: int) -> Cohort:
+        """The same cohort with the images of these folds only.
+
+        Raises:
+            ValueError: If the cohort has no folds, or not these.
+        """
+        present = sorted(set(self.table["fold"])) if "fold" in self.table else []
+        if not folds or not set(folds) <= set(present):
+            allowed = ", ".join(map(str, present)) or "none: use with_folds"
+            raise ValueError(f"folds must be among those of the cohort ({allowed}), got {folds}.")
+        return replace(self, table=self.table[self.table["fold"].isin(folds)])
+
+    def datalist(self, *, roi: bool = True) -> list[dict[str, Any]]:
+        """Dictionaries for a MONAI dataset: ``image``, ``roi`` if known, ``label`` (int) and ``image_id``.
+
+        Attributes are left out: join them by image_id, since collating refuses None and alters numbers.
+
+        Args:
+            roi: whether to include the paths of the regions of interest.
+
+        Raises:
+            ValueError: If there are no image paths, or only some images have a region.
+        """
+        if "image" not in self.table:
+            raise ValueError(f"the cohort must have image paths, got columns {', '.join(map(str, self.table))}.")
+        keys = ["image", "roi"] if roi and "roi" in self.table else ["image"]
+        lacking = self.table.index[self.table[keys].isna().any(axis=1)].tolist()
+        _require_none(lacking, f"every image must have a path for {' and '.join(keys)} (or use roi=False)", "without")
+        paths = self.table[keys].to_dict("records")
+        codes = zip(paths, self.labels.tolist(), self.image_ids, strict=True)
+        return [
+            {**{str(key): path for key, path in row.items()}, "label": code, "image_id": image}
+            for row, code, image in codes
+        ]
+
+    def _known(self, image_ids: Iterable[str]) -> list[str]:
+        chosen, known = [str(image) for image in image_ids], set(self.table.index)
+        _require_none([image for image in chosen if image not in known], "image_ids must be in the cohort", "unknown")
+        return chosen
+
+
+def _require_none(wrong: Collection[object], must_hold: str, what: str = "others") -> None:
+    if wrong:
+        examples = ", ".join(map(str, list(wrong)[:5])) + (", ..." if len(wrong) > 5 else "")
+        raise ValueError(f"{must_hold}, got {len(wrong)} {what}: {examples}.")
+
+
+def _text(value: Any) -> str | None:
+    """A value as text; None for missing. 1.0 becomes "1", as integers turn to floats beside missing values."""
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip() or None
+
+
+def _plain(values: pd.Series[Any], column: str) -> list[str | None]:
+    """Texts of a column that must hold one value per row: ids, labels, paths."""
+    several = [value for value in values if isinstance(value, list | tuple | dict | set | np.ndarray)]
+    _require_none(several, f"{column} must hold one value per image")
+    return [_text(value) for value in values]
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _columns(frame: pd.DataFrame, asked: dict[str, str], optional: dict[str, str | None]) -> dict[str, str]:
+    """Role -> column; optional roles whose column has its default name may be absent."""
+    _require_none(frame.columns[frame.columns.duplicated()].tolist(), "columns must have different names", "repeated")
+    wanted = {role: name for role, name in optional.items() if name and (name != role or name in frame.columns)}
+    columns = {**asked, **wanted}
+    _require_present(frame, columns.values())
+    return columns
+
+
+def _require_present(frame: pd.DataFrame, names: Iterable[str]) -> None:
+    absent = [name for name in names if name not in frame.columns]
+    _require_none(absent, f"columns must be among those of the table ({', '.join(frame.columns)})", "absent")
+
+
+def _kinds(
+    frame: pd.DataFrame, names: Sequence[str], continuous: Sequence[str], categorical: Sequence[str]
+) -> dict[str, str]:
+    _require_present(frame, names)
+    reserved = [name for name in names if name in RESERVED]
+    _require_none(reserved, f"attributes must not be named {', '.join(RESERVED)} (rename or do not list them)", "such")
+    strangers = [name for name in (*continuous, *categorical) if name not in names]
+    _require_none(strangers, f"continuous and categorical must name attributes ({', '.join(names)})")
+    _require_none({*continuous} & {*categorical}, "an attribute must be either continuous or categorical", "both")
+    return {**dict.fromkeys(continuous, "continuous"), **dict.fromkeys(categorical, "categorical")}
+
+
+def _identifiers(texts: Mapping[str, list[str | None]], columns: Mapping[str, str]) -> list[str]:
+    """The image ids, complete and unique; every image has a patient."""
+    images = [text for text in texts["image_id"] if text is not None]
+    nameless = [row for row, text in enumerate(texts["image_id"]) if text is None]
+    _require_none(nameless, f"{columns['image_id']} must be given in every row", "rows without")
+    twice = [image for image, count in Counter(images).items() if count > 1]
+    _require_none(twice, f"{columns['image_id']} must be unique", "repeated")
+    orphans = [image for image, patient in zip(images, texts["patient_id"], strict=True) if patient is None]
+    _require_none(orphans, f"{columns['patient_id']} must be given for every image", "images without")
+    return images
+
+
+def _excluded(texts: Mapping[str, list[str | None]], images: list[str]) -> dict[str, str]:
+    """Image id -> reason, of the rows that cannot be used; a missing label counts before a missing path."""
+    excluded: dict[str, str] = {}
+    for role, reason in (("image", "image path missing"), ("label", "label missing")):
+        lacking = [text is None for text in texts.get(role, images)]
+        excluded |= dict.fromkeys(compress(images, lacking), reason)
+    return excluded
+
+
+def _labels(values: list[Any], label_names: Sequence[str] | None) -> tuple[list[str | None], tuple[str, ...]]:
+    """(N,) class names, and the classes in order."""
+    texts = [_text(value) for value in values]
+    found = sorted({str(text) for text in texts})
+    if len(found) < 2:
+        raise ValueError(f"label must have at least two classes, got {', '.join(found) or 'no labelled image'}.")
+    if label_names is None:
+        try:
+            return texts, tuple(sorted(found, key=float))
+        except ValueError:
+            return texts, tuple(found)
+    classes = tuple(str(name) for name in _names(label_names))
+    _require_none([name for name, count in Counter(classes).items() if count > 1], "label_names must be unique")
+    strangers = [name for name in found if name not in classes]
+    numbers = [_text(int(value) if isinstance(value, bool | np.bool_) else value) for value in values]
+    by_index = {str(position): name for position, name in enumerate(classes)}
+    if strangers and set(numbers) <= set(by_index):
+        return [by_index[str(number)] for number in numbers], classes
+    _require_none(strangers, f"label_names ({', '.join(classes)}) must hold every label")
+    return texts, classes
+
+
+def _folds(texts: list[str | None], patients: list[str | None], column: str) -> NDArray[np.int64]:
+    wrong = [text for text in texts if text is None or not text.removeprefix("-").isdecimal()]
+    _require_none(wrong, f"{column} must be an integer for every image")
+    folds = np.array(texts, dtype=np.int64)
+    pairs = Counter(patient for patient, _ in set(zip(patients, folds.tolist(), strict=True)))
+    _require_none([name for name, count in pairs.items() if count > 1], "a patient must be in one fold", "in several")
+    return folds
+
+
+def _attribute(values: list[Any], name: str, kind: str | None) -> NDArray[Any]:
+    texts = [_text(value) for value in values]
+    if kind is None:
+        known = [value for value, text in zip(values, texts, strict=True) if text is not None]
+        numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in known)
+        kind = "continuous" if numeric and len(set(texts) - {None}) > MOST_CATEGORIES else "categorical"
+    if kind == "categorical":
+        return np.array(texts, dtype=object)
+    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
+    wrong = [text for text, number in zip(texts, numbers, strict=True) if text is not None and np.isnan(number)]
+    _require_none(wrong, f"attribute {name} must hold numbers to be continuous")
+    return np.where(np.isfinite(numbers), numbers, np.nan)

@@ -1,0 +1,75 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the files behind a cohort can be read and fit together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.transforms import LoadImage
+from numpy.typing import NDArray
+
+from monai_shortcut.cohort import Cohort
+
+
+def usable(cohort: Cohort, *, require_roi: bool = True) -> Cohort:
+    """Read every image, and its region of interest, and exclude what cannot be used.
+
+    A region must be boolean, 0 and 1, or 0 and 255. MONAI reads PNG and JPEG transposed but ``.npy`` as it is, so a
+    region stored as ``.npy`` beside a PNG image is found to differ in shape, unless both are square.
+
+    Args:
+        cohort: N images with paths, and possibly with regions.
+        require_roi: whether an unusable region excludes its image. If False, regions are not read, and all images
+            stay: use them with ``Cohort.datalist(roi=False)``. Without effect if the cohort has no ``roi`` column.
+
+    Returns:
+        The cohort without the unusable images; ``excluded`` gives the reason for each.
+
+    Raises:
+        ValueError: If the cohort has no image paths.
+    """
+    if "image" not in cohort.table:
+        raise ValueError(f"the cohort must have image paths, got columns {', '.join(map(str, cohort.table))}.")
+    read = LoadImage(image_only=True, ensure_channel_first=True)
+    with_roi = require_roi and "roi" in cohort.table
+    regions = cohort.table["roi"] if with_roi else [None] * len(cohort)
+    reasons = {}
+    for image_id, image_path, roi_path in zip(cohort.image_ids, cohort.table["image"], regions, strict=True):
+        image, reason = _read(image_path, "image", read)
+        if image is not None:
+            reason = _image_problem(image)
+            if not reason and with_roi:
+                roi, reason = _read(roi_path, "roi", read)
+                reason = reason if roi is None else _roi_problem(roi, image)
+        if reason:
+            reasons[image_id] = reason
+    return cohort.exclude(reasons)
+
+
+def _read(path: str | None, what: str, read: Any) -> tuple[NDArray[Any] | None, str]:
+    """The (C, spatial) array of a file, or None and the reason."""
+    if path is None or not Path(path).exists():
+        return None, f"{what} missing"
+    try:
+        return read(path).numpy(), ""
+    except Exception as error:  # each file format has errors of its own, and the reason is kept
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return None, f"{what} unreadable: {message}"
+
+
+def _image_problem(image: NDArray[Any]) -> str:
+    if np.isnan(image).any():
+        return "image holds NaN"
+    return "" if np.isfinite(image).all() else "image holds infinite values"
+
+
+def _roi_problem(roi: NDArray[Any], image: NDArray[Any]) -> str:
+    if roi.shape[1:] != image.shape[1:] or roi.shape[0] not in (1, image.shape[0]):
+        return f"roi shape {roi.shape} differs from image shape {image.shape}"
+    values = set(np.unique(roi).tolist())
+    if not (values <= {0, 1} or values <= {0, 255}):
+        return "roi holds values other than 0 and 1"
+    return "" if values - {0} else "roi empty"

@@ -1,0 +1,211 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the head of a classifier reads: the embedding of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """The network inside DataParallel, DistributedDataParallel and torch.compile, whose layer names have no prefix.
+
+    Raises:
+        ValueError: If it is TorchScript, whose layers call no hooks.
+    """
+    while True:
+        if isinstance(network, WRAPPERS):
+            network = network.module
+        elif isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):
+            network = inner
+        else:
+            break
+    if isinstance(network, torch.jit.ScriptModule):
+        raise ValueError("network must be a Python module whose layers call hooks, got TorchScript.")
+    return network
+
+
+def is_pointwise(module: nn.Module) -> bool:
+    """Whether the module is a Linear, or a convolution that treats each pixel alone: 1x1, ungrouped, unstrided."""
+    if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return isinstance(module, nn.Linear)
+    padding = (0,) if isinstance(module.padding, str) else module.padding
+    return {*module.kernel_size, *module.stride} == {1} and set(padding) == {0} and module.groups == 1
+
+
+def find_layer(network: nn.Module, layer: str) -> nn.Module:
+    """The layer of an unwrapped network by its name, as "class_layers.out".
+
+    Raises:
+        ValueError: If there is none; the error lists the Linear layers and 1x1 convolutions.
+    """
+    try:
+        return network.get_submodule(layer)
+    except AttributeError:
+        names = [name for name, module in network.named_modules() if is_pointwise(module)]
+        raise ValueError(f"layer must be one of the network's modules, such as {names[-5:]}, got {layer!r}.") from None
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; training flags and torch's random state are restored afterwards."""
+    flags = {module: module.training for module in network.modules()}
+    devices = {parameter.device.index for parameter in network.parameters() if parameter.device.type == "cuda"}
+    try:
+        network.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        for module, training in flags.items():
+            module.training = training
+
+
+def run_order(network: nn.Module, images: torch.Tensor) -> list[str]:
+    """Names of an unwrapped network's innermost modules in the order in which they run on a batch."""
+    order: list[str] = []
+
+    def note(name: str) -> Any:
+        return lambda module, inputs: order.append(name)
+
+    with ExitStack() as hooks, evaluating(network):
+        for name, module in network.named_modules():
+            if is_pointwise(module) or not any(True for _ in module.children()):  # a parametrized layer has children
+                hooks.callback(module.register_forward_pre_hook(note(name)).remove)
+        network(images)
+    return order
+
+
+class EmbeddingHook:
+    """Records what one layer reads in each forward pass; a context manager, or `attach` and `remove`.
+
+    A Linear reads its last axis, any other layer axis 1. Further axes (pixels, tokens) are averaged: an affine head
+    before a global average pool gives the same as after it.
+
+    Args:
+        network: the classifier; wrappers are taken off.
+        layer: name of the layer, usually `linear_head(network).layer`.
+
+    Raises:
+        ValueError: If the network has no such layer.
+
+    Example:
+        >>> network = nn.Sequential(nn.ReLU(), nn.Linear(2, 1))
+        >>> with EmbeddingHook(network, "1") as hook:
+        ...     _ = network(torch.tensor([[-1.0, 2.0]]))
+        >>> hook.embeddings
+        tensor([[0., 2.]])
+    """
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
+        self.layer = layer
+        self._network = unwrap(network)
+        self._module = find_layer(self._network, layer)
+        self._handles: list[RemovableHandle] = []
+        self._embeddings: torch.Tensor | None = None
+
+    @property
+    def embeddings(self) -> torch.Tensor:
+        """(B, D) embeddings of the last forward pass, a copy without gradient: float64 if read so, else float32.
+
+        Raises:
+            RuntimeError: If the layer did not run in it.
+        """
+        if self._embeddings is None:
+            raise RuntimeError(f"layer {self.layer!r} must run in the forward pass to be recorded, but it has not run.")
+        return self._embeddings
+
+    def attach(self) -> EmbeddingHook:
+        """Start to record; attaching again leaves one hook and forgets what was recorded."""
+        self.remove()
+        self._forget()
+        self._handles = [
+            self._network.register_forward_pre_hook(self._forget),
+            self._module.register_forward_pre_hook(self._record, with_kwargs=True),
+        ]
+        return self
+
+    def remove(self) -> None:
+        """Stop recording; the last embeddings stay."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def __enter__(self) -> EmbeddingHook:
+        return self.attach()
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def _forget(self, *_: Any) -> None:
+        self._embeddings = None
+
+    def _record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        values = plain((*args, *kwargs.values())[0])
+        values = values.movedim(-1, 1) if isinstance(module, nn.Linear) and values.ndim > 1 else values
+        self._embeddings = values.flatten(2).mean(dim=2) if values.ndim > 2 else values.clone()
+
+
+def plain(values: torch.Tensor) -> torch.Tensor:
+    """The values without gradient or metadata (a MetaTensor's tensor), float64 if they are so, else float32."""
+    values = values.as_tensor() if hasattr(values, "as_tensor") else values
+    return values.detach().to(torch.float64 if values.dtype == torch.float64 else torch.float32)
+
+
+def first_output(output: Any) -> torch.Tensor:
+    """(N, C) logits from what a network returned: a tensor, or the first of a tuple or list.
+
+    Raises:
+        ValueError: If it is something else; a dict, for example, does not say which entry holds the logits.
+    """
+    value = output[0] if isinstance(output, (tuple, list)) and output else output
+    if not isinstance(value, torch.Tensor):
+        got = f"a dict with the keys {list(value)}" if isinstance(value, dict) else f"a {type(value).__name__}"
+        raise ValueError(
+            f"the network must return its logits as a tensor, or first in a tuple, got {got}; "
+            "wrap it in a module that returns the logits of one head."
+        )
+    logits = plain(value)
+    logits = logits[:, None] if logits.ndim == 1 else logits
+    while logits.ndim > 2 and logits.shape[-1] == 1:
+        logits = logits.squeeze(-1)
+    if logits.ndim != 2:
+        raise ValueError(f"the network's logits must have shape (N, C), got {tuple(logits.shape)}.")
+    return logits
+
+
+def embed(network: nn.Module, images: torch.Tensor, layer: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings and logits of a batch in evaluation mode; training flags are restored.
+
+    Args:
+        network: the classifier; it returns logits, or a tuple that begins with them.
+        images: (N, ...) batch, on the network's device.
+        layer: name of the head; by default the last Linear or 1x1 convolution to run, found by one more pass.
+
+    Returns:
+        (N, D) embeddings and (N, C) logits, float32 or float64, on the network's device.
+
+    Raises:
+        ValueError: If there is no such layer, it reads other than N rows, or the network returns no logits.
+        RuntimeError: If the layer does not run.
+    """
+    network = unwrap(network)
+    if layer is None:
+        layer = next((n for n in reversed(run_order(network, images)) if is_pointwise(network.get_submodule(n))), None)
+        if layer is None:
+            raise ValueError("the network must run a Linear or 1x1 convolution, got none; pass layer= a module's name.")
+    with EmbeddingHook(network, layer) as hook, evaluating(network):
+        logits = first_output(network(images))
+    embeddings = hook.embeddings
+    if not len(embeddings) == len(logits) == len(images):
+        raise ValueError(
+            f"layer {layer!r} and the network must give one row for each of the {len(images)} images, "
+            f"got {len(embeddings)} embeddings and {len(logits)} rows of logits."
+        )
+    return embeddings, logits

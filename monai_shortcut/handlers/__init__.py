@@ -1,0 +1,16 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Handlers that audit the model of any Ignite or MONAI evaluator while it runs.
+
+A cohort joins the images to patients, labels and attributes by ``image_id``: the batch's entry of that name, or else
+the stem of the file the image was loaded from. Place these handlers before ``StatsHandler``, which then logs their
+numbers.
+"""
+
+from __future__ import annotations
+
+from monai_shortcut.handlers.embedding_recorder import EmbeddingRecorder
+from monai_shortcut.handlers.metadata_probe import MetadataProbe, WeightSpaceCorrelation
+from monai_shortcut.handlers.shortcut_audit import ShortcutAudit
+
+__all__ = ["EmbeddingRecorder", "MetadataProbe", "ShortcutAudit", "WeightSpaceCorrelation"]

@@ -1,0 +1,103 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Two numbers per attribute while an evaluator runs: is it encoded, and is the head aligned with it?"""
+
+from __future__ import annotations
+
+import numpy as np
+from ignite.engine import Engine
+
+from monai_shortcut.handlers.cohort_handler import CohortHandler
+from monai_shortcut.probes import fit_probe, probe_encoding
+from monai_shortcut.weight_space import weight_space_correlation
+
+
+class MetadataProbe(CohortHandler):
+    """Reports how well each attribute can be read off the embedding.
+
+    Adds ``<attribute>_probe_auroc`` and ``<attribute>_probe_p`` to the engine's metrics (comparing images of one label
+    only) and writes ``metadata_probe.csv`` with accuracy, precision, recall, F1 and AUROC and their intervals.
+    Attributes that cannot be analysed have no number; `ShortcutAudit` says why.
+
+    Args:
+        network: the classifier that the evaluator runs.
+        cohort: the images' table, or the path of its CSV.
+        attributes: columns to probe; by default all attributes of the cohort.
+        output_dir: folder of the table; by default none is written.
+        settings: folds, permutations, bootstraps and seed.
+        layer: name of the head; by default the last Linear or 1x1 convolution to run.
+        image_key: entry of the batch that holds the images.
+        id_key: entry of the batch that holds the names of the images.
+
+    Raises:
+        ValueError: If an attribute is not in the cohort, or no image of the run is.
+        PermissionError: If the folder cannot be written to.
+    """
+
+    def _finish(self, engine: Engine) -> dict[str, float]:
+        cohort, has_row = self._matched()
+        points, rows = self.embeddings[has_row], []
+        numbers: dict[str, float] = {}
+        for name, levels in self._levels(cohort).items():
+            known = levels.codes >= 0
+            found = probe_encoding(
+                points[known],
+                levels.codes[known],
+                cohort.patients[known],
+                cohort.labels[known],
+                folds=self.settings.folds,
+                permutations=self.settings.permutations,
+                bootstraps=self.settings.bootstraps,
+                level=self.settings.level,
+                rng=np.random.default_rng(self.settings.seed),
+            )
+            numbers |= {f"{name}_probe_auroc": found.own_auroc[0], f"{name}_probe_p": found.p_value}
+            values = {**found.metrics, "auroc": found.auroc, "own_auroc": found.own_auroc}
+            for metric, (value, low, high) in values.items():
+                rows.append({"attribute": name, "metric": metric, "value": value, "low": low, "high": high})
+        self._table(rows, "metadata_probe.csv")
+        return numbers
+
+
+class WeightSpaceCorrelation(CohortHandler):
+    """Reports the weight space correlation between the clinical head and each attribute's probe, as published.
+
+    Adds ``<attribute>_wsc``, the largest absolute value, to the engine's metrics and writes
+    ``weight_space_correlation.csv`` with one row per class and level.
+
+    Args:
+        network: the classifier that the evaluator runs.
+        cohort: the images' table, or the path of its CSV.
+        attributes: columns to probe; by default all attributes of the cohort.
+        output_dir: folder of the table; by default none is written.
+        settings: variance and min_components of the subspace.
+        layer: name of the head; by default the last Linear or 1x1 convolution to run.
+        image_key: entry of the batch that holds the images.
+        id_key: entry of the batch that holds the names of the images.
+
+    Raises:
+        ValueError: If an attribute is not in the cohort, or no image of the run is.
+        PermissionError: If the folder cannot be written to.
+
+    References:
+        Wong et al. (2026), Weight Space Correlation Analysis, PMLR 315.
+    """
+
+    def _finish(self, engine: Engine) -> dict[str, float]:
+        assert self.head is not None
+        cohort, has_row = self._matched()
+        points, rows = self.embeddings[has_row], []
+        numbers: dict[str, float] = {}
+        weight = self.head.weight.cpu().numpy()
+        for name, levels in self._levels(cohort).items():
+            known = levels.codes >= 0
+            probe = fit_probe(points[known], levels.codes[known]).weight
+            values = weight_space_correlation(
+                weight, probe, points[known], self.settings.variance, self.settings.min_components
+            )
+            numbers[f"{name}_wsc"] = float(np.abs(values).max())
+            classes = cohort.label_names if len(values) == len(cohort.label_names) else cohort.label_names[-1:]
+            for (row, column), value in np.ndenumerate(values):
+                rows.append({"attribute": name, "label": classes[row], "level": levels.names[column], "wsc": value})
+        self._table(rows, "weight_space_correlation.csv")
+        return numbers

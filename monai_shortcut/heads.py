@@ -1,0 +1,179 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A classifier's head as one affine map from embeddings to logits, proved before it is given out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from monai_shortcut.embeddings import embed, find_layer, is_pointwise, run_order, unwrap
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TOLERANCE = 1e-3  # of the largest logit; TensorFloat-32 convolutions are off by a few 1e-4
+SATURATING = 10.0  # a logit at which tanh, sigmoid and softmax are plainly not affine
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """The map logits = weight @ embedding + bias.
+
+    Attributes:
+        weight: (C, D) one direction per class, float32 or float64, without gradient.
+        bias: (C,) of the same dtype.
+        layer: name of the layer that reads the embedding; empty for a head from bare layers.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    layer: str = ""
+
+    def __post_init__(self) -> None:
+        shapes = tuple(self.weight.shape), tuple(self.bias.shape)
+        if self.weight.ndim != 2 or shapes[1] != shapes[0][:1]:
+            raise ValueError(f"weight and bias must have shapes (C, D) and (C,), got {shapes[0]} and {shapes[1]}.")
+        dtypes = self.weight.dtype, self.bias.dtype
+        if dtypes not in ((torch.float32,) * 2, (torch.float64,) * 2):
+            raise ValueError(f"weight and bias must both be float32 or both float64, got {dtypes[0]} and {dtypes[1]}.")
+        object.__setattr__(self, "weight", self.weight.detach())
+        object.__setattr__(self, "bias", self.bias.detach())
+
+    def __call__(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """(N, C) logits of (N, D) embeddings, on the weight's device and in its dtype.
+
+        Raises:
+            ValueError: If the embeddings have another shape.
+        """
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.weight.shape[1]:
+            raise ValueError(f"embeddings must have shape (N, {self.weight.shape[1]}), got {tuple(embeddings.shape)}.")
+        return embeddings.to(self.weight) @ self.weight.T + self.bias
+
+
+def linear_head(
+    network: nn.Module, norm: nn.Module | None = None, *, images: torch.Tensor | None = None, layer: str | None = None
+) -> LinearHead:
+    """The head of a classifier, with a batch normalization after it folded in.
+
+    A bare Linear or 1x1 convolution, alone or with the batch normalization that follows it, is folded as it is. Any
+    other network runs a small batch in evaluation mode, and the head is returned only if it gives the network's
+    logits, also when what it reads is reversed in sign and scaled to logits about 10. The network, its hooks and
+    torch's random state are left as they were.
+
+    Args:
+        network: a classifier that returns logits (or a tuple that begins with them), or a bare layer.
+        norm: the batch normalization after a bare layer.
+        images: (N, ...) batch the network accepts, on its device; by default two random images of side 64.
+        layer: name of the head, as "class_layers.out"; by default the last Linear or 1x1 convolution to run.
+
+    Returns:
+        The head, with C logits of D embedding coordinates.
+
+    Raises:
+        ValueError: If no such layer runs, it cannot be folded, or it alone does not give the logits, as in a ViT
+            whose head ends in Tanh (in MONAI, build it with another `post_activation`).
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        >>> head = linear_head(network)
+        >>> head.layer, head.weight.shape
+        ('3', torch.Size([2, 4]))
+    """
+    network = unwrap(network)
+    if isinstance(network, LAYERS) and images is None and layer is None:
+        return LinearHead(*_folded(network, norm))
+    if norm is not None:
+        raise ValueError(f"norm goes with a bare Linear or 1x1 convolution, got a {type(network).__name__}.")
+    images, order = _run(network, images)
+    with torch.autocast(images.device.type, enabled=False):
+        return _proved(network, images, order, layer)
+
+
+def _folded(layer: nn.Module, norm: nn.Module | None) -> tuple[torch.Tensor, torch.Tensor]:
+    if not isinstance(layer, LAYERS) or not is_pointwise(layer):
+        raise ValueError(
+            "the head must be a Linear or a 1x1 convolution with groups=1, stride=1 and padding=0, "
+            f"got {layer}; pass layer= another one."
+        )
+    dtype = torch.float64 if layer.weight.dtype == torch.float64 else torch.float32
+    weight = layer.weight.detach().to(dtype, copy=True).flatten(1)
+    bias = torch.zeros_like(weight[:, 0]) if layer.bias is None else layer.bias.detach().to(dtype, copy=True)
+    if norm is None:
+        return weight, bias
+    if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
+        raise ValueError(f"norm must be a batch normalization with running statistics, got {norm}.")
+    if norm.num_features != len(bias):
+        raise ValueError(f"norm must have the layer's {len(bias)} channels, got {norm.num_features}.")
+    scale = torch.rsqrt(norm.running_var.to(dtype) + norm.eps)
+    scale = scale * norm.weight.detach().to(dtype) if norm.affine else scale
+    shift = norm.bias.detach().to(dtype) if norm.affine else torch.zeros_like(bias)
+    return scale[:, None] * weight, shift + (bias - norm.running_mean.to(dtype)) * scale
+
+
+def _run(network: nn.Module, images: torch.Tensor | None) -> tuple[torch.Tensor, list[str]]:
+    """The images, or two different random ones for the network's first layer, and the layers in their running order."""
+    if images is not None:
+        return images, run_order(network, images)
+    first = next((module for module in network.modules() if isinstance(module, LAYERS)), None)
+    if first is None:
+        raise ValueError(
+            f"the network must have a Linear or convolution layer, got {type(network).__name__} with none."
+        )
+    shape = (
+        (first.in_features,) if isinstance(first, nn.Linear) else (first.in_channels, *[64] * len(first.kernel_size))
+    )
+    images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(first.weight)
+    try:
+        return images, run_order(network, images)
+    except Exception as error:
+        raise ValueError(
+            f"the network must accept a dummy batch of shape {tuple(images.shape)}, got {type(error).__name__}: "
+            f"{error}; pass images= a batch the network accepts."
+        ) from error
+
+
+def _proved(network: nn.Module, images: torch.Tensor, order: list[str], layer: str | None) -> LinearHead:
+    modules = [network.get_submodule(name) for name in order]
+    heads = list(dict.fromkeys(name for name in reversed(order) if is_pointwise(network.get_submodule(name))))
+    if not heads:
+        raise ValueError(f"the network must run a Linear or 1x1 convolution, got none in {len(order)} layers that ran.")
+    layer = heads[0] if layer is None else layer
+    module = find_layer(network, layer)
+    places = [place for place, other in enumerate(modules) if other is module]
+    if not places:
+        raise ValueError(f"layer must be an innermost layer that runs, as one of {heads[:5]}, got {layer!r}.")
+    after = modules[places[-1] + 1 :]
+    norm = next((other for other in after if isinstance(other, _BatchNorm)), None)
+    head = LinearHead(*_folded(module, None), layer=layer)
+    if norm is not None and norm.num_features == len(head.bias):
+        head = LinearHead(*_folded(module, norm), layer=layer)
+    if (fault := _fault(head, network, images)) is not None:
+        raise ValueError(
+            f"head(embedding) must equal the network's logits, got {fault} with layer {layer!r}, after which ran "
+            f"{[type(other).__name__ for other in after[:5]]}; make the network return the logits of one head without "
+            f"an activation, or pass layer= one of {heads[:5]}."
+        )
+    return head
+
+
+def _fault(head: LinearHead, network: nn.Module, images: torch.Tensor) -> str | None:
+    """How the head differs from the network's logits, with what it reads as it is, then reversed and scaled."""
+    module = find_layer(network, head.layer)
+    precision = torch.finfo(next(module.parameters()).dtype).eps
+    embeddings, logits = embed(network, images, head.layer)
+    if logits.shape[1] != len(head.bias):
+        return f"{logits.shape[1]} logits and {len(head.bias)} outputs"
+    reach = float((head(embeddings) - head.bias).abs().max())
+    factor = -SATURATING / reach if reach > 0 else -1.0
+    scaling = module.register_forward_pre_hook(lambda _, inputs: tuple(value * factor for value in inputs))
+    try:
+        scaled_embeddings, scaled_logits = embed(network, images, head.layer)
+    finally:
+        scaling.remove()
+    for computed, returned in ((head(embeddings), logits), (head(scaled_embeddings), scaled_logits)):
+        difference, largest = float((computed - returned).abs().max()), float(returned.abs().max())
+        if not difference <= max(TOLERANCE, 16 * precision) * largest:
+            return f"a difference of {difference:.3g} for logits up to {largest:.3g}"
+    return None

@@ -1,0 +1,9 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks for audited classifiers that MONAI does not have."""
+
+from __future__ import annotations
+
+from monai_shortcut.networks.sononet import SonoNet
+
+__all__ = ["SonoNet"]

@@ -1,0 +1,138 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The page a clinician reads, with its tables and figures; it needs the record of the audit and nothing else."""
+
+from __future__ import annotations
+
+import base64
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from monai_shortcut.findings import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit
+from monai_shortcut.plots import COLOURS, figures
+
+_HEADLINES = {
+    USED: "The predictions depend on",
+    INCONCLUSIVE: "The data cannot tell for",
+    NOT_USED: "Visible to the model, but the predictions do not depend on",
+    NOT_ENCODED: "No trace in the model of",
+}
+
+
+def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
+    """Write the report of an audit.
+
+    Args:
+        audit: the record, or the path of its JSON.
+        folder: where ``report.html`` (self-contained), ``audit.json``, ``findings.csv``, ``regions.csv``,
+            ``excluded.csv`` and ``figures/*.png`` go; made when absent.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        ValueError: If the JSON is not an audit, or of a newer version.
+        PermissionError: If the folder cannot be written to.
+    """
+    record = audit if isinstance(audit, Audit) else Audit.from_json(audit)
+    place = Path(folder)
+    writable(place)
+    record.to_json(place / "audit.json")
+    findings_table(record).to_csv(place / "findings.csv", index=False)
+    regions_table(record).to_csv(place / "regions.csv", index=False)
+    pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"]).to_csv(place / "excluded.csv", index=False)
+    pictures = {}
+    for name, figure in figures(record):
+        content = _png(figure)
+        (place / "figures" / f"{name}.png").write_bytes(content)
+        pictures[name] = base64.b64encode(content).decode("ascii")
+    page = place / "report.html"
+    page.write_text(_html(record, pictures), encoding="utf-8")
+    return page
+
+
+def writable(folder: str | Path) -> None:
+    """Make a folder for a report, or say why it cannot be written to.
+
+    Raises:
+        PermissionError: If the folder, or what stands in its place, cannot be written to.
+    """
+    place = Path(folder)
+    try:
+        (place / "figures").mkdir(parents=True, exist_ok=True)
+        probe = place / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PermissionError(f"the folder of the report must be writable, got {place}: {error}.") from error
+
+
+def findings_table(audit: Audit) -> pd.DataFrame:
+    """One row per attribute: verdict, evidence and counts."""
+    rows = []
+    for finding in audit.findings:
+        row: dict[str, object] = {
+            "attribute": finding.attribute,
+            "verdict": finding.verdict,
+            "images": sum(finding.levels.values()),
+            "patients": finding.patients,
+            "missing": finding.missing,
+            "left_out": sum(finding.left_out.values()),
+            "levels": "; ".join(f"{name}: {count}" for name, count in finding.levels.items()),
+        }
+        shown = finding.evidence
+        if shown is not None:
+            row |= {"own_auroc": shown.encoding.own_auroc[0], "own_auroc_low": shown.encoding.own_auroc[1]}
+            row |= {"own_auroc_high": shown.encoding.own_auroc[2], "own_auroc_p": shown.encoding_p_value}
+            row |= {"auroc": shown.encoding.auroc[0]}
+            row |= {name: value for name, (value, _, _) in shown.encoding.metrics.items()}
+            row |= {"gap": shown.gap.effect, "gap_low": shown.gap.interval[0], "gap_high": shown.gap.interval[1]}
+            row |= {"gap_p": shown.gap_p_value, "largest_wsc": max(abs(v) for r in shown.alignment.wsc for v in r)}
+            row |= {"wsc_p": shown.alignment.wsc_p_value}
+            row |= {"largest_alignment": max(abs(v) for r in shown.alignment.within for v in r)}
+            row |= {"alignment_z": shown.alignment.z, "alignment_p": shown.alignment.p_value}
+        if finding.counterfactual is not None:
+            row |= {"swapped": finding.counterfactual.change, "swapped_low": finding.counterfactual.interval[0]}
+            row |= {"swapped_high": finding.counterfactual.interval[1]}
+        rows.append({**row, "reason": finding.reason})
+    return pd.DataFrame(rows)
+
+
+def regions_table(audit: Audit) -> pd.DataFrame:
+    """One row per class and masking strategy: area under the ROC curve and its loss against full images."""
+    return pd.DataFrame(
+        [
+            {
+                "label": score.label,
+                "trained_on": audit.regions.trained_on,
+                "evaluated_on": score.evaluated_on,
+                "images": score.images,
+                "auc": score.auc,
+                "auc_low": score.interval[0],
+                "auc_high": score.interval[1],
+                "chance_p": score.chance_p_value,
+                "difference": score.difference,
+                "difference_p": score.p_value,
+            }
+            for score in audit.regions.scores
+        ]
+    )
+
+
+def _html(audit: Audit, pictures: dict[str, str]) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8"))
+    named = {verdict: [f.attribute for f in audit.findings if f.verdict == verdict] for verdict in _HEADLINES}
+    headlines = [(verdict, text, named[verdict]) for verdict, text in _HEADLINES.items() if named[verdict]]
+    return template.render(audit=audit, pictures=pictures, headlines=headlines, colours=COLOURS)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,249 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.networks.nets import DenseNet121
+from torch import nn
+
+from monai_shortcut.embeddings import EmbeddingHook, embed, evaluating, is_pointwise, run_order, unwrap
+from monai_shortcut.networks import SonoNet
+
+
+def hooks(network: nn.Module) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules())
+
+
+def test_a_pixelwise_layers_input_is_averaged_over_space():
+    convolution = nn.Conv2d(2, 3, 1)
+    inputs = torch.randn(3, 2, 2, 5)
+    with EmbeddingHook(nn.Sequential(convolution), "0") as hook:
+        nn.Sequential(convolution)(inputs)  # another network around the same layer: the layer is what is recorded
+    expected = torch.zeros(3, 2)
+    for image in range(3):
+        for d in range(2):
+            expected[image, d] = sum(inputs[image, d, y, x] for y in range(2) for x in range(5)) / 10
+    torch.testing.assert_close(hook.embeddings, expected)
+
+
+def test_a_linear_layers_tokens_are_averaged_over_the_middle_axes():
+    linear = nn.Linear(4, 2)
+    tokens = torch.randn(3, 5, 4)
+    with EmbeddingHook(linear, "") as hook:
+        outputs = linear(tokens)
+    torch.testing.assert_close(hook.embeddings, torch.stack([tokens[:, i] for i in range(5)]).mean(dim=0))
+    torch.testing.assert_close(linear(hook.embeddings), outputs.mean(dim=1))
+
+
+def test_what_is_recorded_is_a_copy_that_later_layers_do_not_change():
+    network = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
+    with EmbeddingHook(network, "1") as hook:
+        network(torch.tensor([[-1.0, 2.0]], requires_grad=True).clone())
+    assert hook.embeddings.tolist() == [[-1.0, 2.0]]
+    assert not hook.embeddings.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
+)
+def test_embeddings_are_plain_tensors_of_float32_or_float64(dtype, expected):
+    network = nn.Sequential(nn.Linear(2, 1)).to(dtype)
+    with EmbeddingHook(network, "0") as hook:
+        network(MetaTensor(torch.ones(3, 2, dtype=dtype)))
+    assert type(hook.embeddings) is torch.Tensor
+    assert hook.embeddings.dtype == expected
+
+
+def test_an_input_given_by_keyword_is_recorded():
+    class Keyword(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(2, 1)
+
+        def forward(self, inputs):
+            return self.head(input=inputs)
+
+    network = Keyword()
+    with EmbeddingHook(network, "head") as hook:
+        network(torch.tensor([[1.0, 2.0]]))
+    assert hook.embeddings.tolist() == [[1.0, 2.0]]
+
+
+class Gated(nn.Module):
+    """A head that runs only when asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(2, 1)
+
+    def forward(self, inputs: torch.Tensor, with_head: bool = True) -> torch.Tensor:
+        return self.head(inputs) if with_head else inputs
+
+
+def test_a_layer_that_has_not_run_in_the_last_pass_is_an_error_not_an_old_value():
+    network = Gated()
+    hook = EmbeddingHook(network, "head")
+    message = "layer 'head' must run in the forward pass to be recorded, but it has not run"
+    with hook, pytest.raises(RuntimeError, match=message):
+        _ = hook.embeddings
+    with hook:
+        network(torch.ones(3, 2))
+        assert hook.embeddings.shape == (3, 2)
+        network(torch.ones(3, 2), with_head=False)
+        with pytest.raises(RuntimeError, match=message):
+            _ = hook.embeddings
+        network(torch.zeros(1, 2))
+    network(torch.ones(3, 2))  # after the block nothing is recorded
+    assert hook.embeddings.tolist() == [[0.0, 0.0]]
+    with hook.attach(), pytest.raises(RuntimeError, match=message):
+        _ = hook.embeddings
+
+
+def test_hooks_go_after_an_exception_and_do_not_pile_up():
+    network = Gated()
+    hook = EmbeddingHook(network, "head")
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), hook:
+        network(torch.ones(3, 5))
+    assert hooks(network) == 0
+    hook.attach()
+    one = hooks(network)
+    hook.attach()
+    assert hooks(network) == one > 0
+    hook.remove()
+    hook.remove()
+    assert hooks(network) == 0
+
+
+def test_an_unknown_layer_lists_those_there_are():
+    with pytest.raises(ValueError, match=r"modules, such as \['head'\], got 'fc'"):
+        EmbeddingHook(Gated(), "fc")
+
+
+def test_wrapped_networks_are_recorded_by_the_inner_names():
+    network = SonoNet(2, 1, 3, width=1).eval()
+    images = torch.randn(2, 1, 16, 16)
+    expected, _ = embed(network, images, "adaptation.3")
+    for wrapped in (nn.DataParallel(network), torch.compile(network, backend="eager")):
+        assert unwrap(wrapped) is network
+        with EmbeddingHook(wrapped, "adaptation.3") as hook:
+            wrapped(images)
+        torch.testing.assert_close(hook.embeddings, expected)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_torchscript_is_refused():
+    with pytest.raises(ValueError, match="must be a Python module whose layers call hooks, got TorchScript"):
+        unwrap(torch.jit.script(nn.Linear(2, 1)))
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "layer"),
+    [
+        (
+            DenseNet121(2, 1, 2, init_features=8, growth_rate=4, block_config=(2, 2, 2, 2)),
+            (1, 32, 32),
+            "class_layers.out",
+        ),
+        (SonoNet(2, 1, 2, width=2), (1, 32, 16), "adaptation.3"),
+    ],
+)
+def test_embed_gives_what_the_last_executed_head_reads_and_the_logits_of_evaluation_mode(network, shape, layer):
+    network.train()
+    network(torch.randn(4, *shape))
+    images = torch.randn(3, *shape)
+    embeddings, logits = embed(network, images)
+    named, _ = embed(network, images, layer)
+    torch.testing.assert_close(embeddings, named, rtol=0, atol=0)
+    one_by_one = [embed(network, image[None], layer) for image in images]  # evaluation mode: no image sees another
+    torch.testing.assert_close(embeddings, torch.cat([e for e, _ in one_by_one]), rtol=1e-3, atol=1e-5)
+    network.eval()
+    torch.testing.assert_close(logits, network(images).detach())
+    assert len({tuple(row) for row in embeddings.tolist()}) == 3
+
+
+def test_embed_restores_training_flags_statistics_and_random_state_also_after_an_error():
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(), nn.Linear(2, 1)).train()
+    network[1].eval()
+    flags = [module.training for module in network.modules()]
+    statistics = {name: values.clone() for name, values in network.state_dict().items()}
+    random_state = torch.get_rng_state()
+    embed(network, torch.randn(4, 2, generator=torch.Generator().manual_seed(1)))
+    with pytest.raises(RuntimeError, match="running_mean"):
+        embed(network, torch.zeros(4, 3))
+    with evaluating(network):
+        torch.rand(1)
+        assert not torch.is_grad_enabled()
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert [module.training for module in network.modules()] == flags
+    assert all(torch.equal(values, statistics[name]) for name, values in network.state_dict().items())
+    assert hooks(network) == 0
+
+
+class Output(nn.Module):
+    def __init__(self, output) -> None:
+        super().__init__()
+        self.head, self.output = nn.Linear(2, 3), output
+
+    def forward(self, inputs: torch.Tensor):
+        return self.output(self.head(inputs))
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        lambda logits: (logits, [logits * 2]),
+        lambda logits: [logits],
+        lambda logits: logits[..., None, None],
+        lambda logits: MetaTensor(logits),
+    ],
+)
+def test_logits_are_read_from_tuples_and_maps_of_one_pixel(output):
+    network = Output(output)
+    images = torch.randn(4, 2)
+    _, logits = embed(network, images)
+    assert type(logits) is torch.Tensor
+    torch.testing.assert_close(logits, network.head(images).detach())
+
+
+def test_one_logit_per_image_without_a_class_axis_gets_one():
+    network = Output(lambda logits: logits[:, 0])
+    images = torch.randn(4, 2)
+    torch.testing.assert_close(embed(network, images)[1], network.head(images)[:, :1].detach())
+
+
+def test_outputs_that_are_no_logits_are_refused():
+    images = torch.randn(4, 2)
+    with pytest.raises(
+        ValueError, match=r"as a tensor, or first in a tuple, got a dict with the keys \['pred'\]; wrap"
+    ):
+        embed(Output(lambda logits: {"pred": logits}), images)
+    with pytest.raises(ValueError, match="got a NoneType"):
+        embed(Output(lambda logits: None), images)
+    with pytest.raises(ValueError, match="got a tuple"):
+        embed(Output(lambda logits: ()), images)
+    with pytest.raises(ValueError, match=r"logits must have shape \(N, C\), got \(4, 3, 2\)"):
+        embed(Output(lambda logits: torch.stack([logits, logits], dim=2)), images)
+    with pytest.raises(ValueError, match="each of the 4 images, got 4 embeddings and 3 rows of logits"):
+        embed(Output(lambda logits: logits[1:]), images)
+    with pytest.raises(ValueError, match="must run a Linear or 1x1 convolution, got none; pass layer="):
+        embed(nn.ReLU(), images)
+
+
+def test_the_running_order_is_of_execution_not_of_definition():
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.second, self.first, self.unused = nn.Linear(3, 2), nn.Conv1d(1, 3, 1), nn.Linear(1, 1)
+
+        def forward(self, inputs):
+            return self.second(self.first(inputs).mean(dim=2))
+
+    network = Backwards()
+    images = torch.randn(2, 1, 4)
+    assert run_order(network, images) == ["first", "second"]
+    assert embed(network, images)[0].shape == (2, 3)
+    assert not is_pointwise(nn.Conv1d(1, 1, 3))
+    assert not is_pointwise(nn.ConvTranspose1d(1, 1, 1))

@@ -1,0 +1,408 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.networks.nets import (
+    Classifier,
+    DenseNet121,
+    Discriminator,
+    EfficientNetBN,
+    NetAdapter,
+    SEResNet50,
+    ViT,
+    resnet18,
+    resnet50,
+)
+from torch import nn
+
+from monai_shortcut.embeddings import embed
+from monai_shortcut.heads import LinearHead, linear_head
+from monai_shortcut.networks import SonoNet
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def with_statistics(network: nn.Module, *shape: int) -> nn.Module:
+    """The network in training mode, its batch normalizations with statistics and affine terms that matter."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm):
+            module.momentum = 0.9  # statistics of these images at once: with the initial ones deep networks go constant
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    network.train()
+    with torch.no_grad():
+        for _ in range(2):
+            network(torch.randn(*shape))
+    return network
+
+
+def vit(**arguments) -> nn.Module:
+    pytest.importorskip("einops", reason="MONAI's ViT needs einops")
+    return ViT(1, 32, 8, 16, 32, 2, 4, classification=True, num_classes=3, spatial_dims=2, **arguments)
+
+
+FAMILIES = {
+    "densenet121": (lambda: DenseNet121(2, 1, 3), (1, 32, 32), "class_layers.out"),
+    "densenet 3D": (
+        lambda: DenseNet121(3, 1, 2, init_features=8, growth_rate=4, block_config=(2, 2, 2, 2)),
+        (1, 32, 32, 32),
+        "class_layers.out",
+    ),
+    "densenet121, one logit": (lambda: DenseNet121(2, 1, 1), (1, 32, 32), "class_layers.out"),
+    "resnet18": (lambda: resnet18(spatial_dims=2, n_input_channels=1, num_classes=3), (1, 32, 32), "fc"),
+    "resnet50": (
+        lambda: resnet50(spatial_dims=2, n_input_channels=1, num_classes=3, widen_factor=0.25),
+        (1, 32, 32),
+        "fc",
+    ),
+    "efficientnet": (
+        lambda: EfficientNetBN("efficientnet-b0", False, in_channels=2, num_classes=3),
+        (2, 64, 64),
+        "_fc",
+    ),
+    "seresnet50": (lambda: SEResNet50(spatial_dims=2, in_channels=1, num_classes=3), (1, 64, 64), "last_linear"),
+    "vit": (lambda: vit(post_activation="none"), (1, 32, 32), "classification_head"),
+    "classifier": (lambda: Classifier((1, 16, 16), 3, (4, 8), (2, 2), norm="batch"), (1, 16, 16), "final.1"),
+    "net adapter": (
+        lambda: NetAdapter(
+            resnet18(spatial_dims=2, n_input_channels=1), 3, use_conv=True, pool=("adaptiveavg", {"output_size": 1})
+        ),
+        (1, 32, 32),
+        "fc",
+    ),
+    "sononet": (lambda: SonoNet(2, 1, 3, width=2), (1, 32, 48), "adaptation.3"),
+    "sononet 3D": (lambda: SonoNet(3, 1, 3, width=2), (1, 16, 32, 16), "adaptation.3"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_head_of_what_it_reads_is_the_networks_logits(family):
+    build, shape, layer = FAMILIES[family]
+    network = with_statistics(build(), 4, *shape)
+    head = linear_head(network, images=torch.randn(2, *shape))
+    assert head.layer == layer
+    network.eval()
+    images = torch.randn(3, *shape)
+    read: list[torch.Tensor] = []
+    network.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].detach().clone()))
+    with torch.no_grad():
+        output = network(images)
+    logits = (output[0] if isinstance(output, tuple) else output).reshape(3, -1)
+    embeddings = read[0].flatten(2).mean(dim=2) if read[0].ndim > 2 else read[0]
+    scale = float(logits.abs().max())
+    torch.testing.assert_close(head(embeddings), logits, rtol=0, atol=1e-5 * scale)
+    assert (
+        float((logits[0] - logits[1]).abs().max()) > 1e-3 * scale
+    )  # the images differ, so the identity says something
+    assert float((head(embeddings.flip(0)) - logits).abs().max()) > 1e-4 * scale
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: SonoNet(2, 3, 2, width=2), lambda: resnet18(spatial_dims=2, n_input_channels=3, num_classes=2)]
+)
+def test_without_images_a_batch_is_made_that_fits_the_first_convolution(build):
+    network = with_statistics(build(), 4, 3, 32, 32)
+    images = torch.randn(3, 3, 32, 32)
+    head = linear_head(network)
+    embeddings, logits = embed(network, images, head.layer)
+    torch.testing.assert_close(head(embeddings), logits, rtol=0, atol=1e-5 * float(logits.abs().max()))
+
+
+def test_without_images_a_network_of_linear_layers_is_read_too():
+    network = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+    head = linear_head(network)
+    assert (head.layer, head.weight.dtype) == ("2", torch.float64)
+    assert torch.equal(head.weight, network[2].weight)
+    assert torch.equal(head.bias, network[2].bias)
+
+
+# --- bare layers: the fold against one class at a time --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_folded_convolution_and_norm_equal_the_definition_class_by_class(dims, bias, affine):
+    convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](4, 3, 1, bias=bias).double()
+    norm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1](3, eps=0.05, affine=affine).double()
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.1, 2)
+    if affine:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    inputs = torch.randn(5, 4, *(2, 3, 2)[:dims], dtype=torch.float64)
+    expected = torch.zeros(5, 3, dtype=torch.float64)
+    for image in range(5):
+        for c in range(3):
+            total = 0.0
+            pixels = inputs[image].reshape(4, -1).T.tolist()
+            for pixel in pixels:
+                value = sum(float(convolution.weight[c, d].item()) * pixel[d] for d in range(4))
+                value += float(convolution.bias[c].item()) if bias else 0.0
+                value = (value - float(norm.running_mean[c])) / (float(norm.running_var[c]) + 0.05) ** 0.5
+                total += value * float(norm.weight[c].item()) + float(norm.bias[c].item()) if affine else value
+            expected[image, c] = total / len(pixels)
+    head = linear_head(convolution, norm)
+    torch.testing.assert_close(head(inputs.flatten(2).mean(dim=2)), expected)
+    norm.eval()
+    torch.testing.assert_close(norm(convolution(inputs)).flatten(2).mean(dim=2).detach(), expected)
+
+
+def test_a_bare_linear_is_copied_and_a_norm_after_it_folded():
+    linear, norm = nn.Linear(4, 3), nn.BatchNorm1d(3)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.1, 2)
+    inputs = torch.randn(5, 4)
+    torch.testing.assert_close(linear_head(linear, norm.eval())(inputs), norm(linear(inputs)).detach())
+    head = linear_head(linear)
+    before = head.weight.clone()
+    nn.init.zeros_(linear.weight)
+    assert torch.equal(head.weight, before)  # training on does not change a head already taken
+    assert not head.weight.requires_grad
+
+
+def test_half_precision_weights_become_float32():
+    head = linear_head(nn.Linear(4, 3).half())
+    assert (head.weight.dtype, head.bias.dtype) == (torch.float32, torch.float32)
+
+
+@pytest.mark.parametrize(
+    "convolution",
+    [
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Conv2d(4, 4, 1, groups=2),
+        nn.Conv2d(4, 4, 1, stride=2),
+        nn.Conv2d(4, 4, 1, padding=1),
+    ],
+)
+def test_other_convolutions_are_refused(convolution):
+    with pytest.raises(ValueError, match=r"must be a Linear or a 1x1 convolution with groups=1.*got Conv2d\(4, 4"):
+        linear_head(convolution)
+
+
+def test_a_pointwise_convolution_may_pad_by_name():
+    assert linear_head(nn.Conv2d(4, 2, 1, padding="same")).weight.shape == (2, 4)
+
+
+def test_norms_that_cannot_be_folded_are_refused():
+    with pytest.raises(ValueError, match=r"batch normalization with running statistics, got BatchNorm2d"):
+        linear_head(nn.Conv2d(4, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
+    with pytest.raises(ValueError, match=r"batch normalization with running statistics, got InstanceNorm2d"):
+        linear_head(nn.Conv2d(4, 3, 1), nn.InstanceNorm2d(3))
+    with pytest.raises(ValueError, match="the layer's 3 channels, got 5"):
+        linear_head(nn.Conv2d(4, 3, 1), nn.BatchNorm2d(5))
+    with pytest.raises(ValueError, match="norm goes with a bare Linear or 1x1 convolution, got a Sequential"):
+        linear_head(nn.Sequential(nn.Linear(2, 2)), nn.BatchNorm1d(2))
+
+
+# --- what is no head -------------------------------------------------------------------------------------------------
+
+
+def test_a_vit_that_ends_in_tanh_is_refused():
+    with pytest.raises(ValueError, match=r"must equal the network's logits.*'classification_head.0'.*ran \['Tanh'\]"):
+        linear_head(vit(), images=torch.randn(2, 1, 32, 32))
+
+
+def test_a_discriminator_that_ends_in_sigmoid_is_refused():
+    network = Discriminator((1, 16, 16), (4,), (2,))
+    with pytest.raises(
+        ValueError, match=r"ran \['Sigmoid', 'Reshape'\]; make the network return the logits of one head without"
+    ):
+        linear_head(network, images=torch.randn(2, 1, 16, 16))
+
+
+class Ending(nn.Module):
+    """A linear head followed by a function that is no module."""
+
+    def __init__(self, ending, scale: float = 1.0) -> None:
+        super().__init__()
+        self.first, self.head, self.ending = nn.Linear(6, 4), nn.Linear(4, 3), ending
+        with torch.no_grad():
+            self.head.weight *= scale
+            self.head.bias.fill_(scale)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.ending(self.head(self.first(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("ending", "scale"),
+    [
+        (torch.tanh, 1e-3),  # nearly the identity on these images: only larger logits tell them apart
+        (torch.nn.functional.softplus, 1.0),
+        (lambda logits: logits.softmax(dim=1), 1.0),
+        (lambda logits: 2 * logits, 1.0),
+        (lambda logits: logits * torch.nan, 1.0),
+    ],
+)
+def test_a_function_after_the_head_is_refused(ending, scale):
+    with pytest.raises(ValueError, match=r"got a difference of .* with layer 'head'.*one of \['head', 'first'\]"):
+        linear_head(Ending(ending, scale))
+
+
+def test_a_rectifier_that_no_image_reaches_is_refused():
+    network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU())
+    with torch.no_grad():
+        network[2].weight.abs_()
+        network[2].bias.abs_()
+    images = torch.randn(4, 6)
+    torch.testing.assert_close(network[:3](images), network(images), rtol=0, atol=0)  # the same on every image
+    with pytest.raises(ValueError, match=r"got a difference of .* with layer '2', after which ran \['ReLU'\]"):
+        linear_head(network, images=images)
+
+
+class TwoHeads(nn.Module):
+    def __init__(self, combine) -> None:
+        super().__init__()
+        self.backbone, self.plane, self.scanner = nn.Linear(6, 4), nn.Linear(4, 3), nn.Linear(4, 3)
+        self.unused, self.combine = nn.Linear(4, 3), combine
+
+    def forward(self, inputs: torch.Tensor):
+        embeddings = torch.relu(self.backbone(inputs))
+        return self.combine(self.plane(embeddings), self.scanner(embeddings))
+
+
+def test_of_two_heads_the_one_whose_logits_come_first_must_be_named():
+    network = TwoHeads(lambda plane, scanner: (plane, scanner))
+    with pytest.raises(ValueError, match=r"with layer 'scanner'.*one of \['scanner', 'plane', 'backbone'\]"):
+        linear_head(network)
+    assert torch.equal(linear_head(network, layer="plane").weight, network.plane.weight)
+
+
+def test_outputs_without_one_heads_logits_are_refused():
+    with pytest.raises(ValueError, match=r"got a dict with the keys \['plane', 'scanner'\]; wrap it in a module"):
+        linear_head(TwoHeads(lambda plane, scanner: {"plane": plane, "scanner": scanner}))
+    with pytest.raises(ValueError, match="got 6 logits and 3 outputs with layer 'scanner'"):
+        linear_head(TwoHeads(lambda plane, scanner: torch.cat([plane, scanner], dim=1)))
+    with pytest.raises(ValueError, match="with layer 'scanner'"):
+        linear_head(TwoHeads(lambda plane, scanner: plane + scanner))
+
+
+def test_a_wrong_layer_is_refused_and_the_right_ones_listed():
+    network = TwoHeads(lambda plane, scanner: plane)
+    with pytest.raises(ValueError, match=r"got 3 logits and 4 outputs with layer 'backbone'"):
+        linear_head(network, layer="backbone")
+    with pytest.raises(ValueError, match=r"modules, such as \['backbone', 'plane', 'scanner', 'unused'\], got 'fc'"):
+        linear_head(network, layer="fc")
+    with pytest.raises(
+        ValueError, match=r"layer that runs, as one of \['scanner', 'plane', 'backbone'\], got 'unused'"
+    ):
+        linear_head(network, layer="unused")
+    with pytest.raises(ValueError, match=r"must be a Linear or a 1x1 convolution.*got ReLU"):
+        linear_head(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2)), layer="1")
+
+
+def test_an_earlier_layer_as_wide_as_the_logits_does_not_pass_for_the_head():
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    with pytest.raises(ValueError, match=r"got a difference of .* with layer '0', after which ran \['Linear'\]"):
+        linear_head(network, layer="0")
+
+
+def test_a_maximum_over_a_map_of_logits_is_no_head():
+    network = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    with pytest.raises(ValueError, match=r"after which ran \['BatchNorm2d', 'AdaptiveMaxPool2d', 'Flatten'\]"):
+        linear_head(network)
+    network[2] = nn.AdaptiveAvgPool2d(1)
+    assert linear_head(network).layer == "0"
+
+
+def test_networks_without_a_head_are_refused():
+    with pytest.raises(ValueError, match="must have a Linear or convolution layer, got ReLU with none"):
+        linear_head(nn.ReLU())
+    with pytest.raises(ValueError, match="must run a Linear or 1x1 convolution, got none in 2 layers that ran"):
+        linear_head(nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1)))
+
+
+def test_a_dummy_batch_that_does_not_fit_asks_for_images():
+    network = Classifier((1, 16, 16), 3, (4,), (2,))
+    with pytest.raises(ValueError, match=r"dummy batch of shape \(2, 1, 64, 64\), got RuntimeError: .*pass images= a"):
+        linear_head(network)
+
+
+# --- left as it was --------------------------------------------------------------------------------------------------
+
+
+def hooks(network: nn.Module) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules())
+
+
+@pytest.mark.parametrize("ending", [nn.Identity(), nn.Tanh(), nn.Linear(7, 1)])
+def test_flags_hooks_statistics_gradients_and_random_state_are_left_also_after_an_error(ending):
+    network = nn.Sequential(SonoNet(2, 1, 3, width=2), nn.Dropout(), ending).train()
+    network[0].features[1].eval()  # a frozen norm stays frozen
+    flags = [module.training for module in network.modules()]
+    state = {name: values.clone() for name, values in network.state_dict().items()}
+    random_state = torch.get_rng_state()
+    if isinstance(ending, nn.Identity):
+        linear_head(network)
+    else:
+        with pytest.raises(ValueError, match=r"logits|dummy batch"):
+            linear_head(network)
+    assert [module.training for module in network.modules()] == flags
+    assert hooks(network) == 0
+    assert all(torch.equal(values, state[name]) for name, values in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_wrappers_and_metatensors_are_taken_off():
+    network = with_statistics(SonoNet(2, 1, 3, width=2), 4, 1, 32, 32)
+    expected = linear_head(network)
+    head = linear_head(
+        nn.DataParallel(torch.compile(network, backend="eager")), images=MetaTensor(torch.randn(2, 1, 32, 32))
+    )
+    assert head.layer == "adaptation.3"
+    assert type(head.weight) is torch.Tensor
+    assert torch.equal(head.weight, expected.weight)
+    assert torch.equal(head.bias, expected.bias)
+
+
+def test_the_proof_does_not_run_in_the_callers_lower_precision():
+    network = with_statistics(SonoNet(2, 1, 3, width=2), 4, 1, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        head = linear_head(network)
+    assert torch.equal(head.weight, linear_head(network).weight)
+
+
+def test_a_network_of_bfloat16_weights_has_a_head():
+    network = with_statistics(SonoNet(2, 1, 3, width=2), 4, 1, 32, 32)
+    expected = linear_head(network)
+    head = linear_head(network.bfloat16())
+    assert head.weight.dtype == torch.float32
+    torch.testing.assert_close(head.weight, expected.weight, rtol=0.05, atol=0.02)
+
+
+def test_a_parametrized_layer_is_a_head_with_the_weight_it_applies():
+    network = nn.Sequential(nn.Linear(4, 3), nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2))).eval()
+    head = linear_head(network)
+    assert head.layer == "1"
+    torch.testing.assert_close(head.weight, network[1].weight.detach())
+
+
+def test_a_layer_that_runs_twice_is_proved_on_its_last_run():
+    linear = nn.Linear(3, 3)
+    network = with_statistics(nn.Sequential(linear, nn.BatchNorm1d(3), linear), 8, 3)
+    head = linear_head(network)
+    assert head.layer == "0"
+    assert torch.equal(head.weight, linear.weight)  # the norm before the last run is not folded in
+
+
+# --- the map itself --------------------------------------------------------------------------------------------------
+
+
+def test_a_linear_head_is_a_checked_affine_map_without_gradient():
+    head = LinearHead(nn.Parameter(torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]])), torch.tensor([0.0, 1.0, -1.0]))
+    expected = torch.tensor([[5.0, -1.0, 3.0], [1.0, 1.0, 2.0]])
+    torch.testing.assert_close(head(torch.tensor([[1, 2], [1, 0]])), expected)
+    assert not head.weight.requires_grad
+    with pytest.raises(ValueError, match=r"embeddings must have shape \(N, 2\), got \(4, 3\)"):
+        head(torch.zeros(4, 3))
+    with pytest.raises(ValueError, match=r"shapes \(C, D\) and \(C,\), got \(3, 2\) and \(2,\)"):
+        LinearHead(torch.zeros(3, 2), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"shapes \(C, D\) and \(C,\), got \(3,\) and \(3,\)"):
+        LinearHead(torch.zeros(3), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"both be float32 or both float64, got torch.float32 and torch.float64"):
+        LinearHead(torch.zeros(3, 2), torch.zeros(3).double())

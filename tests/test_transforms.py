@@ -1,0 +1,230 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import CacheDataset, DataLoader, MetaTensor
+from monai.transforms import Compose, EnsureTyped, Flipd, LoadImaged, MaskIntensity, Resized, Spacingd
+from PIL import Image
+from scipy.ndimage import binary_dilation
+
+from monai_shortcut.regions import FILLS, STRATEGIES, UNITS, mask_roi
+from monai_shortcut.transforms import MaskROI, MaskROID, MaskROId, MaskROIDict
+
+CONTAINERS = [np.asarray, torch.as_tensor, MetaTensor]
+AFFINE = torch.diag(torch.tensor([0.5, 2.0, 1.0, 1.0]))
+
+
+@pytest.fixture
+def image(rng) -> torch.Tensor:
+    return torch.from_numpy(rng.integers(1, 100, (2, 12, 10)))
+
+
+@pytest.fixture
+def roi() -> torch.Tensor:
+    roi = torch.zeros(1, 12, 10, dtype=torch.uint8)
+    roi[0, 4:8, 3:6] = 1
+    return roi
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "float16", "float32"])
+@pytest.mark.parametrize("roi_container", CONTAINERS)
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_every_container_gives_the_values_of_mask_roi(image, roi, container, roi_container, dtype):
+    image = image.to(getattr(torch, dtype))
+    given = container(image) if container is not np.asarray else image.numpy()
+    region = roi_container(roi) if roi_container is not np.asarray else roi.numpy()
+    for strategy in STRATEGIES:
+        masked = MaskROI(strategy, margin=0.5, unit="area", fill="mean")(given, region)
+        expected = mask_roi(image, roi, strategy, 0.5, "area", "mean")
+        assert type(masked) is type(MaskIntensity()(given, region))
+        assert masked.dtype == expected.dtype
+        assert torch.equal(torch.as_tensor(masked).as_subclass(torch.Tensor), expected)
+
+
+def test_each_image_of_a_batch_is_masked_with_its_own_region():
+    items = []
+    for row in (0, 3):
+        region = torch.zeros(1, 4, 4)
+        region[0, row] = 1
+        items.append({"image": torch.ones(1, 4, 4), "roi": region})
+    dataset = CacheDataset(items, MaskROId("image", roi_key="roi", strategy="roi_only"), progress=False)
+    for _ in range(2):  # the cache is read twice
+        batch = next(iter(DataLoader(dataset, batch_size=2)))
+        torch.testing.assert_close(batch["image"].as_tensor(), torch.stack([item["roi"] for item in items]))
+
+
+def test_every_key_is_masked_and_the_rest_left_alone(image, roi):
+    data = {"image": image, "second": image + 1, "roi": roi, "label": 3}
+    kept = {"image": image.clone(), "roi": roi.clone()}
+    masked = MaskROId(["image", "second"], "roi", "without_roi_box", 1, "pixel", 9)(data)
+    for key in ("image", "second"):
+        assert torch.equal(masked[key].as_tensor(), mask_roi(data[key], roi, "without_roi_box", 1, "pixel", 9))
+    assert masked["label"] == 3
+    assert masked["roi"] is roi
+    assert torch.equal(data["image"], kept["image"])
+    assert torch.equal(roi, kept["roi"])
+
+
+def test_the_image_keeps_its_own_metadata(image, roi):
+    given = MetaTensor(image.float(), affine=AFFINE, meta={"patient_id": "p1"})
+    region = MetaTensor(roi, meta={"patient_id": "another"})
+    data = Flipd("image", spatial_axis=0)({"image": given, "roi": region})
+    masked = MaskROId("image", "roi")(data)["image"]
+    assert masked.meta["patient_id"] == "p1"
+    assert torch.equal(masked.affine, data["image"].affine)
+    assert masked.applied_operations == data["image"].applied_operations
+    assert len(masked.applied_operations) == 1
+    assert region.meta["patient_id"] == "another"
+
+
+def test_lazy_pipelines_equal_eager_ones_and_inverse_skips_the_step(image, roi):
+    data = {"image": MetaTensor(image.float()), "roi": MetaTensor(roi.float())}
+    steps = [Flipd(["image", "roi"], 0), Resized(["image", "roi"], (24, 20), mode="nearest"), MaskROId("image", "roi")]
+    nearest = {key: {"mode": "nearest"} for key in ("image", "roi")}
+    eager, lazy = Compose(steps)(data), Compose(steps, lazy=True, overrides=nearest)(data)
+    assert torch.equal(eager["image"], lazy["image"])
+    resized = image.flip(1).repeat_interleave(2, 1).repeat_interleave(2, 2).float()
+    region = roi.flip(1).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert torch.equal(eager["image"].as_tensor(), mask_roi(resized, region))
+    undone = Compose(steps).inverse(eager)["image"].as_tensor()
+    assert torch.equal(undone, mask_roi(image.float(), roi))  # back in place, and hidden for good
+
+
+def test_a_lazy_pipeline_that_interpolates_the_region_is_refused(image, roi):
+    data = {"image": image.float(), "roi": roi.float()}
+    steps = [Resized(["image", "roi"], (24, 20), mode="nearest"), MaskROId("image", "roi")]
+    with pytest.raises(RuntimeError) as error:  # MONAI issue 6850: lazy execution forgets mode="nearest"
+        Compose(steps, lazy=True)(data)
+    assert "threshold it" in str(error.value.__cause__)
+
+
+# --- millimetres
+
+
+def test_millimetres_follow_the_metadata_through_a_resampling(image, roi):
+    data = {key: MetaTensor(value.float(), affine=AFFINE) for key, value in (("image", image), ("roi", roi))}
+    step = MaskROId("image", "roi", "silhouette", margin=1.0, unit="mm")
+    assert torch.equal(step(data)["image"], mask_roi(image.float(), roi, "silhouette", 1.0, "mm", spacing=(0.5, 2.0)))
+    assert not torch.equal(step(data)["image"], mask_roi(image.float(), roi, "silhouette", 1.0))
+    finer = Spacingd(["image", "roi"], pixdim=(0.5, 0.5), mode="nearest")(data)
+    expected = mask_roi(finer["image"], finer["roi"], "silhouette", 1.0, "mm", spacing=(0.5, 0.5))
+    assert torch.equal(step(finer)["image"], expected)
+    assert not torch.equal(expected, mask_roi(finer["image"], finer["roi"], "silhouette", 1.0, "mm", spacing=(0.5, 2)))
+
+
+def test_the_spacing_is_the_rois_or_else_the_images(image, roi):
+    step = MaskROI("silhouette", margin=1.0, unit="mm")
+    expected = mask_roi(image.float(), roi, "silhouette", 1.0, "mm", spacing=(0.5, 2.0))
+    known = MetaTensor(image.float(), affine=AFFINE)
+    assert torch.equal(step(known, roi).as_tensor(), expected)
+    assert torch.equal(step(image.float(), MetaTensor(roi, affine=AFFINE)).as_tensor(), expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 6)])
+def test_a_nifti_file_carries_its_spacing(tmp_path, rng, shape):
+    roi = np.zeros(shape, np.uint8)
+    roi[3:5, 3:5] = 1
+    affine = np.diag([0.5, 0.7, 2.0, 1.0])
+    for key, array in (("image", rng.normal(size=shape)), ("roi", roi)):
+        nib.save(nib.Nifti1Image(array.astype(np.float32), affine), tmp_path / f"{key}.nii")
+    data = LoadImaged(["image", "roi"], ensure_channel_first=True)(
+        {key: tmp_path / f"{key}.nii" for key in ("image", "roi")}
+    )
+    masked = MaskROId("image", "roi", margin=0.7, unit="mm")(data)["image"]
+    image, region = data["image"].as_tensor(), data["roi"].as_tensor()
+    spacing = (0.5, 0.7, 2.0)[: len(shape)]
+    assert torch.equal(masked.as_tensor(), mask_roi(image, region, margin=0.7, unit="mm", spacing=spacing))
+
+
+@pytest.mark.parametrize("origin", [0, -90])
+def test_one_millimetre_at_the_origin_is_no_spacing(tmp_path, origin):
+    affine = np.eye(4)
+    affine[:3, 3] = origin
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), affine), tmp_path / "roi.nii")
+    data = LoadImaged("roi", ensure_channel_first=True)({"roi": tmp_path / "roi.nii"})
+    step = MaskROI(margin=1, unit="mm")
+    if origin:
+        assert (step(np.ones((1, 4, 4, 4)), data["roi"]) == 0).all()
+    else:
+        with pytest.raises(ValueError, match='unit="mm" needs the spacing'):
+            step(np.ones((1, 4, 4, 4)), data["roi"])
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_millimetres_without_metadata_are_refused(image, roi, container):
+    given, region = (container(x) if container is not np.asarray else x.numpy() for x in (image, roi))
+    with pytest.raises(ValueError, match=r'unit="mm" needs the spacing .* PNG and JPEG files and plain arrays'):
+        MaskROI(margin=1, unit="mm")(given, region)
+
+
+@pytest.mark.parametrize("resized", [False, True])
+def test_millimetres_on_a_png_are_refused(tmp_path, roi, resized):
+    Image.fromarray(roi[0].numpy() * 255).save(tmp_path / "roi.png")
+    data = LoadImaged("roi", ensure_channel_first=True)({"roi": tmp_path / "roi.png"})
+    if resized:
+        data = Resized("roi", (30, 30), mode="nearest")(data)
+        assert (data["roi"].pixdim != 1).any()  # what would be taken for millimetres
+    with pytest.raises(ValueError, match='unit="mm" needs the spacing'):
+        MaskROI(margin=1, unit="mm")(data["roi"], data["roi"])
+
+
+# --- errors
+
+
+def test_a_missing_region_names_the_keys_that_are_there(image, roi):
+    step = MaskROId("image", "roi", allow_missing_keys=True)
+    with pytest.raises(KeyError, match=r"roi_key must be one of the data's keys \('image', 'label'\), got 'roi'"):
+        step({"image": image, "label": 1})
+    assert step({"label": 1}) == {"label": 1}
+    with pytest.raises(KeyError, match="image"):
+        MaskROId("image", "roi")({"roi": roi})
+
+
+@pytest.mark.parametrize("build", [MaskROI, lambda **settings: MaskROId("image", "roi", **settings)])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strategy": "roi"}, f"strategy must be one of {', '.join(STRATEGIES)}, got 'roi'"),
+        ({"unit": "inch"}, f"unit must be one of {', '.join(UNITS)}, got 'inch'"),
+        ({"fill": "blur"}, f"fill must be a finite number or one of {', '.join(FILLS)}, got 'blur'"),
+        ({"margin": float("inf")}, "margin must be a finite number, got inf"),
+    ],
+)
+def test_settings_are_checked_when_the_transform_is_built(build, settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(**settings)
+
+
+def test_the_aliases_are_the_transform():
+    assert MaskROID is MaskROIDict is MaskROId
+    assert MaskROId.backend == MaskROI.backend
+
+
+# --- a real image
+
+
+@pytest.mark.parametrize("reader_dtype", [np.float32, np.uint8])
+def test_a_real_lesion_is_hidden_and_nothing_else(busbra, reader_dtype):
+    files = {"image": busbra / "images" / "bus_0001-l.png", "roi": busbra / "masks" / "bus_0001-l.png"}
+    pixels = np.asarray(Image.open(files["image"])).T  # MONAI reads width first
+    lesion = np.asarray(Image.open(files["roi"])).T > 0
+    data = LoadImaged(["image", "roi"], ensure_channel_first=True, dtype=reader_dtype)(files)
+    masked = MaskROId("image", "roi", margin=5)(EnsureTyped(["image"])(data))["image"]
+    hidden = np.asarray(dilate_with_scipy(lesion, 5))
+    assert np.array_equal(masked[0], np.where(hidden, 0, pixels))
+    assert masked.meta["filename_or_obj"] == str(files["image"])
+    only = MaskROId("image", "roi", "roi_box_only", margin=5)(data)["image"]
+    rows, columns = np.nonzero(hidden.any(axis=1))[0], np.nonzero(hidden.any(axis=0))[0]
+    box = np.zeros_like(hidden)
+    box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    assert np.array_equal(only[0], np.where(box, pixels, 0))
+    assert 0 < lesion.sum() < hidden.sum() < box.sum() < box.size
+
+
+def dilate_with_scipy(region: np.ndarray, radius: int) -> np.ndarray:
+    steps = np.arange(-radius, radius + 1)
+    return binary_dilation(region, steps[:, None] ** 2 + steps**2 <= radius**2)
