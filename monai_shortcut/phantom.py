@@ -87,7 +87,7 @@ class Phantom:
         for name, value in changed.items():
             if value not in _ALTERNATIVES.get(name, ()):
                 raise ValueError(f"{name} must be one of {_ALTERNATIVES.get(name, ATTRIBUTES)}, got {value!r}.")
-        row = {**self.cohort.table.iloc[index].to_dict(), **changed}
+        row = {str(key): str(value) for key, value in self.cohort.table.iloc[index].items()} | changed
         rng = np.random.default_rng(self.seeds[index])
         echo, region = _anatomy(row["label"], self.size, self.visibility, rng)
         image = _scan(echo, SCANNERS[row["scanner"]], rng)

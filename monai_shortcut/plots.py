@@ -154,7 +154,7 @@ def evidence(finding: Finding, audit: Audit) -> Figure:
     ):
         panel.hist(null, bins=30, color="#BBBBBB")
         panel.axvline(value, color=COLOURS[finding.verdict], linewidth=3)
-        panel.set(title=f"{title}\np = {p_value:.3f}", yticks=[])
+        panel.set(title=f"{title}\nunadjusted p = {p_value:.3f}", yticks=[])
     axes[0].set_xlabel("grey: attribute permuted between patients", fontsize=8)
     left, right = bottom.subplots(1, 2, width_ratios=[1, 2])
     _matrix(left, np.array(shown.alignment.wsc), audit.label_names, tuple(finding.levels))

@@ -176,12 +176,13 @@ def probe_encoding(
     null_draws = np.concatenate(null)
     area, error = clustered_auroc(own, code, stratum, patient)
     whole, whole_error = clustered_auroc(logits, code, np.zeros_like(code), patient)
-    # DeLong's error takes the probe as given; the spread under permutation also holds what refitting it adds.
-    spread = float(null_draws.std())
+    # DeLong's error takes the probe as given; the spread under permutation also holds what refitting it adds. It is
+    # largest at an area of one half and vanishes at 1, as a proportion's does.
+    spread = 2 * float(null_draws.std())
     return Encoding(
         metrics=confusion_metrics(code, logits.argmax(axis=0), bootstrap_weights(patient, bootstraps, rng), level),
-        auroc=with_interval((whole, max(whole_error, spread)), level),
-        own_auroc=with_interval((area, max(error, spread)), level),
+        auroc=with_interval((whole, max(whole_error, spread * np.sqrt(whole * (1 - whole)))), level),
+        own_auroc=with_interval((area, max(error, spread * np.sqrt(area * (1 - area)))), level),
         p_value=permutation_p_value(area, null_draws),
         null=tuple(null_draws.tolist()),
     )
