@@ -36,13 +36,14 @@ def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.ra
     count = len(np.unique(patients))
     if not 2 <= folds <= count:
         raise ValueError(f"folds must be between 2 and the number of patients ({count}), got {folds}.")
-    rarest = np.unique(strata, return_counts=True)[1].max()
-    seed = int(rng.integers(2**31))
     # scikit-learn refuses a split in which every stratum is smaller than the number of folds; then strata cannot help.
-    kept = strata if rarest >= folds else np.zeros(len(strata), dtype=int)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    common = np.unique(strata, return_counts=True)[1].max() >= folds
+    _, patient = np.unique(patients, return_inverse=True)
+    # Renaming the patients at random shuffles the folds; the splitter's own shuffle loses the strata before 1.8.
+    groups = rng.permutation(count)[patient]
     fold = np.empty(len(patients), dtype=np.int64)
-    for index, (_, held_out) in enumerate(splitter.split(patients, kept, patients)):
+    splits = StratifiedGroupKFold(folds).split(groups, strata if common else np.zeros(len(groups)), groups)
+    for index, (_, held_out) in enumerate(splits):
         fold[held_out] = index
     return fold
 
