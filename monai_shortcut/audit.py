@@ -89,6 +89,8 @@ def audit(
     """
     chosen = settings or AuditSettings()
     data = _Data.of(embeddings, weight, bias, labels, patients, label_names, image_ids)
+    for columns in (attributes, regions or {}, counterfactuals or {}):
+        data.check_rows(columns)
     left_out = {**(excluded or {}), **dict.fromkeys(data.image_ids[~data.finite].tolist(), "embedding not finite")}
     data, finite = data.rows(data.finite), data.finite
     coded = {
@@ -199,6 +201,13 @@ class _Data:
             raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
         return data
 
+    def check_rows(self, columns: Mapping[str, Any]) -> None:
+        for name, values in columns.items():
+            if np.shape(values)[:1] != self.labels.shape:
+                raise ValueError(
+                    f"{name} must have one row for each of the {len(self.labels)} embeddings, got {np.shape(values)}."
+                )
+
     @property
     def finite(self) -> NDArray[np.bool_]:
         return np.asarray(np.isfinite(self.embeddings).all(axis=1))
@@ -236,6 +245,9 @@ def _evidence(name: str, levels: Levels, data: _Data, settings: AuditSettings) -
     except ValueError as error:
         return str(error)
     gap = prediction_gap(part.probabilities, codes, part.labels, part.patients, rng=rng, **common)
+    rows = dict(zip(np.unique(part.labels).tolist(), gap.means, strict=True))
+    absent = tuple(tuple(None for _ in cell) for cell in gap.means[0])
+    gap = replace(gap, means=tuple(rows.get(label, absent) for label in range(len(part.weight))))
     return Evidence(encoding, encoding.p_value, _alignment(part, codes, settings, rng), gap, gap.p_value)
 
 
@@ -274,8 +286,10 @@ def _adjusted(measured: Mapping[str, Evidence | str]) -> dict[str, Evidence | st
     return {**measured, **adjusted}
 
 
-def _counterfactual(changed: Floats, data: _Data, settings: AuditSettings) -> Counterfactual:
+def _counterfactual(changed: Floats, data: _Data, settings: AuditSettings) -> Counterfactual | None:
     known = np.isfinite(changed).all(axis=1)
+    if not known.any():
+        return None
     moved = 0.5 * np.abs(changed[known] - data.probabilities[known]).sum(axis=1)
     rng = np.random.default_rng(settings.seed)
     weights = bootstrap_weights(data.patients[known], settings.bootstraps, rng)

@@ -49,7 +49,8 @@ def clustered_auroc(logits: ArrayLike, codes: ArrayLike, strata: ArrayLike, pati
         patients: (N,) patient of each image, the independent units.
 
     Returns:
-        The area, each level's classes weighted by their number of pairs, and its standard error.
+        The area, each level's classes weighted by their number of pairs, and its standard error. A level that meets
+        no other level in any class counts one half.
 
     References:
         Structural components as in DeLong et al. (1988), summed by patient as in Obuchowski (1997).
@@ -61,6 +62,8 @@ def clustered_auroc(logits: ArrayLike, codes: ArrayLike, strata: ArrayLike, pati
         positive = code == level
         inside = [stratum == value for value in np.unique(stratum)]
         pairs = np.array([(positive & s).sum() * (~positive & s).sum() for s in inside], dtype=np.float64)
+        if not pairs.any():  # as in `stratified_auroc`, to which this is compared under permutation
+            areas += 0.5 / len(ranked)
         for members, share in zip(inside, pairs / max(pairs.sum(), 1.0), strict=True):
             if share:
                 above, below = placements(positive[members], score[level : level + 1, members])

@@ -70,9 +70,11 @@ def attribute_levels(
         return Levels((), codes, missing, {}, problem="all values are missing")
     found, edges, raw = _bins(array[known], bins) if continuous else _categories(array[known])
     if len(found) == 1:
+        codes[known] = 0
         return Levels(found, codes, missing, {}, edges, f"every image has the same value ({found[0]})")
     if len(found) > maximum_levels:
-        problem = f"{len(found)} different categories, more than the {maximum_levels} that are analysed"
+        categories = f"{len(found)} different categories in {int(known.sum())} images"
+        problem = f"{categories}, more than the {maximum_levels} that are analysed"
         return Levels((), codes, missing, {}, edges, problem)
     rare = [len(np.unique(patient[known][raw == code])) < minimum_patients for code in range(len(found))]
     left_out = {name: int((raw == code).sum()) for code, name in enumerate(found) if rare[code]}
@@ -94,8 +96,9 @@ def _bins(values: NDArray[np.float64], bins: int) -> tuple[tuple[str, ...], tupl
     if len(distinct) == 1:
         return (f"{distinct[0]:.4g}",), (), np.zeros(len(values), dtype=np.int64)
     # Cut points that are values themselves leave no bin empty.
-    cuts = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
+    cuts = np.unique(np.quantile(values, np.arange(1, bins) / bins, method="inverted_cdf"))
     cuts = cuts[cuts < distinct[-1]] if (cuts < distinct[-1]).any() else distinct[-2:-1]
-    between = (f"{low:.4g} to {high:.4g}" for low, high in pairwise(cuts))
-    names = (f"<= {cuts[0]:.4g}", *between, f"> {cuts[-1]:.4g}")
+    # Four digits, or as many as it takes to tell the cut points apart (dates such as 20140131 take eight).
+    written = next(t for t in ([f"{cut:.{n}g}" for cut in cuts] for n in range(4, 18)) if len(set(t)) == len(cuts))
+    names = (f"<= {written[0]}", *(f"{low} to {high}" for low, high in pairwise(written)), f"> {written[-1]}")
     return names, tuple(float(cut) for cut in cuts), np.searchsorted(cuts, values, side="left")

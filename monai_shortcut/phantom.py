@@ -251,7 +251,8 @@ def _scan(echo: NDArray[np.float64], scanner: Scanner, rng: np.random.Generator)
 
 
 def _mark(image: Image) -> None:
-    """A burned-in marker in the upper left corner, two bars of a caliper."""
+    """A burned-in label and a depth scale: three lines of text in the upper left corner, ticks along the left edge."""
     unit = max(1, len(image) // 32)
-    image[unit : 2 * unit, unit : 9 * unit] = 1
-    image[unit : 7 * unit, unit : 2 * unit] = 1
+    for line in range(3):
+        image[(1 + 2 * line) * unit : (2 + 2 * line) * unit, unit : 10 * unit] = 1
+    image[8 * unit :: 3 * unit, : 2 * unit] = 1

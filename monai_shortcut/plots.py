@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
@@ -22,6 +23,7 @@ COLOURS = {USED: "#D55E00", NOT_USED: "#0072B2", NOT_ENCODED: "#009E73", INCONCL
 MARKERS = {USED: "D", NOT_USED: "o", NOT_ENCODED: "s", INCONCLUSIVE: "X"}
 _SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _INK = "#333333"
+_literal = rc_context({"text.parse_math": False})  # a dollar sign in a name is a dollar sign
 
 
 def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
@@ -45,6 +47,7 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
             yield f"evidence_{index}", evidence(finding, audit)
 
 
+@_literal
 def overview(audit: Audit) -> Figure:
     """Encoding and use of every attribute, with intervals, side by side."""
     found = [finding for finding in audit.findings if finding.evidence is not None]
@@ -83,6 +86,7 @@ def _verdict_legend(figure: Figure, found: Sequence[Finding]) -> None:
         figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=9)
 
 
+@_literal
 def regions(audit: Audit) -> Figure:
     """Area under the ROC curve by masking strategy, one line of points per class."""
     scores = audit.regions.scores
@@ -104,6 +108,7 @@ def regions(audit: Audit) -> Figure:
     return figure
 
 
+@_literal
 def embeddings(audit: Audit) -> Figure:
     """The two main directions of the embeddings, coloured by label and by each attribute."""
     shown = audit.embedding_map
@@ -131,6 +136,7 @@ def _levels(values: Sequence[str]) -> list[str]:
     return sorted(set(values), key=lambda value: (value == "", value))
 
 
+@_literal
 def evidence(finding: Finding, audit: Audit) -> Figure:
     """An attribute's tests against their nulls, its head against the clinical head, and the predictions by level."""
     shown = finding.evidence
@@ -183,7 +189,6 @@ def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
     """Mean predicted probability of each class, by true label and level."""
     assert finding.evidence is not None
     means = np.array(finding.evidence.gap.means, dtype=np.float64)
-    present = [name for name in audit.label_names if name in audit.labels]
     levels = tuple(finding.levels)
     for level in range(means.shape[1]):
         for predicted in range(means.shape[2]):
@@ -194,12 +199,13 @@ def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
         axes.plot([], [], "_", color=_SERIES[predicted % len(_SERIES)], markersize=12, label=f"predicted {name}")
     for level, name in enumerate(levels):
         axes.plot([], [], "osD^vP*X"[level % 8], color=_INK, label=name)
-    axes.set_xticks(range(len(means)), [f"true {name}" for name in present[: len(means)]], fontsize=8)
+    axes.set_xticks(range(len(means)), [f"true {name}" for name in audit.label_names], fontsize=8)
     axes.set(ylim=(-0.03, 1.03), ylabel="mean probability")
     axes.set_title("same label, other level: do predictions differ?", fontsize=9)
     axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
+@_literal
 def examples(audit: Audit) -> Figure:
     """Example images as the model was given them, one row each."""
     columns = max(len(example.pictures) for example in audit.examples)

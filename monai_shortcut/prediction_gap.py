@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monai_shortcut.resampling import bootstrap_weights, most_frequent, permutation_p_value, permute_by_patient
+from monai_shortcut.resampling import bootstrap_weights, permutation_p_value, permute_by_patient
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -81,7 +81,7 @@ def prediction_gap(
     score, code, label = _checked(probabilities, codes, labels, patients)
     ones = np.ones((1, len(code)))
     raw = float(_gaps(score, code[None], label, ones)[0])
-    draws = code[permute_by_patient(patients, permutations, rng, most_frequent(patients, label))]
+    draws = code[permute_by_patient(patients, permutations, rng, label)]
     null = np.concatenate([_gaps(score, draws[block], label, ones) for block in _blocks(permutations)])
     noise = float((null**2).mean())
     weights = bootstrap_weights(patients, bootstraps, rng)

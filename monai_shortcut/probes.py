@@ -14,7 +14,6 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from monai_shortcut.classification import clustered_auroc, confusion_metrics, stratified_auroc, with_interval
 from monai_shortcut.resampling import (
     bootstrap_weights,
-    most_frequent,
     patient_folds,
     permutation_p_value,
     permute_by_patient,
@@ -89,7 +88,7 @@ def fit_probe(embeddings: ArrayLike, codes: ArrayLike, strata: ArrayLike | None 
     """
     points, code, stratum = _checked(embeddings, codes, strata)
     prepared = _Prepared.of(points)
-    weight, bias = prepared.fit(np.arange(len(points)), code[None], stratum)
+    weight, bias = prepared.fit(np.arange(len(points)), code[None], stratum, int(code.max()) + 1)
     original = prepared.original(weight[0])
     return LinearProbe(original, bias[0] - original @ prepared.centre)
 
@@ -111,8 +110,7 @@ def null_probes(
         patients: (N,) patient of each image.
         permutations: number B of permutations.
         rng: source of the permutations.
-        strata: (N,) optional class of each image; patients swap only with patients whose most frequent class is the
-            same.
+        strata: (N,) optional class of each image, whose tie to the attribute the permutations keep.
         within: fit the probes within classes too, as `fit_probe` does with strata.
 
     Returns:
@@ -124,9 +122,8 @@ def null_probes(
     points, code, stratum = _checked(embeddings, codes, strata)
     prepared, rows = _Prepared.of(points), np.arange(len(points))
     draws = _permuted(code, patients, stratum, permutations, rng)
-    return np.concatenate(
-        [prepared.original(prepared.fit(rows, block, stratum if within else None)[0]) for block in _blocks(draws)]
-    )
+    own, levels = stratum if within else None, int(code.max()) + 1
+    return np.concatenate([prepared.original(prepared.fit(rows, block, own, levels)[0]) for block in _blocks(draws)])
 
 
 def probe_encoding(
@@ -166,7 +163,7 @@ def probe_encoding(
     if all(len(np.unique(code[stratum == value])) < 2 for value in np.unique(stratum)):
         raise ValueError("at least one label must hold images of two levels, got an attribute that coincides with it.")
     patient, prepared = np.asarray(patients), _Prepared.of(points)
-    fold = patient_folds(patient, code, folds, rng)
+    fold = patient_folds(patient, stratum, folds, rng)
     logits = _held_out(prepared, code[None], fold, None)[0]
     own = _held_out(prepared, code[None], fold, stratum)[0]
     null = [
@@ -210,13 +207,12 @@ class _Prepared:
             points = left * singular
         return cls(points, centre, scale, rotation, shrinkage)
 
-    def fit(self, rows: Integers, codes: Integers, strata: Integers | None) -> tuple[Floats, Floats]:
+    def fit(self, rows: Integers, codes: Integers, strata: Integers | None, levels: int) -> tuple[Floats, Floats]:
         """Weights (B, M, D) and biases (B, M) of probes fitted to some rows, for B codings (B, n) of them."""
         points = self.points[rows]
         centre = points.mean(axis=0)
         member = _one_hot(np.zeros(len(rows), dtype=np.int64) if strata is None else strata[rows])
         points = points - member @ (member.T @ points / np.maximum(member.sum(axis=0), 1)[:, None])
-        levels = int(codes.max()) + 1
         chosen = (codes[:, :, None] == np.arange(levels)).transpose(1, 0, 2).reshape(len(rows), -1).astype(np.float64)
         count = chosen.sum(axis=0)
         means = points.T @ chosen / np.maximum(count, 1)
@@ -235,10 +231,11 @@ class _Prepared:
 
 def _held_out(prepared: _Prepared, codes: Integers, fold: Integers, strata: Integers | None) -> Floats:
     """Logits (B, M, N) for codings (B, N), each image's by the probe that has not seen its patient."""
-    logits = np.empty((len(codes), int(codes.max()) + 1, len(fold)))
+    levels = int(codes.max()) + 1
+    logits = np.empty((len(codes), levels, len(fold)))
     for index in range(fold.max() + 1):
         held_out = fold == index
-        weight, bias = prepared.fit(np.flatnonzero(~held_out), codes[:, ~held_out], strata)
+        weight, bias = prepared.fit(np.flatnonzero(~held_out), codes[:, ~held_out], strata, levels)
         logits[:, :, held_out] = weight @ prepared.points[held_out].T + bias[:, :, None]
     return logits
 
@@ -246,8 +243,7 @@ def _held_out(prepared: _Prepared, codes: Integers, fold: Integers, strata: Inte
 def _permuted(
     code: Integers, patients: ArrayLike, strata: Integers | None, permutations: int, rng: np.random.Generator
 ) -> Integers:
-    donors = None if strata is None else most_frequent(patients, strata)
-    return code[permute_by_patient(patients, permutations, rng, donors)]
+    return code[permute_by_patient(patients, permutations, rng, strata)]
 
 
 def _blocks(draws: Integers) -> list[Integers]:

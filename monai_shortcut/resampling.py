@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+_SMALLEST_GROUP = 10  # patients with one set of labels that swap among themselves
 
 
 def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.random.Generator) -> Integers:
@@ -36,82 +37,76 @@ def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.ra
     count = len(np.unique(patients))
     if not 2 <= folds <= count:
         raise ValueError(f"folds must be between 2 and the number of patients ({count}), got {folds}.")
-    # scikit-learn refuses a split in which every stratum is smaller than the number of folds; then strata cannot help.
-    common = np.unique(strata, return_counts=True)[1].max() >= folds
+    _, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    # scikit-learn warns of strata smaller than the number of folds, or refuses them; they count with the largest.
+    kept = np.where(sizes[stratum] < folds, sizes.argmax(), stratum)
     _, patient = np.unique(patients, return_inverse=True)
     # Renaming the patients at random shuffles the folds; the splitter's own shuffle loses the strata before 1.8.
     groups = rng.permutation(count)[patient]
     fold = np.empty(len(patients), dtype=np.int64)
-    splits = StratifiedGroupKFold(folds).split(groups, strata if common else np.zeros(len(groups)), groups)
+    splits = StratifiedGroupKFold(folds).split(groups, kept, groups)
     for index, (_, held_out) in enumerate(splits):
         fold[held_out] = index
     return fold
 
 
-def most_frequent(patients: ArrayLike, codes: ArrayLike) -> Integers:
-    """The most frequent code among each patient's images, given to every image of that patient.
-
-    Args:
-        patients: (N,) patient of each image.
-        codes: (N,) non-negative integers.
-
-    Returns:
-        (N,) int64; ties go to the smallest code.
-
-    Example:
-        >>> most_frequent(["a", "a", "a", "b"], [1, 1, 0, 2]).tolist()
-        [1, 1, 1, 2]
-    """
-    codes = np.asarray(codes, dtype=np.int64)
-    _, index = np.unique(np.asarray(patients), return_inverse=True)
-    counts = np.zeros((index.max() + 1, codes.max() + 1), dtype=np.int64)
-    np.add.at(counts, (index, codes), 1)
-    return np.asarray(counts.argmax(axis=1)[index])
-
-
 def permute_by_patient(
-    patients: ArrayLike, permutations: int, rng: np.random.Generator, strata: ArrayLike | None = None
+    patients: ArrayLike, permutations: int, rng: np.random.Generator, labels: ArrayLike | None = None
 ) -> Integers:
     """Draw permutations that hand each patient the values of another patient.
 
-    A patient receives the whole sequence of a donor: repeated cyclically when the donor has fewer images, cut when
-    the donor has more. Values that are constant within patients stay so, which keeps the dependence between images of
-    a patient and makes the permutation test valid for clustered images.
+    Values that are constant within patients stay so, which keeps the dependence between images of a patient. With
+    labels, the donor is a patient with the same set of labels and each image receives the value of one of the donor's
+    images of its own label, so that whatever ties the attribute to the label, between or within patients, stays too.
+    Sets of labels that fewer than ten patients have are pooled by the patients' most frequent label; where the donor
+    then lacks a label, any of its images gives. Donors with fewer images give cyclically, from a random start.
 
     Args:
         patients: (N,) patient of each image.
         permutations: number B of draws.
         rng: source of the draws.
-        strata: (N,) optional; donors are sought only among patients of the same stratum. Constant within patients.
+        labels: (N,) optional class of each image.
 
     Returns:
         (B, N) int64 indices: ``values[result[b]]`` is the b-th permuted attribute.
-
-    Raises:
-        ValueError: If a patient is in two strata.
     """
     _, patient = np.unique(np.asarray(patients), return_inverse=True)
-    count = np.bincount(patient)
-    order = np.argsort(patient, kind="stable")
-    start = np.concatenate([[0], np.cumsum(count)[:-1]])
-    rank = np.empty(len(patient), dtype=np.int64)
-    rank[order] = np.arange(len(patient)) - np.repeat(start, count)
-    stratum = np.zeros(len(count), dtype=np.int64)
-    if strata is not None:
-        _, image_stratum = np.unique(np.asarray(strata), return_inverse=True)
-        stratum[patient] = image_stratum
-        if (stratum[patient] != image_stratum).any():
-            raise ValueError("strata must be constant within patients, got a patient in two strata.")
-    groups = [np.flatnonzero(stratum == value) for value in np.unique(stratum)]
-    result = np.empty((permutations, len(patient)), dtype=np.int64)
-    donor = np.empty(len(count), dtype=np.int64)
+    label = np.zeros_like(patient) if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1]
+    classes = int(label.max()) + 1
+    cell = patient * classes + label
+    count = np.bincount(cell, minlength=(int(patient.max()) + 1) * classes)
+    order, rank = _grouped(cell)  # a patient's images lie together, label by label
+    whole, whole_rank = np.bincount(patient), np.empty_like(rank)
+    whole_rank[order] = np.arange(len(patient)) - np.repeat(np.cumsum(whole) - whole, whole)
+    start, whole_start = np.cumsum(count) - count, np.cumsum(whole) - whole
+    groups = _exchangeable(count.reshape(-1, classes))
+    result, donor = np.empty((permutations, len(patient)), dtype=np.int64), np.empty(len(whole), dtype=np.int64)
     for draw in range(permutations):
         for group in groups:
             donor[group] = rng.permutation(group)
         chosen = donor[patient]
-        shift = rng.integers(count)[chosen]  # a random start, so that repeated or cut sequences favour no image
-        result[draw] = order[start[chosen] + (rank + shift) % count[chosen]]
+        wanted = chosen * classes + label
+        shift = rng.integers(2**31, size=len(count))[wanted]
+        matched = start[wanted] + (rank + shift) % np.maximum(count[wanted], 1)
+        anyone = whole_start[chosen] + (whole_rank + shift) % whole[chosen]
+        result[draw] = order[np.where(count[wanted] > 0, matched, anyone)]
     return result
+
+
+def _grouped(codes: Integers) -> tuple[Integers, Integers]:
+    """Order that brings equal codes together, and each position's rank among its equals."""
+    order, count = np.argsort(codes, kind="stable"), np.bincount(codes)
+    rank = np.empty(len(codes), dtype=np.int64)
+    rank[order] = np.arange(len(codes)) - np.repeat(np.cumsum(count) - count, count)
+    return order, rank
+
+
+def _exchangeable(images: Integers) -> list[Integers]:
+    """Groups of patients that may swap, from their numbers of images (P, L) of each label."""
+    _, kind, size = np.unique(images > 0, axis=0, return_inverse=True, return_counts=True)
+    kind = kind.reshape(-1)
+    pooled = np.where(size[kind] >= _SMALLEST_GROUP, kind, len(size) + images.argmax(axis=1))
+    return [np.flatnonzero(pooled == value) for value in np.unique(pooled)]
 
 
 def bootstrap_weights(patients: ArrayLike, draws: int, rng: np.random.Generator) -> Floats:

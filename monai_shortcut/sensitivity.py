@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from monai_shortcut.delong import auc_covariance, compare_aucs
@@ -47,7 +47,7 @@ class RegionSensitivity:
     Attributes:
         trained_on: masking strategy of the images the model was trained on.
         scores: one per class and strategy, "full" first.
-        untested: why a class has no score, by class.
+        untested: why a class has no score, by class; or why it has none under a strategy, by "class, strategy".
     """
 
     trained_on: str
@@ -77,7 +77,7 @@ def region_sensitivity(
 
     Returns:
         One score per class and strategy; a class that fewer than two patients have, or all but one, is listed as
-        untested.
+        untested, and so is a strategy that could be applied to too few images of a class.
 
     Raises:
         ValueError: If "full" is absent or the shapes disagree.
@@ -88,46 +88,53 @@ def region_sensitivity(
     label, patient = np.asarray(labels), np.asarray(patients)
     if "full" not in probabilities:
         raise ValueError(f'probabilities must hold the strategy "full", got {sorted(probabilities)}.')
-    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in probabilities.items()}
+    if patient.shape != label.shape:
+        raise ValueError(f"patients must have shape {label.shape} to match labels, got {patient.shape}.")
+    ordered = {"full": probabilities["full"], **probabilities}
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in ordered.items()}
     for name, values in arrays.items():
         if values.shape != (len(label), len(label_names)):
             expected = (len(label), len(label_names))
             raise ValueError(f"probabilities of {name} must have shape {expected}, got {values.shape}.")
     classes = [1] if len(label_names) == 2 else range(len(label_names))
-    scores, untested = [], {}
+    scores: list[RegionScore] = []
+    untested: dict[str, str] = {}
     for index in classes:
-        try:
-            scores += _class_scores(label_names[index], label == index, arrays, index, patient, level)
-        except ValueError as error:
-            untested[label_names[index]] = str(error)
+        name, full = label_names[index], arrays["full"][:, index]
+        for strategy, values in arrays.items():
+            try:
+                scores.append(_score(name, strategy, label == index, full, values[:, index], patient, level))
+            except ValueError as error:
+                untested[name if strategy == "full" else f"{name}, {strategy}"] = str(error)
+                if strategy == "full":
+                    break
     compared = [i for i, score in enumerate(scores) if score.evaluated_on != "full"]
     for i, p_value in zip(compared, holm([scores[i].p_value for i in compared]), strict=True):
         scores[i] = replace(scores[i], p_value=float(p_value))
     return RegionSensitivity(trained_on, tuple(scores), untested)
 
 
-def _class_scores(
-    name: str, positive: np.ndarray, arrays: Mapping[str, np.ndarray], index: int, patient: np.ndarray, level: float
-) -> list[RegionScore]:
-    full, reach = arrays["full"][:, index], float(norm.ppf(0.5 + level / 2))
-    scores = []
-    for strategy, values in arrays.items():
-        score = values[:, index]
-        known = np.isfinite(score) & np.isfinite(full)
-        areas, covariance = auc_covariance(positive[known], score[known][None], patient[known])
-        area, error = float(areas[0]), float(np.sqrt(max(covariance[0, 0], 0.0)))
-        paired = compare_aucs(positive[known], full[known], score[known], patient[known], level)
-        z = abs(area - 0.5) / error if error > 0 else (0.0 if area == 0.5 else np.inf)
-        scores.append(
-            RegionScore(
-                label=name,
-                evaluated_on=strategy,
-                images=int(known.sum()),
-                auc=area,
-                interval=(max(area - reach * error, 0.0), min(area + reach * error, 1.0)),
-                chance_p_value=float(2 * norm.sf(z)),
-                difference=paired.difference,
-                p_value=paired.p_value,
-            )
-        )
-    return scores
+def _score(
+    name: str,
+    strategy: str,
+    positive: NDArray[np.bool_],
+    full: NDArray[np.float64],
+    score: NDArray[np.float64],
+    patient: NDArray[np.generic],
+    level: float,
+) -> RegionScore:
+    known, reach = np.isfinite(score) & np.isfinite(full), float(norm.ppf(0.5 + level / 2))
+    areas, covariance = auc_covariance(positive[known], score[known][None], patient[known])
+    area, error = float(areas[0]), float(np.sqrt(max(covariance[0, 0], 0.0)))
+    paired = compare_aucs(positive[known], full[known], score[known], patient[known], level)
+    z = abs(area - 0.5) / error if error > 0 else (0.0 if area == 0.5 else np.inf)
+    return RegionScore(
+        label=name,
+        evaluated_on=strategy,
+        images=int(known.sum()),
+        auc=area,
+        interval=(max(area - reach * error, 0.0), min(area + reach * error, 1.0)),
+        chance_p_value=float(2 * norm.sf(z)),
+        difference=paired.difference,
+        p_value=paired.p_value,
+    )

@@ -46,7 +46,7 @@ def weight_space_correlation(
     if min_components < 1:
         raise ValueError(f"min_components must be at least 1, got {min_components}.")
     components = principal_components(points, variance, min_components)
-    return _cosines(rows @ components.T, others @ components.T)
+    return _cosines(rows @ components.T, others @ components.T, rows, others, 1.0)
 
 
 def principal_components(embeddings: Floats, variance: float, min_components: int) -> Floats:
@@ -54,9 +54,10 @@ def principal_components(embeddings: Floats, variance: float, min_components: in
     centred = embeddings - embeddings.mean(axis=0)
     _, singular, axes = np.linalg.svd(centred, full_matrices=False)
     power = singular**2
-    spanned = int((singular > singular[0] * max(centred.shape) * np.finfo(np.float64).eps).sum())
-    enough = int(np.searchsorted(np.cumsum(power) / power.sum(), variance - 1e-12)) + 1
-    return np.asarray(axes[: min(max(enough, min_components), max(spanned, 1))])
+    # Relative to the embeddings before centring, which rounds: embeddings that are all alike span nothing.
+    spanned = int((singular > np.linalg.norm(embeddings) * max(centred.shape) * np.finfo(np.float64).eps).sum())
+    enough = int(np.searchsorted(np.cumsum(power) / max(power.sum(), 1e-300), variance - 1e-12)) + 1
+    return np.asarray(axes[: min(max(enough, min_components), spanned)])
 
 
 def alignment(head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike, labels: ArrayLike | None = None) -> Floats:
@@ -90,13 +91,11 @@ def alignment(head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike, labels: 
         if label.shape != (len(points),):
             raise ValueError(f"labels must have shape ({len(points)},) to match embeddings, got {label.shape}.")
         centred = np.concatenate([points[label == v] - points[label == v].mean(axis=0) for v in np.unique(label)])
-    if len(rows) > 1:
-        rows = rows - rows.mean(axis=0)
-    if others.shape[-2] > 1:
-        others = others - others.mean(axis=-2, keepdims=True)
+    first = rows - rows.mean(axis=0) if len(rows) > 1 else rows
+    second = others - others.mean(axis=-2, keepdims=True) if others.shape[-2] > 1 else others
     # R'R = Z'Z, so cosines of rows times R' are correlations of logits, at D x D cost for any number of probes.
     root: Floats = np.linalg.qr(centred).R
-    return _cosines(rows @ root.T, others @ root.T)
+    return _cosines(first @ root.T, second @ root.T, rows, others, float(np.linalg.norm(points)))
 
 
 def alignment_null(
@@ -121,14 +120,18 @@ def alignment_null(
     return np.asarray(np.abs(alignment(head, probes, embeddings, labels)).max(axis=(1, 2)))
 
 
-def _cosines(first: Floats, second: Floats) -> Floats:
-    """Cosines (..., C, M) of rows (C, k) and (..., M, k)."""
+def _cosines(first: Floats, second: Floats, rows: Floats, others: Floats, size: float) -> Floats:
+    """Cosines (..., C, M) of images (C, k) and (..., M, k) of rows and others under a map no larger than `size`.
 
-    def unit(rows: Floats) -> Floats:
-        length = np.linalg.norm(rows, axis=-1, keepdims=True)
-        return np.asarray(np.divide(rows, length, out=np.zeros_like(rows), where=length > 0))
+    An image that is zero but for the rounding of its row and of the map has no direction: its cosines are 0.
+    """
 
-    return np.asarray(np.clip(unit(first) @ np.swapaxes(unit(second), -1, -2), -1.0, 1.0))
+    def unit(image: Floats, origin: Floats) -> Floats:
+        length = np.linalg.norm(image, axis=-1, keepdims=True)
+        rounding = 1e-13 * size * np.linalg.norm(origin, axis=-1, keepdims=True)
+        return np.asarray(np.divide(image, length, out=np.zeros_like(image), where=length > rounding))
+
+    return np.asarray(np.clip(unit(first, rows) @ np.swapaxes(unit(second, others), -1, -2), -1.0, 1.0))
 
 
 def _checked(head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike) -> tuple[Floats, Floats, Floats]:

@@ -72,6 +72,15 @@ class CohortHandler(EmbeddingRecorder):
             )
         return self.cohort.select([name for name in self.image_ids if name in known]), has_row
 
+    def _measurable(self) -> tuple[Cohort, NDArray[np.float64]]:
+        """The cohort's rows and embeddings of the recorded images that have both, the embeddings finite."""
+        cohort, has_row = self._matched()
+        points = self.embeddings[has_row]
+        finite = np.isfinite(points).all(axis=1)
+        if not finite.any():
+            raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
+        return cohort.select(np.array(cohort.image_ids)[finite].tolist()), points[finite]
+
     def _levels(self, cohort: Cohort) -> dict[str, Levels]:
         """Levels of the attributes that can be analysed."""
         kept, settings = {}, self.settings

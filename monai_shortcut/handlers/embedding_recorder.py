@@ -86,7 +86,8 @@ class EmbeddingRecorder:
             found = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
             raise ValueError(f"the batch must be a dict with the key {self.image_key!r}, got {found}.")
         if self.head is None:
-            self.head = linear_head(self.network, images=self._images(batch, self.image_key)[:2], layer=self.layer)
+            images = self._images(batch, self.image_key)[:2].nan_to_num(0.0, 0.0, 0.0)  # NaN would prove nothing
+            self.head = linear_head(self.network, images=images, layer=self.layer)
             self._hook = EmbeddingHook(self.network, self.head.layer).attach()
         self._ids += image_names(batch, self.image_key, self.id_key)
 
@@ -114,8 +115,9 @@ class EmbeddingRecorder:
 def image_names(batch: Mapping[str, Any], image_key: str, id_key: str) -> list[str]:
     """Names of the images of a batch, from its entry or from the files they were loaded from."""
     if id_key in batch:
-        return [str(name) for name in batch[id_key]]
+        names = batch[id_key]
+        return [str(name) for name in (names.tolist() if isinstance(names, torch.Tensor) else names)]
     paths = [getattr(image, "meta", {}).get("filename_or_obj") for image in decollate_batch(batch[image_key])]
     if any(path is None for path in paths):
         raise ValueError(f"the batch must have the key {id_key!r}, or images loaded from files, got {sorted(batch)}.")
-    return [Path(str(path)).name.split(".")[0] for path in paths]
+    return [Path(str(path).removesuffix(".gz")).stem for path in paths]

@@ -35,22 +35,25 @@ class MetadataProbe(CohortHandler):
     """
 
     def _finish(self, engine: Engine) -> dict[str, float]:
-        cohort, has_row = self._matched()
-        points, rows = self.embeddings[has_row], []
+        cohort, points = self._measurable()
+        rows: list[dict[str, object]] = []
         numbers: dict[str, float] = {}
         for name, levels in self._levels(cohort).items():
             known = levels.codes >= 0
-            found = probe_encoding(
-                points[known],
-                levels.codes[known],
-                cohort.patients[known],
-                cohort.labels[known],
-                folds=self.settings.folds,
-                permutations=self.settings.permutations,
-                bootstraps=self.settings.bootstraps,
-                level=self.settings.level,
-                rng=np.random.default_rng(self.settings.seed),
-            )
+            try:
+                found = probe_encoding(
+                    points[known],
+                    levels.codes[known],
+                    cohort.patients[known],
+                    cohort.labels[known],
+                    folds=self.settings.folds,
+                    permutations=self.settings.permutations,
+                    bootstraps=self.settings.bootstraps,
+                    level=self.settings.level,
+                    rng=np.random.default_rng(self.settings.seed),
+                )
+            except ValueError:  # it coincides with the label, or too few patients have it
+                continue
             numbers |= {f"{name}_probe_auroc": found.own_auroc[0], f"{name}_probe_p": found.p_value}
             values = {**found.metrics, "auroc": found.auroc, "own_auroc": found.own_auroc}
             for metric, (value, low, high) in values.items():
@@ -85,8 +88,8 @@ class WeightSpaceCorrelation(CohortHandler):
 
     def _finish(self, engine: Engine) -> dict[str, float]:
         assert self.head is not None
-        cohort, has_row = self._matched()
-        points, rows = self.embeddings[has_row], []
+        cohort, points = self._measurable()
+        rows: list[dict[str, object]] = []
         numbers: dict[str, float] = {}
         weight = self.head.weight.cpu().numpy()
         for name, levels in self._levels(cohort).items():

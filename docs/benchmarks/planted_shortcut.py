@@ -1,0 +1,83 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""How often is the audit right? The planted-shortcut bundle over seeds and strengths, as a table in Markdown.
+
+Run from the root of the repository; finished audits in the folder are kept, so the study can be stopped and resumed:
+
+    python docs/benchmarks/planted_shortcut.py --folder output/benchmark
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from monai_shortcut.audit import Audit
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "bundles" / "planted_shortcut" / "configs" / "audit.json"
+
+
+def run(folder: Path, strength: float, seed: int, threads: int) -> Audit:
+    """One training and audit, or the record of it that is already there."""
+    place = folder / f"strength_{strength:g}_seed_{seed}"
+    if not (place / "report.html").exists():
+        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIG)]
+        command += ["--strength", str(strength), "--seed", str(seed), "--output_dir", str(place)]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    return Audit.from_json(place / "audit.json")
+
+
+def table(audits: dict[tuple[float, int], Audit]) -> str:
+    """Verdicts and the numbers behind them, by strength and attribute."""
+    lines = [
+        "| strength | attribute | verdicts | own AUROC | prediction gap | when swapped | WSC p <= 0.05 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for strength in sorted({key[0] for key in audits}):
+        chosen = [audit for (value, _), audit in audits.items() if value == strength]
+        for name in [finding.attribute for finding in chosen[0].findings]:
+            findings = [audit.finding(name) for audit in chosen]
+            verdicts = Counter(finding.verdict for finding in findings)
+            found = [finding.evidence for finding in findings if finding.evidence is not None]
+            swapped = [f.counterfactual.change for f in findings if f.counterfactual is not None]
+            cells = [
+                f"{strength:g}",
+                name,
+                ", ".join(f"{verdict} {count}" for verdict, count in verdicts.most_common()),
+                _range([evidence.encoding.own_auroc[0] for evidence in found]),
+                _range([evidence.gap.effect for evidence in found]),
+                _range(swapped),
+                f"{sum(evidence.alignment.wsc_p_value <= 0.05 for evidence in found)} of {len(found)}",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _range(values: list[float]) -> str:
+    if not values:
+        return "-"
+    return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("output/benchmark"))
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0, 0.5, 0.9, 1])
+    parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--workers", type=int, default=2, help="runs side by side, one thread each")
+    arguments = parser.parse_args()
+    keys = [(strength, seed) for seed in range(arguments.seeds) for strength in arguments.strengths]
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        audits = dict(zip(keys, pool.map(lambda key: run(arguments.folder, *key, threads=1), keys), strict=True))
+    print(table(audits))
+
+
+if __name__ == "__main__":
+    main()
