@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monai_shortcut.columns import (
+    as_names,
+    as_text,
+    attribute_kinds,
+    attribute_values,
+    class_labels,
+    exclusions,
+    fold_numbers,
+    identifiers,
+    plain_texts,
+    require_none,
+    role_columns,
+)
 from monai_shortcut.resampling import patient_folds
-
-MOST_CATEGORIES = 10  # a numeric attribute with more distinct values is continuous
-RESERVED = ("image_id", "patient_id", "label", "image", "roi", "fold")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,22 +101,22 @@ class Cohort:
         indexed = frame.index.name == image_id and image_id not in frame.columns
         frame = frame.reset_index() if indexed else frame
         asked = {"image_id": image_id, "patient_id": patient_id, "label": label}
-        columns = _columns(frame, asked, {"image": image, "roi": roi, "fold": fold})
+        columns = role_columns(frame, asked, {"image": image, "roi": roi, "fold": fold})
         others = tuple(name for name in frame.columns if name not in columns.values())
-        names = others if attributes is None else tuple(dict.fromkeys(_names(attributes)))
-        kinds = _kinds(frame, names, _names(continuous), _names(categorical))
-        texts = {role: _plain(frame[column], column) for role, column in columns.items()}
-        images = _identifiers(texts, columns)
-        excluded = _excluded(texts, images)
+        names = others if attributes is None else tuple(dict.fromkeys(as_names(attributes)))
+        kinds = attribute_kinds(frame, names, as_names(continuous), as_names(categorical))
+        texts = {role: plain_texts(frame[column], column) for role, column in columns.items()}
+        images = identifiers(texts, columns)
+        excluded = exclusions(texts, images)
         kept = [image not in excluded for image in images]
         rows = {role: list(compress(values, kept)) for role, values in texts.items()}
-        rows["label"], classes = _labels(list(compress(frame[label], kept)), label_names)
+        rows["label"], classes = class_labels(list(compress(frame[label], kept)), label_names)
         for role in ("image", "roi") if root is not None else ():
             rows |= {role: [path and str(Path(root or "", path)) for path in rows[role]]} if role in rows else {}
         data: dict[str, NDArray[Any]] = {role: np.array(values, dtype=object) for role, values in rows.items()}
         if "fold" in rows:
-            data["fold"] = _folds(rows["fold"], rows["patient_id"], columns["fold"])
-        data |= {name: _attribute(list(compress(frame[name], kept)), name, kinds.get(name)) for name in names}
+            data["fold"] = fold_numbers(rows["fold"], rows["patient_id"], columns["fold"])
+        data |= {name: attribute_values(list(compress(frame[name], kept)), name, kinds.get(name)) for name in names}
         index = pd.Index(data.pop("image_id"), name="image_id", dtype=object)
         # An explicit dtype keeps pandas 3 from turning None into NaN.
         table = pd.DataFrame({name: pd.Series(values, index, values.dtype) for name, values in data.items()})
@@ -155,7 +164,7 @@ class Cohort:
             content = content if isinstance(content, dict) else {"datalist": content}
         lists = {key: rows for key, rows in content.items() if isinstance(rows, list) and rows}
         lists = {key: rows for key, rows in lists.items() if all(isinstance(row, Mapping) for row in rows)}
-        chosen = tuple(lists) if section is None else _names(section)
+        chosen = tuple(lists) if section is None else as_names(section)
         if not chosen or not set(chosen) <= set(lists):
             wanted = "" if section is None else f", got section {', '.join(chosen)}"
             present = ", ".join(lists) or f"none, its keys are {', '.join(map(str, content)) or 'none'}"
@@ -209,7 +218,7 @@ class Cohort:
         for name in self.attributes:
             known = self.table[name].dropna()
             distinct, counts = np.unique(np.array(known.tolist()), return_counts=True)
-            common = _text(distinct[counts.argmax()]) if len(distinct) else None
+            common = as_text(distinct[counts.argmax()]) if len(distinct) else None
             rows.append((self.kind(name), len(distinct), len(self) - len(known), common))
         index = pd.Index(self.attributes, name="attribute", dtype=object)
         return pd.DataFrame(rows, index=index, columns=["kind", "values", "missing", "most_common"])
@@ -221,7 +230,7 @@ class Cohort:
             ValueError: If an id is unknown or occurs twice.
         """
         chosen = self._known(image_ids)
-        _require_none([image for image, count in Counter(chosen).items() if count > 1], "image_ids must be unique")
+        require_none([image for image, count in Counter(chosen).items() if count > 1], "image_ids must be unique")
         return replace(self, table=self.table.loc[chosen])
 
     def exclude(self, reasons: Mapping[str, str]) -> Cohort:
@@ -280,7 +289,7 @@ class Cohort:
             raise ValueError(f"the cohort must have image paths, got columns {', '.join(map(str, self.table))}.")
         keys = ["image", "roi"] if roi and "roi" in self.table else ["image"]
         lacking = self.table.index[self.table[keys].isna().any(axis=1)].tolist()
-        _require_none(lacking, f"every image must have a path for {' and '.join(keys)} (or use roi=False)", "without")
+        require_none(lacking, f"every image must have a path for {' and '.join(keys)} (or use roi=False)", "without")
         paths = self.table[keys].to_dict("records")
         codes = zip(paths, self.labels.tolist(), self.image_ids, strict=True)
         return [
@@ -290,123 +299,5 @@ class Cohort:
 
     def _known(self, image_ids: Iterable[str]) -> list[str]:
         chosen, known = [str(image) for image in image_ids], set(self.table.index)
-        _require_none([image for image in chosen if image not in known], "image_ids must be in the cohort", "unknown")
+        require_none([image for image in chosen if image not in known], "image_ids must be in the cohort", "unknown")
         return chosen
-
-
-def _require_none(wrong: Collection[object], must_hold: str, what: str = "others") -> None:
-    if wrong:
-        examples = ", ".join(map(str, list(wrong)[:5])) + (", ..." if len(wrong) > 5 else "")
-        raise ValueError(f"{must_hold}, got {len(wrong)} {what}: {examples}.")
-
-
-def _text(value: Any) -> str | None:
-    """A value as text; None for missing. 1.0 becomes "1", as integers turn to floats beside missing values."""
-    if pd.api.types.is_scalar(value) and pd.isna(value):
-        return None
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value).strip() or None
-
-
-def _plain(values: pd.Series[Any], column: str) -> list[str | None]:
-    """Texts of a column that must hold one value per row: ids, labels, paths."""
-    several = [value for value in values if isinstance(value, list | tuple | dict | set | np.ndarray)]
-    _require_none(several, f"{column} must hold one value per image")
-    return [_text(value) for value in values]
-
-
-def _names(names: Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _columns(frame: pd.DataFrame, asked: dict[str, str], optional: dict[str, str | None]) -> dict[str, str]:
-    """Role -> column; optional roles whose column has its default name may be absent."""
-    _require_none(frame.columns[frame.columns.duplicated()].tolist(), "columns must have different names", "repeated")
-    wanted = {role: name for role, name in optional.items() if name and (name != role or name in frame.columns)}
-    columns = {**asked, **wanted}
-    _require_present(frame, columns.values())
-    return columns
-
-
-def _require_present(frame: pd.DataFrame, names: Iterable[str]) -> None:
-    absent = [name for name in names if name not in frame.columns]
-    _require_none(absent, f"columns must be among those of the table ({', '.join(frame.columns)})", "absent")
-
-
-def _kinds(
-    frame: pd.DataFrame, names: Sequence[str], continuous: Sequence[str], categorical: Sequence[str]
-) -> dict[str, str]:
-    _require_present(frame, names)
-    reserved = [name for name in names if name in RESERVED]
-    _require_none(reserved, f"attributes must not be named {', '.join(RESERVED)} (rename or do not list them)", "such")
-    strangers = [name for name in (*continuous, *categorical) if name not in names]
-    _require_none(strangers, f"continuous and categorical must name attributes ({', '.join(names)})")
-    _require_none({*continuous} & {*categorical}, "an attribute must be either continuous or categorical", "both")
-    return {**dict.fromkeys(continuous, "continuous"), **dict.fromkeys(categorical, "categorical")}
-
-
-def _identifiers(texts: Mapping[str, list[str | None]], columns: Mapping[str, str]) -> list[str]:
-    """The image ids, complete and unique; every image has a patient."""
-    images = [text for text in texts["image_id"] if text is not None]
-    nameless = [row for row, text in enumerate(texts["image_id"]) if text is None]
-    _require_none(nameless, f"{columns['image_id']} must be given in every row", "rows without")
-    twice = [image for image, count in Counter(images).items() if count > 1]
-    _require_none(twice, f"{columns['image_id']} must be unique", "repeated")
-    orphans = [image for image, patient in zip(images, texts["patient_id"], strict=True) if patient is None]
-    _require_none(orphans, f"{columns['patient_id']} must be given for every image", "images without")
-    return images
-
-
-def _excluded(texts: Mapping[str, list[str | None]], images: list[str]) -> dict[str, str]:
-    """Image id -> reason, of the rows that cannot be used; a missing label counts before a missing path."""
-    excluded: dict[str, str] = {}
-    for role, reason in (("image", "image path missing"), ("label", "label missing")):
-        lacking = [text is None for text in texts.get(role, images)]
-        excluded |= dict.fromkeys(compress(images, lacking), reason)
-    return excluded
-
-
-def _labels(values: list[Any], label_names: Sequence[str] | None) -> tuple[list[str | None], tuple[str, ...]]:
-    """(N,) class names, and the classes in order."""
-    texts = [_text(value) for value in values]
-    found = sorted({str(text) for text in texts})
-    if len(found) < 2:
-        raise ValueError(f"label must have at least two classes, got {', '.join(found) or 'no labelled image'}.")
-    if label_names is None:
-        try:
-            return texts, tuple(sorted(found, key=float))
-        except ValueError:
-            return texts, tuple(found)
-    classes = tuple(str(name) for name in _names(label_names))
-    _require_none([name for name, count in Counter(classes).items() if count > 1], "label_names must be unique")
-    strangers = [name for name in found if name not in classes]
-    numbers = [_text(int(value) if isinstance(value, bool | np.bool_) else value) for value in values]
-    by_index = {str(position): name for position, name in enumerate(classes)}
-    if strangers and set(numbers) <= set(by_index):
-        return [by_index[str(number)] for number in numbers], classes
-    _require_none(strangers, f"label_names ({', '.join(classes)}) must hold every label")
-    return texts, classes
-
-
-def _folds(texts: list[str | None], patients: list[str | None], column: str) -> NDArray[np.int64]:
-    wrong = [text for text in texts if text is None or not text.removeprefix("-").isdecimal()]
-    _require_none(wrong, f"{column} must be an integer for every image")
-    folds = np.array(texts, dtype=np.int64)
-    pairs = Counter(patient for patient, _ in set(zip(patients, folds.tolist(), strict=True)))
-    _require_none([name for name, count in pairs.items() if count > 1], "a patient must be in one fold", "in several")
-    return folds
-
-
-def _attribute(values: list[Any], name: str, kind: str | None) -> NDArray[Any]:
-    texts = [_text(value) for value in values]
-    if kind is None:
-        known = [value for value, text in zip(values, texts, strict=True) if text is not None]
-        numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in known)
-        kind = "continuous" if numeric and len(set(texts) - {None}) > MOST_CATEGORIES else "categorical"
-    if kind == "categorical":
-        return np.array(texts, dtype=object)
-    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
-    wrong = [text for text, number in zip(texts, numbers, strict=True) if text is not None and np.isnan(number)]
-    _require_none(wrong, f"attribute {name} must hold numbers to be continuous")
-    return np.where(np.isfinite(numbers), numbers, np.nan)

@@ -101,8 +101,11 @@ def regions(audit: Audit) -> Figure:
             axes.plot(score.interval, [row, row], color=_SERIES[index % len(_SERIES)], linewidth=2)
             name = label if score.evaluated_on == "full" else None
             axes.plot(score.auc, row, "o", color=_SERIES[index % len(_SERIES)], label=name)
+    lowest = min((score.interval[0] for score in scores), default=0.4)
     axes.axvline(0.5, color=_INK, linewidth=1)
-    axes.set(xlabel="area under the ROC curve", xlim=(0, 1.02), ylim=(len(strategies) - 0.5, -0.5))
+    axes.set(
+        xlabel="area under the ROC curve", xlim=(min(0.4, lowest - 0.02), 1.02), ylim=(len(strategies) - 0.5, -0.5)
+    )
     axes.set_yticks(range(len(strategies)), [name.replace("_", " ") for name in strategies])
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
