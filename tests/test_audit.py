@@ -121,19 +121,24 @@ def test_embeddings_that_are_not_finite_are_excluded_and_counted(whole):
     points[119, 5] = np.inf
     kept = np.delete(np.arange(120), [3, 70, 119])
     ids = [f"image {number}" for number in range(120)]
-    found = audit(**arguments | {"embeddings": points, "image_ids": ids, "excluded": {"z": "unreadable"}})
+    scores = probabilities(arguments["embeddings"], arguments["weight"], arguments["bias"])
+    other = {"regions": {"roi_only": np.roll(scores, 1, axis=0)}, "counterfactuals": {"used": scores[::-1]}}
+    given = arguments | other
+    found = audit(**given | {"embeddings": points, "image_ids": ids, "excluded": {"z": "unreadable"}})
     reason = "embedding not finite"
     assert found.excluded == {"z": "unreadable", "image 3": reason, "image 70": reason, "image 119": reason}
     assert sum(found.labels.values()) == 117
     assert all(counted(finding) == 117 for finding in found.findings)
     without = arguments | {
+        "regions": {"roi_only": other["regions"]["roi_only"][kept]},
+        "counterfactuals": {"used": other["counterfactuals"]["used"][kept]},
         "embeddings": points[kept],
         "labels": arguments["labels"][kept],
         "patients": [arguments["patients"][index] for index in kept],
         "attributes": {name: [values[i] for i in kept] for name, values in arguments["attributes"].items()},
     }
     assert replace(audit(**without), excluded=found.excluded) == found
-    assert audit(**arguments | {"embeddings": points}).excluded == {"3": reason, "70": reason, "119": reason}
+    assert audit(**given | {"embeddings": points}).excluded == {"3": reason, "70": reason, "119": reason}
     assert found.findings != whole.findings
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +26,7 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+import monai_shortcut
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.handlers import EmbeddingRecorder, MetadataProbe, ShortcutAudit, WeightSpaceCorrelation
@@ -539,6 +541,7 @@ def test_an_unusable_region_is_counted_and_its_image_stays(sononet, phantom, ite
     for place in (0, 1, 2, 3, 9):  # the whole first batch, and one more
         spoiled[place]["roi"] = np.zeros_like(items[place]["roi"])
     spoiled[9]["roi"][0, 4, 4:6] = (1, 2)
+    spoiled.append(spoiled[0] | {"image_id": "stranger"})  # not in the audit at all
     handler = ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", **BRIEF)
     run(kind, sononet, spoiled, handler, batch_size=4)
     found = handler.audit
@@ -546,7 +549,7 @@ def test_an_unusable_region_is_counted_and_its_image_stays(sononet, phantom, ite
     reasons = list(found.without_roi.values())
     assert set(reasons[:4]) == {"roi must hold at least one pixel, got an empty region."}
     assert reasons[4].startswith("roi must hold only 0 and 1 (or 0 and 255), got 0, 1, 2")
-    assert found.excluded == {}
+    assert found.excluded == {"stranger": "no row in the cohort"}
     assert sum(found.labels.values()) == 44
     counts = {(score.evaluated_on, score.images) for score in found.regions.scores}
     assert counts == {("full", 44), *((strategy, 39) for strategy in ROI_STRATEGIES)}
@@ -634,7 +637,9 @@ def test_the_report_is_written_and_announced(sononet, phantom, items, tmp_path, 
     assert f"operator   {handler.audit.findings[0].verdict}" in printed
     assert pd.read_csv(folder / "findings.csv")["verdict"].tolist() == findings_table(handler.audit)["verdict"].tolist()
     assert [finding.attribute for finding in handler.audit.findings] == ["operator"]
-    assert set(handler.audit.software) == {"monai", "torch", "pytorch-ignite", "numpy", "scikit-learn"}
+    assert handler.audit.software["monai_shortcut"] == monai_shortcut.__version__
+    assert handler.audit.software["torch"] == version("torch")
+    assert handler.audit.software.keys() > {"monai", "pytorch-ignite", "numpy", "scikit-learn"}
     assert handler.audit.settings == replace(SETTINGS)
     examples = handler.audit.examples
     assert [example.label for example in examples] == list(phantom.cohort.label_names)

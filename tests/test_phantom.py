@@ -49,6 +49,16 @@ def test_scanners_of_equal_blur_differ_by_gain_and_attenuation_alone(phantom, mo
         np.testing.assert_allclose((second - first)[inside], expected[inside], atol=1e-6)
 
 
+def test_blur_alone_changes_no_brightness(phantom, monkeypatch):
+    monkeypatch.setitem(phantoms.SCANNERS, "scanner A", Scanner(0.5, 0.8, gain=0.0, attenuation=0.0))
+    monkeypatch.setitem(phantoms.SCANNERS, "scanner B", Scanner(1.0, 1.6, gain=0.0, attenuation=0.0))
+    levels = []
+    for name in OTHER:
+        images = np.stack([phantom.draw(i, scanner=name, annotation="absent")[0] for i in range(12)]).astype(float)
+        levels.append(10 * np.log10(np.mean(10 ** ((images * 50 - 40) / 10))))
+    assert abs(levels[0] - levels[1]) < 0.3  # decibel
+
+
 def test_both_scanners_see_the_same_scatterers(phantom):
     def speckle(index, scanner, of):
         image = of.draw(index, scanner=scanner, annotation="absent")[0][0].astype(float)

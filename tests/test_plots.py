@@ -14,7 +14,7 @@ from monai_shortcut import plots
 from monai_shortcut.audit import AuditSettings, audit, probabilities
 from monai_shortcut.findings import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Example
 
-NAMES = ("plain", "cost in $ of $\\foo$", "constant")
+NAMES = ("plain", "cost in $\\foo$", "constant")
 
 
 @pytest.fixture(scope="module")

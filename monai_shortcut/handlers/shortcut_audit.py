@@ -15,6 +15,7 @@ from ignite.engine import Engine
 from numpy.typing import NDArray
 from torch import nn
 
+from monai_shortcut import __version__
 from monai_shortcut.audit import Audit, AuditSettings, audit, probabilities
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.embeddings import embed
@@ -181,11 +182,11 @@ class ShortcutAudit(CohortHandler):
             regions={name: np.concatenate(blocks)[first] for name, blocks in self._regions.items()},
             counterfactuals={name: np.concatenate(blocks)[first] for name, blocks in self._swapped.items()},
             excluded={**self.cohort.excluded, **dict.fromkeys(nameless, "no row in the cohort")},
-            without_roi=self._problems,
+            without_roi={name: why for name, why in self._problems.items() if name in set(cohort.image_ids)},
             examples=sorted(self._shown, key=lambda example: cohort.label_names.index(example.label)),
             settings=self.settings,
             title=self.title,
-            software={name: version(name) for name in _PACKAGES},
+            software={"monai_shortcut": __version__, **{name: version(name) for name in _PACKAGES}},
         )
         page = write_report(self.audit, self.output_dir)
         print(f"\n{self.title}\n\n{summary(self.audit.findings)}\n\nreport: {page}\n", flush=True)
