@@ -52,6 +52,7 @@ def audit(
     counterfactuals: Mapping[str, ArrayLike] | None = None,
     excluded: Mapping[str, str] | None = None,
     without_roi: Mapping[str, str] | None = None,
+    unseen: int = 0,
     examples: Sequence[Example] = (),
     settings: AuditSettings | None = None,
     title: str = "",
@@ -73,6 +74,7 @@ def audit(
         counterfactuals: (N, C) probabilities, by attribute, for the same images under another level of it.
         excluded: reason by image_id of images already left out, to be reported.
         without_roi: reason by image_id of images that no masking strategy could be applied to, to be reported.
+        unseen: rows of the cohort that are not among the images, to be reported.
         examples: pictures for the report.
         settings: see `AuditSettings`.
         title: what is audited, for the report.
@@ -82,7 +84,8 @@ def audit(
         The audit.
 
     Raises:
-        ValueError: If the shapes disagree, fewer than two classes are present, or no embedding is finite.
+        ValueError: If the shapes disagree, fewer than two classes are present, no embedding is finite, or a
+            counterfactual is of no attribute.
 
     References:
         Wong et al. (2026), Weight Space Correlation Analysis; Sourget et al. (2025), Mask of truth.
@@ -91,6 +94,9 @@ def audit(
     data = _Data.of(embeddings, weight, bias, labels, patients, label_names, image_ids)
     for columns in (attributes, regions or {}, counterfactuals or {}):
         data.check_rows(columns)
+    strangers = sorted(set(counterfactuals or {}) - set(attributes))
+    if strangers:
+        raise ValueError(f"counterfactuals must be of the attributes {sorted(attributes)}, got {strangers}.")
     left_out = {**(excluded or {}), **dict.fromkeys(data.image_ids[~data.finite].tolist(), "embedding not finite")}
     data, finite = data.rows(data.finite), data.finite
     coded = {
@@ -126,6 +132,7 @@ def audit(
         ),
         embedding_map=_embedding_map(data, coded, label_names, chosen.seed),
         without_roi=dict(without_roi or {}),
+        unseen=unseen,
         examples=tuple(examples),
         software=dict(software or {}),
     )

@@ -190,6 +190,7 @@ class Audit:
         findings: one per attribute.
         embedding_map: for the picture.
         without_roi: reason by image_id, of audited images that no masking strategy could be applied to.
+        unseen: rows of the cohort that the evaluation did not come by.
         examples: for the picture.
         software: versions by package.
         version: of this format.
@@ -205,6 +206,7 @@ class Audit:
     findings: tuple[Finding, ...]
     embedding_map: EmbeddingMap
     without_roi: dict[str, str] = field(default_factory=dict)
+    unseen: int = 0
     examples: tuple[Example, ...] = ()
     software: dict[str, str] = field(default_factory=dict)
     version: int = VERSION

@@ -64,8 +64,9 @@ def overview(audit: Audit) -> Figure:
             axes.plot(value, row, marker, color=colour, markersize=8)
         if finding.counterfactual is not None:
             right.plot(finding.counterfactual.change, row, "|", color="black", markersize=18, markeredgewidth=2)
+    lowest = [f.evidence.encoding.own_auroc[1] - 0.02 for f in found if f.evidence is not None]
     left.axvline(0.5, color=_INK, linewidth=1)
-    left.set(xlabel="encoded: AUROC of the probe within labels", xlim=(0.35, 1.02))
+    left.set(xlabel="encoded: AUROC of the probe within labels", xlim=(min([0.35, *lowest]), 1.02))
     left.set_yticks(range(len(found)), [finding.attribute for finding in found])
     left.set_ylim(max(len(found), 1) - 0.5, -0.5)
     right.axvspan(-audit.settings.tolerance, audit.settings.tolerance, color="#DDDDDD", zorder=0)
@@ -124,7 +125,7 @@ def embeddings(audit: Audit) -> Figure:
         for index, value in enumerate(_levels(values)):
             chosen = np.array([item == value for item in values])
             colour = _SERIES[index % len(_SERIES)] if value else "#CCCCCC"
-            axes.scatter(*points[chosen].T, s=6, color=colour, label=value or "missing", linewidths=0)
+            axes.scatter(*points[chosen].T, s=6, color=colour, label=value or "missing or left out", linewidths=0)
         axes.set(title=name, xticks=[], yticks=[])
         axes.legend(fontsize=7, markerscale=2, framealpha=0.8, loc="best")
     for axes in figure.axes[len(panels) :]:

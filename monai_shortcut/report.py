@@ -57,7 +57,7 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
 
 
 def writable(folder: str | Path) -> None:
-    """Make a folder for a report, or say why it cannot be written to.
+    """Make an output folder, or say why it cannot be written to.
 
     Raises:
         PermissionError: If the folder, or what stands in its place, cannot be written to.
@@ -69,7 +69,7 @@ def writable(folder: str | Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise PermissionError(f"the folder of the report must be writable, got {place}: {error}.") from error
+        raise PermissionError(f"the output folder must be writable, got {place}: {error}.") from error
 
 
 def findings_table(audit: Audit) -> pd.DataFrame:

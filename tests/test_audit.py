@@ -61,18 +61,22 @@ def whole() -> Audit:
     return audit(**simulated())
 
 
-# A test of significance errs on some seeds (of 0 to 29: once for "absent", twice for "tracks", never for the others);
-# these are far from its boundary.
-@pytest.mark.parametrize("seed", [5, 7, 8])
-def test_known_truths_get_their_verdicts(seed):
-    found = audit(**simulated(seed, patients=300) | {"settings": ENOUGH})
-    verdicts = {finding.attribute: finding.verdict for finding in found.findings}
-    assert verdicts == {"used": USED, "visible": NOT_USED, "absent": NOT_ENCODED, "tracks": NOT_ENCODED}
-    tracks = found.finding("tracks").evidence.encoding
-    assert tracks.auroc[1] > 0.7  # it can be read off, but only by way of the label
-    assert 0.4 < tracks.own_auroc[0] < tracks.own_auroc[2] < 0.65
-    assert found.finding("visible").evidence.encoding.own_auroc[1] > 0.7
-    assert found.finding("used").evidence.gap.interval[0] > 0.1
+def test_known_truths_get_their_verdicts():
+    audits = [audit(**simulated(seed, patients=300) | {"settings": ENOUGH}) for seed in range(8)]
+    verdicts = {
+        name: [found.finding(name).verdict for found in audits] for name in ("used", "visible", "absent", "tracks")
+    }
+    assert set(verdicts["used"]) == {USED}
+    assert set(verdicts["visible"]) == {NOT_USED}
+    for name in ("absent", "tracks"):  # a test at 5 % errs now and then, but never as far as "used"
+        assert verdicts[name].count(NOT_ENCODED) >= 6
+        assert USED not in verdicts[name]
+    for found in audits:
+        tracks = found.finding("tracks").evidence.encoding
+        assert tracks.auroc[1] > 0.7  # it can be read off, but only by way of the label
+        assert 0.4 < tracks.own_auroc[0] < 0.6
+        assert found.finding("visible").evidence.encoding.own_auroc[1] > 0.7
+        assert found.finding("used").evidence.gap.interval[0] > 0.1
 
 
 def test_without_the_attribute_in_the_head_the_same_embedding_is_not_used():
@@ -343,3 +347,9 @@ def test_embeddings_of_one_direction_can_be_mapped():
 def test_arguments_that_do_not_fit_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         audit(**simulated() | wrong)
+
+
+def test_a_counterfactual_of_no_attribute_is_refused():
+    message = r"counterfactuals must be of the attributes \['absent', .*\], got \['colour'\]"
+    with pytest.raises(ValueError, match=message):
+        audit(**simulated() | {"counterfactuals": {"colour": np.full((120, 2), 0.5)}})

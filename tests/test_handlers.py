@@ -395,6 +395,8 @@ def test_images_without_a_row_are_excluded_and_counted(sononet, phantom, items, 
     strangers = [items[1]["image_id"], *(item["image_id"] for item in items[40:])]
     assert set(found.excluded) == set(strangers)
     assert {found.excluded[name] for name in strangers[1:]} == {"no row in the cohort"}
+    assert found.excluded[strangers[0]] == "blurred"  # the reason that was known before
+    assert found.unseen == 0
     assert sum(found.labels.values()) == 39
     assert all(sum(finding.levels.values()) == 39 for finding in found.findings)
     alone = all_handlers(sononet, known, tmp_path)
@@ -457,7 +459,7 @@ def test_what_cannot_work_is_refused_at_once(sononet, phantom, tmp_path):
     place = tmp_path / "taken"
     place.write_text("mine")
     for which in (MetadataProbe, WeightSpaceCorrelation, ShortcutAudit):
-        with pytest.raises(PermissionError, match=r"the folder of the report must be writable, got .*taken"):
+        with pytest.raises(PermissionError, match=r"the output folder must be writable, got .*taken"):
             which(sononet, phantom.cohort, output_dir=place)
         with pytest.raises(ValueError, match=r"attributes must be among \['scanner', .*\], got \['sex'\]"):
             which(sononet, phantom.cohort, output_dir=tmp_path / "free", attributes=["scanner", "sex"])
@@ -533,6 +535,13 @@ def test_rescaling_after_masking_changes_what_the_model_sees(sononet, phantom, i
         areas.append({s.label: s.auc for s in handler.audit.regions.scores if s.evaluated_on == "roi_only"})
         assert {s.evaluated_on for s in handler.audit.regions.scores} == {"full", "roi_only"}
     assert areas[0] != areas[1]
+
+
+def test_rows_of_the_cohort_that_no_image_came_for_are_counted(sononet, phantom, items, tmp_path):
+    handler = ShortcutAudit(sononet, phantom.cohort, tmp_path, **BRIEF)
+    run("engine", sononet, items[:40], handler)
+    assert handler.audit.unseen == len(items) - 40
+    assert f"{len(items) - 40} further rows of the cohort" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])

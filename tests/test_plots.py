@@ -112,7 +112,7 @@ def test_embeddings_shows_every_image_in_every_panel_once(record):
             assert found == expected
         assert sum(map(len, offsets)) == 90
     labels = [collection.get_label() for collection in panels[1].collections]
-    assert labels == ["level 0", "level 1", "missing"]
+    assert labels == ["level 0", "level 1", "missing or left out"]
     assert panels[3].collections[0].get_label() == "same"
 
 

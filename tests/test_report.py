@@ -221,7 +221,7 @@ def test_a_file_in_the_folders_place_is_refused(record, tmp_path, below):
     place = tmp_path / "taken"
     place.write_text("mine")
     for call in (lambda: writable(place / below), lambda: write_report(record, place / below)):
-        with pytest.raises(PermissionError, match=r"the folder of the report must be writable, got .*taken"):
+        with pytest.raises(PermissionError, match=r"the output folder must be writable, got .*taken"):
             call()
     assert place.read_text() == "mine"
 
