@@ -15,7 +15,7 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import MapTransform, Transform
 from monai.utils import MetaKeys, TransformBackends, convert_to_dst_type, convert_to_tensor
 
-from .regions import check_settings, mask_roi
+from monai_shortcut.regions import check_settings, mask_roi
 
 __all__ = ["MaskROI", "MaskROID", "MaskROIDict", "MaskROId"]
 

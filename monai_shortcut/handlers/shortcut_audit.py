@@ -190,7 +190,10 @@ class ShortcutAudit(CohortHandler):
             software={"monai_shortcut": __version__, **{name: version(name) for name in _PACKAGES}},
         )
         page = write_report(self.audit, self.output_dir)
-        print(f"\n{self.title}\n\n{summary(self.audit.findings)}\n\nreport: {page}\n", flush=True)
+        print(f"\n{self.title}\n\n{summary(self.audit.findings)}\n", flush=True)
+        print(
+            f"report: {page} (beside it audit.json, findings.csv, regions.csv, excluded.csv and figures)\n", flush=True
+        )
         numbers: dict[str, float] = {}
         for finding in self.audit.findings:
             if finding.evidence is not None:
