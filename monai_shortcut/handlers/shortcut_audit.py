@@ -191,9 +191,7 @@ class ShortcutAudit(CohortHandler):
         )
         page = write_report(self.audit, self.output_dir)
         print(f"\n{self.title}\n\n{summary(self.audit.findings)}\n", flush=True)
-        print(
-            f"report: {page} (beside it audit.json, findings.csv, regions.csv, excluded.csv and figures)\n", flush=True
-        )
+        print(f"report: {page} (beside it audit.json, CSV tables and figures)\n", flush=True)
         numbers: dict[str, float] = {}
         for finding in self.audit.findings:
             if finding.evidence is not None:
