@@ -14,8 +14,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from monai_shortcut.audit import Audit
 
@@ -59,6 +64,24 @@ def table(audits: dict[tuple[float, int], Audit]) -> str:
     return "\n".join(lines)
 
 
+def against_truth(audits: Iterable[Audit]) -> str:
+    """How the prediction gap and the published correlation follow what really happens when an attribute is swapped."""
+    found = [f for audit in audits for f in audit.findings if f.counterfactual is not None and f.evidence is not None]
+    truth = np.array([f.counterfactual.change for f in found])
+    gap = np.array([f.evidence.gap.effect for f in found])
+    low, high = np.array([f.evidence.gap.interval for f in found]).T
+    wsc = np.array([np.abs(f.evidence.alignment.wsc).max() for f in found])
+    return (
+        f"{len(found)} pairs of model and attribute: rank correlation with the change when swapped {_rho(gap, truth)} "
+        f"(prediction gap), {_rho(wsc, truth)} (largest |WSC|); mean absolute difference of the gap "
+        f"{np.abs(gap - truth).mean():.3f}; interval holds it in {((low <= truth) & (truth <= high)).sum()}."
+    )
+
+
+def _rho(first: NDArray[np.float64], second: NDArray[np.float64]) -> str:
+    return f"{spearmanr(first, second).statistic:.2f}"
+
+
 def _range(values: list[float]) -> str:
     if not values:
         return "-"
@@ -77,6 +100,7 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.workers) as pool:
         audits = dict(zip(keys, pool.map(lambda key: run(arguments.folder, *key, threads=1), keys), strict=True))
     print(table(audits))
+    print(against_truth(audits.values()))
 
 
 if __name__ == "__main__":
