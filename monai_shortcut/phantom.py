@@ -59,8 +59,8 @@ class Phantom:
     """A cohort of synthetic fetal planes.
 
     Attributes:
-        cohort: one row per image; attributes are scanner (tied to the plane), annotation (a burned-in marker, visible
-            but independent of the plane) and operator (independent, without any trace in the image).
+        cohort: one row per image; attributes are scanner (tied to the plane), annotation (burned-in text and
+            scales, visible but independent of the plane) and operator (independent, without any trace in the image).
         size: rows and columns of the square images.
         seeds: seed of each image, in the order of the cohort.
         visibility: how far the anatomy stands out from the tissue around it; 1 is clear.
@@ -251,8 +251,9 @@ def _scan(echo: NDArray[np.float64], scanner: Scanner, rng: np.random.Generator)
 
 
 def _mark(image: Image) -> None:
-    """A burned-in label and a depth scale: three lines of text in the upper left corner, ticks along the left edge."""
-    unit = max(1, len(image) // 32)
+    """What a screen shows beside the scan: three lines of text, ticks along the left edge, a grey scale on the right."""
+    rows, unit = len(image), max(1, len(image) // 32)
     for line in range(3):
         image[(1 + 2 * line) * unit : (2 + 2 * line) * unit, unit : 10 * unit] = 1
     image[8 * unit :: 3 * unit, : 2 * unit] = 1
+    image[rows // 8 : -(rows // 8), -4 * unit : -unit] = np.linspace(1, 0, rows - 2 * (rows // 8))[:, None]

@@ -160,7 +160,7 @@ def planted() -> dict[str, object]:
 
 
 def test_planted_shortcut_trains_audits_and_shows_the_counterfactual(tmp_path, capsys):
-    run(**planted(), patients=60, epochs=4, output_dir=str(tmp_path), **{"settings#permutations": 99})
+    run(**planted(), patients=60, audit_patients=60, epochs=4, output_dir=str(tmp_path), **{"settings#permutations": 99})
     audit = Audit.from_json(tmp_path / "audit.json")
     assert audit.finding("scanner").verdict == "used"
     truth = audit.finding("scanner").counterfactual
@@ -173,7 +173,7 @@ def test_planted_shortcut_trains_audits_and_shows_the_counterfactual(tmp_path, c
 
 
 def test_planted_shortcut_has_every_property_monai_asks_for():
-    workflow = ConfigWorkflow(workflow_type="train", patients=4, **planted())
+    workflow = ConfigWorkflow(workflow_type="train", patients=4, audit_patients=4, **planted())
     workflow.initialize()
     assert workflow.check_properties() == []
 

@@ -81,17 +81,20 @@ def test_swapping_back_gives_the_identical_image(phantom):
 
 
 @pytest.mark.parametrize(("size", "unit"), [(32, 1), (64, 2)])
-def test_the_annotation_changes_its_text_and_its_scale_alone(size, unit):
+def test_the_annotation_changes_its_text_and_its_scales_alone(size, unit):
     phantom = draw_phantom(patients=2, strength=0.0, seed=0, size=size)
     row, column = np.mgrid[:size, :size]
     text = np.isin(row // unit, (1, 3, 5)) & (column >= unit) & (column < 10 * unit)
     scale = (row >= 8 * unit) & (row % (3 * unit) == 8 * unit % (3 * unit)) & (column < 2 * unit)
-    marker = (text | scale)[None]
-    assert 0.02 < marker.mean() < 0.05
+    edge = size // 8
+    bar = (row >= edge) & (row < size - edge) & (column >= size - 4 * unit) & (column < size - unit)
+    marker = (text | scale | bar)[None]
+    drawn = np.where(bar, 1 - (row - edge) / (size - 2 * edge - 1), 1)[None]
+    assert 0.08 < marker.mean() < 0.13
     for index in range(len(phantom.cohort)):
         without, present = (phantom.draw(index, annotation=value)[0] for value in ("absent", "present"))
-        np.testing.assert_array_equal(present, np.where(marker, 1, without))
-        assert (without[marker] < 1).any()
+        np.testing.assert_allclose(present, np.where(marker, drawn, without), atol=1e-6)
+        assert (without[marker] != drawn[marker]).any()
 
 
 def test_the_operator_changes_nothing(phantom):
