@@ -251,7 +251,7 @@ def _scan(echo: NDArray[np.float64], scanner: Scanner, rng: np.random.Generator)
 
 
 def _mark(image: Image) -> None:
-    """What a screen shows beside the scan: three lines of text, ticks along the left edge, a grey scale on the right."""
+    """What a screen shows beside the scan: text, ticks on the left edge, a grey scale on the right."""
     rows, unit = len(image), max(1, len(image) // 32)
     for line in range(3):
         image[(1 + 2 * line) * unit : (2 + 2 * line) * unit, unit : 10 * unit] = 1

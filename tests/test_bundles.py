@@ -160,7 +160,14 @@ def planted() -> dict[str, object]:
 
 
 def test_planted_shortcut_trains_audits_and_shows_the_counterfactual(tmp_path, capsys):
-    run(**planted(), patients=60, audit_patients=60, epochs=4, output_dir=str(tmp_path), **{"settings#permutations": 99})
+    run(
+        **planted(),
+        patients=150,
+        audit_patients=60,
+        epochs=6,
+        output_dir=str(tmp_path),
+        **{"settings#permutations": 99},
+    )
     audit = Audit.from_json(tmp_path / "audit.json")
     assert audit.finding("scanner").verdict == "used"
     truth = audit.finding("scanner").counterfactual
