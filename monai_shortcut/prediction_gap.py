@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monai_shortcut.gaps import cell_means, mean_gaps
 from monai_shortcut.resampling import bootstrap_weights, permutation_p_value, permute_by_patient
 
 Floats = NDArray[np.float64]
@@ -80,16 +81,16 @@ def prediction_gap(
     """
     score, code, label = _checked(probabilities, codes, labels, patients)
     ones = np.ones((1, len(code)))
-    raw = float(_gaps(score, code[None], label, ones)[0])
+    raw = float(mean_gaps(score, code[None], label, ones)[0])
     draws = code[permute_by_patient(patients, permutations, rng, label)]
-    null = np.concatenate([_gaps(score, draws[block], label, ones) for block in _blocks(permutations)])
+    null = np.concatenate([mean_gaps(score, draws[block], label, ones) for block in _blocks(permutations)])
     noise = float((null**2).mean())
     weights = bootstrap_weights(patients, bootstraps, rng)
-    resampled = np.concatenate([_gaps(score, code[None], label, weights[block]) for block in _blocks(bootstraps)])
+    resampled = np.concatenate([mean_gaps(score, code[None], label, weights[block]) for block in _blocks(bootstraps)])
     # A bootstrap sample carries the noise twice: that of the cohort and its own.
     tail = (1 - level) / 2
     low, high = np.quantile(_signed_root(resampled**2 - 2 * noise), [tail, 1 - tail])
-    means = _cells(score, code[None], label, ones)[0][0]
+    means = cell_means(score, code[None], label, ones)[0][0]
     return PredictionGap(
         effect=float(_signed_root(np.array(raw**2 - noise))),
         interval=(float(low), float(high)),
@@ -98,32 +99,6 @@ def prediction_gap(
         null=tuple(null.tolist()),
         means=tuple(tuple(tuple(None if np.isnan(p) else p for p in row) for row in rows) for rows in means.tolist()),
     )
-
-
-def _cells(score: Floats, codes: Integers, label: Integers, weights: Floats) -> tuple[Floats, Floats]:
-    """Mean probabilities (B, L, M, C) and weights (B, L, M) of each label and level, for B codings or B weightings."""
-    labels, levels, draws = int(label.max()) + 1, int(codes.max()) + 1, max(len(codes), len(weights))
-    total, count = np.empty((draws, labels, levels, score.shape[1])), np.empty((draws, labels, levels))
-    for value in range(labels):
-        for level in range(levels):
-            chosen = np.broadcast_to(weights * ((codes == level) & (label == value)), (draws, len(label)))
-            total[:, value, level] = chosen @ score
-            count[:, value, level] = chosen.sum(axis=1)
-    present = count[..., None] > 0
-    return np.where(present, total / np.where(present, count[..., None], 1), np.nan), count
-
-
-def _gaps(score: Floats, codes: Integers, label: Integers, weights: Floats) -> Floats:
-    """Average gap (B,) between levels, for B codings or B weightings."""
-    means, count = _cells(score, codes, label, weights)
-    gap, pairs = np.zeros(len(means)), np.zeros(len(means))
-    for first in range(means.shape[2]):
-        for second in range(first):
-            share = count[:, :, first] * count[:, :, second]
-            apart = 0.5 * np.abs(means[:, :, first] - means[:, :, second]).sum(axis=-1)
-            gap += np.where(share > 0, share * apart, 0.0).sum(axis=1)
-            pairs += share.sum(axis=1)
-    return np.asarray(gap / np.maximum(pairs, 1))
 
 
 def _signed_root(values: Floats) -> Floats:

@@ -25,7 +25,7 @@ ROWS = (
     ("embeddings", "networks", "datasets"),
     ("phantom",),
     ("cohort",),
-    ("classification", "columns", "levels", "regions", "records"),
+    ("classification", "columns", "gaps", "levels", "regions", "records"),
     ("delong", "resampling"),
 )
 VERSION = "monai_shortcut.__version__"  # stands before every import, so that anything may read it
