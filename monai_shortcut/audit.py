@@ -4,33 +4,41 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
+from scipy.stats import false_discovery_control
 
+from monai_shortcut.evidence import (
+    AuditedImages,
+    attribute_evidence,
+    attribute_rng,
+    giveaways,
+    given_other,
+    probabilities,
+)
 from monai_shortcut.findings import (
     INCONCLUSIVE,
-    Alignment,
     Audit,
     AuditSettings,
+    ClinicalLabel,
     Counterfactual,
     EmbeddingMap,
     Evidence,
     Example,
     Finding,
+    JointAlignment,
     judge,
 )
 from monai_shortcut.levels import Levels, attribute_levels
-from monai_shortcut.prediction_gap import prediction_gap
 from monai_shortcut.probes import fit_probe, null_probes, probe_encoding
 from monai_shortcut.resampling import bootstrap_weights, holm, permutation_p_value
 from monai_shortcut.sensitivity import region_sensitivity
-from monai_shortcut.weight_space import alignment, alignment_null, principal_components, weight_space_correlation
+from monai_shortcut.subspaces import principal_components
+from monai_shortcut.task_space import TaskMatrix, joint_alignment, joint_alignment_null, joint_share, task_matrix
+from monai_shortcut.weight_space import weight_space_correlation
 
 __all__ = ["Audit", "AuditSettings", "Finding", "audit", "probabilities"]
 
@@ -57,6 +65,7 @@ def audit(
     settings: AuditSettings | None = None,
     title: str = "",
     software: Mapping[str, str] | None = None,
+    attribute_heads: Mapping[str, ArrayLike] | None = None,
 ) -> Audit:
     """Audit a classifier on images it was not trained on.
 
@@ -79,24 +88,26 @@ def audit(
         settings: see `AuditSettings`.
         title: what is audited, for the report.
         software: versions by package, for the report.
+        attribute_heads: (M, D) weights by attribute, of the heads that a multi-task network was trained with.
 
     Returns:
         The audit.
 
     Raises:
         ValueError: If the shapes disagree, fewer than two classes are present, no embedding is finite, or a
-            counterfactual is of no attribute.
+            counterfactual or a head is of no attribute.
 
     References:
         Wong et al. (2026), Weight Space Correlation Analysis; Sourget et al. (2025), Mask of truth.
     """
     chosen = settings or AuditSettings()
-    data = _Data.of(embeddings, weight, bias, labels, patients, label_names, image_ids)
+    data = AuditedImages.of(embeddings, weight, bias, labels, patients, label_names, image_ids)
     for columns in (attributes, regions or {}, counterfactuals or {}):
         data.check_rows(columns)
-    strangers = sorted(set(counterfactuals or {}) - set(attributes))
-    if strangers:
-        raise ValueError(f"counterfactuals must be of the attributes {sorted(attributes)}, got {strangers}.")
+    for what, columns in (("counterfactuals", counterfactuals or {}), ("attribute_heads", attribute_heads or {})):
+        strangers = sorted(set(columns) - set(attributes))
+        if strangers:
+            raise ValueError(f"{what} must be of the attributes {sorted(attributes)}, got {strangers}.")
     left_out = {**(excluded or {}), **dict.fromkeys(data.image_ids[~data.finite].tolist(), "embedding not finite")}
     data, finite = data.rows(data.finite), data.finite
     coded = {
@@ -106,11 +117,14 @@ def audit(
             bins=chosen.bins,
             minimum_patients=chosen.minimum_patients,
             maximum_levels=chosen.maximum_levels,
+            edges=chosen.edges.get(name, ()),
         )
         for name, values in attributes.items()
     }
-    measured = {name: _evidence(name, levels, data, chosen) for name, levels in coded.items()}
-    measured = _adjusted(measured)
+    heads = attribute_heads or {}
+    measured = {name: attribute_evidence(name, levels, data, chosen, heads.get(name)) for name, levels in coded.items()}
+    measured = _given_others(_adjusted(measured, chosen), coded, data, chosen)
+    matrix, joint = _together(coded, measured, data, label_names, chosen)
     swapped = {
         name: _counterfactual(np.asarray(values, dtype=np.float64)[finite], data, chosen)
         for name, values in (counterfactuals or {}).items()
@@ -135,165 +149,112 @@ def audit(
         unseen=unseen,
         examples=tuple(examples),
         software=dict(software or {}),
+        label=_clinical_label(data, chosen),
+        weight_space=matrix,
+        joint=joint,
     )
 
 
-def probabilities(embeddings: ArrayLike, weight: ArrayLike, bias: ArrayLike) -> Floats:
-    """Predicted probabilities (N, C) of a linear head; a single logit gives two classes.
-
-    Args:
-        embeddings: (N, D) what the head reads.
-        weight: (C, D) or (1, D).
-        bias: (C,) or (1,).
-
-    Example:
-        >>> probabilities([[0.0]], [[1.0]], [0.0]).tolist()
-        [[0.5, 0.5]]
-    """
-    rows, offset = _two_rows(np.asarray(weight, dtype=np.float64), np.asarray(bias, dtype=np.float64))
-    return np.asarray(softmax(np.asarray(embeddings, dtype=np.float64) @ rows.T + offset, axis=1))
-
-
-def _two_rows(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
-    """A single logit z as the two logits 0 and z, which have the same probabilities."""
-    if len(weight) == 1:
-        return np.concatenate([np.zeros_like(weight), weight]), np.concatenate([[0.0], bias])
-    return weight, bias
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Checked arrays of the audit, one row per image."""
-
-    embeddings: Floats
-    labels: NDArray[np.int64]
-    patients: NDArray[np.str_]
-    image_ids: NDArray[np.str_]
-    weight: Floats
-    bias: Floats
-
-    @classmethod
-    def of(
-        cls,
-        embeddings: ArrayLike,
-        weight: ArrayLike,
-        bias: ArrayLike,
-        labels: ArrayLike,
-        patients: Sequence[str],
-        label_names: Sequence[str],
-        image_ids: Sequence[str] | None,
-    ) -> _Data:
-        points, head = np.asarray(embeddings, dtype=np.float64), np.asarray(weight, dtype=np.float64)
-        offset, label = np.asarray(bias, dtype=np.float64), np.asarray(labels)
-        if points.ndim != 2:
-            raise ValueError(f"embeddings must have shape (N, D), got {points.shape}.")
-        if head.ndim != 2 or head.shape[1] != points.shape[1] or offset.shape != (len(head),):
-            expected = f"(C, {points.shape[1]}) and (C,)"
-            raise ValueError(f"weight and bias must have shapes {expected}, got {head.shape} and {offset.shape}.")
-        head, offset = _two_rows(head, offset)
-        if len(label_names) != len(head):
-            raise ValueError(f"label_names must hold {len(head)} names to match the head, got {len(label_names)}.")
-        ids = np.asarray([str(i) for i in (range(len(points)) if image_ids is None else image_ids)])
-        for name, values in (("labels", label), ("patients", patients), ("image_ids", ids)):
-            if np.shape(values) != (len(points),):
-                raise ValueError(
-                    f"{name} must have shape ({len(points)},) to match embeddings, got {np.shape(values)}."
-                )
-        if len(np.unique(label)) < 2:
-            raise ValueError(f"labels must hold at least two classes, got {np.unique(label).tolist()}.")
-        if not np.isin(label, np.arange(len(head))).all():
-            raise ValueError(f"labels must be in 0 to {len(head) - 1}, got {np.unique(label).tolist()}.")
-        data = cls(points, label.astype(np.int64), np.asarray(patients).astype(str), ids, head, offset)
-        if not data.finite.any():
-            raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
-        return data
-
-    def check_rows(self, columns: Mapping[str, Any]) -> None:
-        for name, values in columns.items():
-            if np.shape(values)[:1] != self.labels.shape:
-                raise ValueError(
-                    f"{name} must have one row for each of the {len(self.labels)} embeddings, got {np.shape(values)}."
-                )
-
-    @property
-    def finite(self) -> NDArray[np.bool_]:
-        return np.asarray(np.isfinite(self.embeddings).all(axis=1))
-
-    @property
-    def probabilities(self) -> Floats:
-        return probabilities(self.embeddings, self.weight, self.bias)
-
-    def rows(self, chosen: NDArray[np.bool_]) -> _Data:
-        return replace(
-            self,
-            embeddings=self.embeddings[chosen],
-            labels=self.labels[chosen],
-            patients=self.patients[chosen],
-            image_ids=self.image_ids[chosen],
-        )
-
-
-def _evidence(name: str, levels: Levels, data: _Data, settings: AuditSettings) -> Evidence | str:
-    """The evidence for an attribute, or why there is none."""
-    if levels.problem:
-        return levels.problem
-    known = levels.codes >= 0
-    part, codes = data.rows(known), levels.codes[known]
-    rng = np.random.default_rng([settings.seed, zlib.crc32(name.encode())])  # other attributes do not change this one
-    common: dict[str, Any] = {
-        "permutations": settings.permutations,
-        "bootstraps": settings.bootstraps,
-        "level": settings.level,
-    }
-    try:
-        encoding = probe_encoding(
-            part.embeddings, codes, part.patients, part.labels, folds=settings.folds, rng=rng, **common
-        )
-    except ValueError as error:
-        return str(error)
-    gap = prediction_gap(part.probabilities, codes, part.labels, part.patients, rng=rng, **common)
-    rows = dict(zip(np.unique(part.labels).tolist(), gap.means, strict=True))
-    absent = tuple(tuple(None for _ in cell) for cell in gap.means[0])
-    gap = replace(gap, means=tuple(rows.get(label, absent) for label in range(len(part.weight))))
-    return Evidence(encoding, encoding.p_value, _alignment(part, codes, settings, rng), gap, gap.p_value)
-
-
-def _alignment(part: _Data, codes: NDArray[np.int64], settings: AuditSettings, rng: np.random.Generator) -> Alignment:
-    points, labels, head = part.embeddings, part.labels, part.weight
-    subspace: dict[str, Any] = {"variance": settings.variance, "min_components": settings.min_components}
-    published = weight_space_correlation(head, fit_probe(points, codes).weight, points, **subspace)
-    within = alignment(head, fit_probe(points, codes, labels).weight, points, labels)
-    draws = settings.permutations
-    permuted = null_probes(points, codes, part.patients, draws, rng, labels)
-    wsc_null = np.abs(weight_space_correlation(head, permuted, points, **subspace)).max(axis=(1, 2))
-    null = alignment_null(
-        head, null_probes(points, codes, part.patients, draws, rng, labels, within=True), points, labels
-    )
-    strongest = float(np.abs(within).max())
-    return Alignment(
-        wsc=tuple(map(tuple, published.tolist())),
-        wsc_null=tuple(wsc_null.tolist()),
-        wsc_p_value=permutation_p_value(float(np.abs(published).max()), wsc_null),
-        within=tuple(map(tuple, within.tolist())),
-        null=tuple(null.tolist()),
-        z=float((strongest - null.mean()) / max(null.std(), 1e-12)),
-        p_value=permutation_p_value(strongest, null),
-    )
-
-
-def _adjusted(measured: Mapping[str, Evidence | str]) -> dict[str, Evidence | str]:
+def _adjusted(measured: Mapping[str, Evidence | str], settings: AuditSettings) -> dict[str, Evidence | str]:
     """The evidence with p-values adjusted over the attributes."""
     known = {name: evidence for name, evidence in measured.items() if isinstance(evidence, Evidence)}
-    encoding = holm([evidence.encoding.p_value for evidence in known.values()])
-    gap = holm([evidence.gap.p_value for evidence in known.values()])
+    if not known:
+        return dict(measured)
+    families = [[e.encoding.p_value for e in known.values()], [e.gap.p_value for e in known.values()]]
+    rates = [false_discovery_control(family) for family in families]
+    decisive = rates if settings.correction == "fdr" else [holm(family) for family in families]
     adjusted = {
-        name: replace(evidence, encoding_p_value=float(first), gap_p_value=float(second))
-        for (name, evidence), first, second in zip(known.items(), encoding, gap, strict=True)
+        name: replace(
+            evidence,
+            encoding_p_value=float(decisive[0][index]),
+            gap_p_value=float(decisive[1][index]),
+            encoding_q_value=float(rates[0][index]),
+            gap_q_value=float(rates[1][index]),
+        )
+        for index, (name, evidence) in enumerate(known.items())
     }
     return {**measured, **adjusted}
 
 
-def _counterfactual(changed: Floats, data: _Data, settings: AuditSettings) -> Counterfactual | None:
+def _given_others(
+    measured: Mapping[str, Evidence | str], coded: Mapping[str, Levels], data: AuditedImages, settings: AuditSettings
+) -> dict[str, Evidence | str]:
+    """The evidence with gaps at equal levels of one another, among the attributes whose gaps are significant."""
+    result = dict(measured)
+    differ = [
+        name for name, e in measured.items() if isinstance(e, Evidence) and e.gap_p_value <= settings.significance
+    ]
+    for name in differ:
+        pairs = (given_other(name, coded[name], o, coded[o], data, settings) for o in differ if o != name)
+        evidence = measured[name]
+        assert isinstance(evidence, Evidence)
+        result[name] = replace(evidence, given=tuple(pair for pair in pairs if pair is not None))
+    return result
+
+
+def _together(
+    coded: Mapping[str, Levels],
+    measured: Mapping[str, Evidence | str],
+    data: AuditedImages,
+    label_names: Sequence[str],
+    settings: AuditSettings,
+) -> tuple[TaskMatrix | None, JointAlignment | None]:
+    """The matrix of all heads, and the clinical head against all attributes, on images with every attribute known."""
+    names = [name for name, evidence in measured.items() if isinstance(evidence, Evidence)]
+    if not names:
+        return None, None
+    known = np.all([coded[name].codes >= 0 for name in names], axis=0)
+    part, heads, within, null = data.rows(known), {}, [], []
+    for name in names:
+        whole = data.rows(coded[name].codes >= 0)
+        codes = coded[name].codes[coded[name].codes >= 0]
+        heads[name] = fit_probe(whole.embeddings, codes).weight
+    rows = {"label": data.weight, **{f"{name} (probe)": weight for name, weight in heads.items()}}
+    matrix = task_matrix(rows, data.embeddings, settings.variance, settings.min_components)
+    for name in names:
+        codes = np.unique(coded[name].codes[known], return_inverse=True)[1]
+        try:
+            within.append(fit_probe(part.embeddings, codes, part.labels).weight)
+            # Generators of one seed permute the attributes together, which keeps what they have in common.
+            rng = attribute_rng("joint", settings)
+            null.append(
+                null_probes(part.embeddings, codes, part.patients, settings.erasures, rng, part.labels, within=True)
+            )
+        except ValueError:  # a level has no image on which every other attribute is known
+            return matrix, None
+    found = joint_alignment(part.weight, within, part.embeddings, part.labels)
+    draws = joint_alignment_null(part.weight, null, part.embeddings, part.labels)
+    share = joint_share(part.weight, within, part.embeddings, part.labels)
+    return matrix, JointAlignment(
+        tuple(names), found, tuple(draws.tolist()), permutation_p_value(found[0], draws), share
+    )
+
+
+def _clinical_label(data: AuditedImages, settings: AuditSettings) -> ClinicalLabel | None:
+    """The label as if it were an attribute."""
+    codes = np.unique(data.labels, return_inverse=True)[1]
+    try:
+        found = probe_encoding(
+            data.embeddings,
+            codes,
+            data.patients,
+            np.zeros_like(codes),
+            folds=settings.folds,
+            repeats=settings.repeats,
+            permutations=1,
+            bootstraps=settings.bootstraps,
+            level=settings.level,
+            rng=attribute_rng("label", settings),
+        )
+    except ValueError:  # a class with a single image, or fewer patients than folds
+        return None
+    probe = fit_probe(data.embeddings, codes).weight
+    wsc = weight_space_correlation(data.weight, probe, data.embeddings, settings.variance, settings.min_components)
+    spread = {name: value for name, value in found.spread.items() if name != "own_auroc"}
+    return ClinicalLabel(found.metrics, found.auroc, spread, tuple(map(tuple, wsc.tolist())))
+
+
+def _counterfactual(changed: Floats, data: AuditedImages, settings: AuditSettings) -> Counterfactual | None:
     known = np.isfinite(changed).all(axis=1)
     if not known.any():
         return None
@@ -310,7 +271,7 @@ def _finding(
     levels: Levels,
     evidence: Evidence | str,
     counterfactual: Counterfactual | None,
-    data: _Data,
+    data: AuditedImages,
     settings: AuditSettings,
 ) -> Finding:
     if isinstance(evidence, str):
@@ -328,10 +289,13 @@ def _finding(
         patients=len(np.unique(data.patients[levels.codes >= 0])),
         evidence=None if isinstance(evidence, str) else evidence,
         counterfactual=counterfactual,
+        giveaways=() if isinstance(evidence, str) else giveaways(name, levels, data, settings),
     )
 
 
-def _embedding_map(data: _Data, coded: Mapping[str, Levels], label_names: Sequence[str], seed: int) -> EmbeddingMap:
+def _embedding_map(
+    data: AuditedImages, coded: Mapping[str, Levels], label_names: Sequence[str], seed: int
+) -> EmbeddingMap:
     count = len(data.labels)
     shown = np.sort(np.random.default_rng(seed).permutation(count)[:_MAPPED])
     centred = data.embeddings - data.embeddings.mean(axis=0)

@@ -147,9 +147,14 @@ class EmbeddingHook:
         self._embeddings = None
 
     def _record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        values = plain((*args, *kwargs.values())[0])
-        values = values.movedim(-1, 1) if isinstance(module, nn.Linear) and values.ndim > 1 else values
-        self._embeddings = values.flatten(2).mean(dim=2) if values.ndim > 2 else values.clone()
+        values = pooled(module, plain((*args, *kwargs.values())[0]))
+        self._embeddings = values.clone()
+
+
+def pooled(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:
+    """(N, D) means over pixels or tokens of what a layer reads: a Linear's last axis, any other layer's axis 1."""
+    values = values.movedim(-1, 1) if isinstance(layer, nn.Linear) and values.ndim > 1 else values
+    return values.flatten(2).mean(dim=2) if values.ndim > 2 else values
 
 
 def plain(values: torch.Tensor) -> torch.Tensor:
@@ -158,8 +163,12 @@ def plain(values: torch.Tensor) -> torch.Tensor:
     return values.detach().to(torch.float64 if values.dtype == torch.float64 else torch.float32)
 
 
-def first_output(output: Any) -> torch.Tensor:
+def first_output(output: Any, *, as_is: bool = False) -> torch.Tensor:
     """(N, C) logits from what a network returned: a tensor, or the first of a tuple or list.
+
+    Args:
+        output: what it returned.
+        as_is: keep gradient and dtype.
 
     Raises:
         ValueError: If it is something else; a dict, for example, does not say which entry holds the logits.
@@ -171,7 +180,7 @@ def first_output(output: Any) -> torch.Tensor:
             f"the network must return its logits as a tensor, or first in a tuple, got {got}; "
             "wrap it in a module that returns the logits of one head."
         )
-    logits = plain(value)
+    logits = value if as_is else plain(value)
     logits = logits[:, None] if logits.ndim == 1 else logits
     while logits.ndim > 2 and logits.shape[-1] == 1:
         logits = logits.squeeze(-1)

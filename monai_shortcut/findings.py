@@ -9,17 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monai_shortcut.prediction_gap import PredictionGap
+from monai_shortcut.erasure import ErasureEffect
+from monai_shortcut.held_out_levels import HeldOutLevel
+from monai_shortcut.prediction_gap import LatentCounterfactual, PredictionGap
 from monai_shortcut.probes import Encoding
 from monai_shortcut.records import decode, encode
 from monai_shortcut.sensitivity import RegionSensitivity
+from monai_shortcut.subgroups import SubgroupGaps
+from monai_shortcut.task_space import TaskMatrix
+from monai_shortcut.weight_space import Sweep
 
 NOT_ENCODED = "not encoded"
 NOT_USED = "encoded, not used"
 USED = "used"
 INCONCLUSIVE = "inconclusive"
 VERDICTS = (USED, NOT_USED, NOT_ENCODED, INCONCLUSIVE)
-VERSION = 1
+CORRECTIONS = ("holm", "fdr")
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -28,33 +34,54 @@ class AuditSettings:
 
     Attributes:
         folds: number of patient-grouped folds in which probes are validated.
+        repeats: draws of those folds, for the spread of the probes' metrics.
         permutations: permutations of each attribute between patients.
+        erasures: random directions erased, and permutations of the latent counterfactual, for each attribute.
+        held_out: permutations that widen the errors of heads that have not seen a level; 0 takes heads as given.
         bootstraps: bootstrap samples of patients.
         level: of all intervals.
-        significance: largest Holm-adjusted p-value that counts as evidence.
+        significance: largest adjusted p-value that counts as evidence.
+        correction: how p-values are adjusted over the attributes: "holm" (family-wise error rate) or "fdr" (false
+            discovery rate, Benjamini and Hochberg). Both are reported; this one decides.
         tolerance: smallest prediction gap that matters, in probability.
         readable: smallest area under the ROC curve that counts as readable when it cannot be told from one half.
         bins: quantile bins of a continuous attribute.
+        edges: inner cut points of continuous attributes, by attribute, instead of quantiles.
         minimum_patients: levels that fewer patients have are left out, and counted.
         maximum_levels: an attribute with more categories is not analysed.
         variance: share of variance of the subspace for the weight space correlation.
         min_components: its least number of components.
+        associated: least Cramer's V of two attributes whose gaps are also compared at equal levels of the other.
+        giveaways: number of images listed that give their level away most.
         seed: of folds, permutations and bootstraps.
     """
 
     folds: int = 5
+    repeats: int = 4
     permutations: int = 999
+    erasures: int = 99
+    held_out: int = 10
     bootstraps: int = 999
     level: float = 0.95
     significance: float = 0.05
+    correction: str = "holm"
     tolerance: float = 0.1
     readable: float = 0.6
     bins: int = 3
+    edges: dict[str, tuple[float, ...]] = field(default_factory=dict)
     minimum_patients: int = 10
     maximum_levels: int = 20
     variance: float = 0.99
     min_components: int = 50
+    associated: float = 0.2
+    giveaways: int = 6
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.correction not in CORRECTIONS:
+            raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}, got {self.correction!r}.")
+        # Lists come from JSON and from bundle configurations.
+        object.__setattr__(self, "edges", {name: tuple(map(float, cuts)) for name, cuts in self.edges.items()})
 
 
 @dataclass(frozen=True)
@@ -62,13 +89,19 @@ class Alignment:
     """How the clinical head and the probe of an attribute point.
 
     Attributes:
-        wsc: (C, M) weight space correlation as published.
+        wsc: (C, M) weight space correlation as published, with the post-hoc probe that ignores the label.
         wsc_null: (B,) largest absolute value under permutation of the attribute.
         wsc_p_value: of the largest absolute value.
         within: (C, M) correlation of the logits within labels, the probe fitted within labels.
         null: (B,) its largest absolute value under permutation.
         z: standard deviations between the largest absolute value and the mean of the null.
         p_value: of the largest absolute value.
+        raw: (C, M) cosines without the projection onto principal components.
+        balanced: (C, M) weight space correlation with a probe under whose weights label and attribute are independent.
+        multi_task: (C, M) weight space correlation with the attribute's own head, for a network that was trained
+            with one; empty otherwise.
+        logits: (C, M) correlation of the logits over all images: the cosine in the metric of the embeddings.
+        sweep: the published number against the number of components.
     """
 
     wsc: tuple[tuple[float, ...], ...]
@@ -78,6 +111,11 @@ class Alignment:
     null: tuple[float, ...]
     z: float
     p_value: float
+    raw: tuple[tuple[float, ...], ...] = ()
+    balanced: tuple[tuple[float, ...], ...] = ()
+    multi_task: tuple[tuple[float, ...], ...] = ()
+    logits: tuple[tuple[float, ...], ...] = ()
+    sweep: Sweep | None = None
 
 
 @dataclass(frozen=True)
@@ -96,15 +134,41 @@ class Counterfactual:
 
 
 @dataclass(frozen=True)
+class GivenOther:
+    """The prediction gap of an attribute among images that agree in label and in another attribute.
+
+    Attributes:
+        other: the other attribute.
+        association: Cramer's V of the two attributes within labels, in [0, 1].
+        effect: gap between levels of the attribute at equal levels of the other.
+        interval: its confidence limits.
+        p_value: unadjusted.
+    """
+
+    other: str
+    association: float
+    effect: float
+    interval: tuple[float, float]
+    p_value: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What was measured for an attribute.
 
     Attributes:
         encoding: can it be read off the embedding?
-        encoding_p_value: Holm-adjusted over the attributes.
+        encoding_p_value: adjusted over the attributes by the correction of the settings.
         alignment: does the head point its way?
         gap: do predictions differ with it?
-        gap_p_value: Holm-adjusted over the attributes.
+        gap_p_value: adjusted over the attributes by the correction of the settings.
+        encoding_q_value: the encoding's p-value adjusted for the false discovery rate.
+        gap_q_value: the gap's p-value adjusted for the false discovery rate.
+        latent: how far predictions move with the mean difference of the levels among the logits.
+        erasure: does the output change when it is erased from the embedding?
+        subgroups: does the model serve its levels equally well?
+        held_out: does a clinical head that has not seen a level work on it?
+        given: its gap at equal levels of each attribute that goes along with it, where both differ significantly.
     """
 
     encoding: Encoding
@@ -112,6 +176,28 @@ class Evidence:
     alignment: Alignment
     gap: PredictionGap
     gap_p_value: float
+    encoding_q_value: float | None = None
+    gap_q_value: float | None = None
+    latent: LatentCounterfactual | None = None
+    erasure: ErasureEffect | None = None
+    subgroups: SubgroupGaps | None = None
+    held_out: tuple[HeldOutLevel, ...] = ()
+    given: tuple[GivenOther, ...] = ()
+
+
+@dataclass(frozen=True)
+class Giveaway:
+    """An image whose embedding gives its level away.
+
+    Attributes:
+        image_id: its name.
+        level: its level.
+        margin: logit of its level above the best other one, by a probe that has not seen its patient.
+    """
+
+    image_id: str
+    level: str
+    margin: float
 
 
 @dataclass(frozen=True)
@@ -129,6 +215,7 @@ class Finding:
         patients: patients analysed.
         evidence: None when the attribute could not be analysed.
         counterfactual: None when no image could be redrawn.
+        giveaways: the images that give their level away most.
     """
 
     attribute: str
@@ -141,6 +228,43 @@ class Finding:
     patients: int
     evidence: Evidence | None
     counterfactual: Counterfactual | None
+    giveaways: tuple[Giveaway, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClinicalLabel:
+    """The label read off the embedding by a probe, as a row to compare the attributes with.
+
+    Attributes:
+        metrics: accuracy, macro precision, recall and F1 of the probe, each with its interval (value, low, high).
+        auroc: mean over classes, with its interval.
+        spread: standard deviation over repeated draws of the folds, of each metric and "auroc".
+        wsc: (C, C) weight space correlation of the clinical head with the label's own probe.
+    """
+
+    metrics: dict[str, tuple[float, float, float]]
+    auroc: tuple[float, float, float]
+    spread: dict[str, float]
+    wsc: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class JointAlignment:
+    """The clinical head against the subspace of all attributes' probes together.
+
+    Attributes:
+        attributes: those that were joined.
+        correlations: canonical correlations of the logits within labels, largest first.
+        null: (B,) the largest under permutation of all attributes together.
+        p_value: of the largest.
+        share: share of the clinical logits' variance within labels that the attributes' logits explain.
+    """
+
+    attributes: tuple[str, ...]
+    correlations: tuple[float, ...]
+    null: tuple[float, ...]
+    p_value: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -193,6 +317,9 @@ class Audit:
         unseen: rows of the cohort that the evaluation did not come by.
         examples: for the picture.
         software: versions by package.
+        label: the label as a row beside the attributes.
+        weight_space: weight space correlation between all heads, clinical and probes.
+        joint: the head against all attributes together.
         version: of this format.
     """
 
@@ -209,6 +336,9 @@ class Audit:
     unseen: int = 0
     examples: tuple[Example, ...] = ()
     software: dict[str, str] = field(default_factory=dict)
+    label: ClinicalLabel | None = None
+    weight_space: TaskMatrix | None = None
+    joint: JointAlignment | None = None
     version: int = VERSION
 
     def finding(self, attribute: str) -> Finding:
@@ -268,6 +398,13 @@ def judge(evidence: Evidence, settings: AuditSettings) -> tuple[str, str]:
             return NOT_ENCODED, f"The embedding holds no readable trace of it: {read}."
         return INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}."
     if differs and gap.effect >= settings.tolerance:
+        explained = [other.other for other in evidence.given if other.interval[1] < settings.tolerance]
+        if explained:
+            return (
+                NOT_USED,
+                f"The embedding encodes it ({read}) and {moved}, but not among images that agree in "
+                f"{' or in '.join(explained)}, which it goes along with.",
+            )
         return USED, f"The embedding encodes it ({read}) and the output depends on it: {moved}."
     if gap.interval[1] < settings.tolerance:
         return NOT_USED, f"The embedding encodes it ({read}), but {moved}, less than {settings.tolerance:g}."

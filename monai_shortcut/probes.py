@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import solve
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 from monai_shortcut.classification import clustered_auroc, confusion_metrics, stratified_auroc, with_interval
+from monai_shortcut.discriminant import Discriminant
 from monai_shortcut.resampling import (
     bootstrap_weights,
     patient_folds,
@@ -51,7 +50,9 @@ class Encoding:
         own_auroc: the same, but comparing only images of the same label, with a probe fitted within labels:
             what the embedding knows of the attribute beyond the label.
         p_value: of own_auroc, by permutation between patients.
-        null: (B,) own_auroc under permutation.
+        null: (B,) own_auroc under permutation: control tasks in which the attribute means nothing.
+        spread: standard deviation over repeated draws of the folds, of each metric, "auroc" and "own_auroc"; empty
+            when the folds were drawn once.
     """
 
     metrics: dict[str, tuple[float, float, float]]
@@ -59,9 +60,17 @@ class Encoding:
     own_auroc: tuple[float, float, float]
     p_value: float
     null: tuple[float, ...]
+    spread: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def selectivity(self) -> float:
+        """Own AUROC above the mean of the control tasks (Hewitt and Liang 2019)."""
+        return self.own_auroc[0] - sum(self.null) / len(self.null)
 
 
-def fit_probe(embeddings: ArrayLike, codes: ArrayLike, strata: ArrayLike | None = None) -> LinearProbe:
+def fit_probe(
+    embeddings: ArrayLike, codes: ArrayLike, strata: ArrayLike | None = None, balanced: bool = False
+) -> LinearProbe:
     """Fit a linear probe: a linear discriminant with equal priors and a shrunken covariance.
 
     The weight of a level is the inverse covariance times the mean of the level. Covariance and shrinkage come from the
@@ -71,12 +80,15 @@ def fit_probe(embeddings: ArrayLike, codes: ArrayLike, strata: ArrayLike | None 
         embeddings: (N, D) what the head reads.
         codes: (N,) level of each image, integers in [0, M), each present.
         strata: (N,) optional class of each image; the probe then separates levels within classes only.
+        balanced: with strata, weigh the images so that class and level are independent, instead of comparing within
+            classes only: an attribute that merely goes along with the class then leaves no direction.
 
     Returns:
-        The probe; with strata its logits are comparable between images of one class only.
+        The probe; with strata and not balanced, its logits are comparable between images of one class only.
 
     Raises:
-        ValueError: If the shapes disagree, an embedding is not finite, or a level is empty or alone.
+        ValueError: If the shapes disagree, an embedding is not finite, a level is empty or alone, or balanced has no
+            strata.
 
     References:
         Hastie, Tibshirani and Friedman (2009), section 4.3; Ledoit and Wolf (2004), J. Multivariate Analysis 88(2).
@@ -87,8 +99,10 @@ def fit_probe(embeddings: ArrayLike, codes: ArrayLike, strata: ArrayLike | None 
         [0, 1]
     """
     points, code, stratum = _checked(embeddings, codes, strata)
-    prepared = _Prepared.of(points)
-    weight, bias = prepared.fit(np.arange(len(points)), code[None], stratum, int(code.max()) + 1)
+    if balanced and stratum is None:
+        raise ValueError("balanced weights need strata, the class of each image, got none.")
+    prepared = Discriminant.of(points)
+    weight, bias = prepared.fit(np.arange(len(points)), code[None], stratum, int(code.max()) + 1, balanced)
     original = prepared.original(weight[0])
     return LinearProbe(original, bias[0] - original @ prepared.centre)
 
@@ -101,6 +115,7 @@ def null_probes(
     rng: np.random.Generator,
     strata: ArrayLike | None = None,
     within: bool = False,
+    balanced: bool = False,
 ) -> Floats:
     """Weights of probes for the attribute permuted between patients.
 
@@ -112,6 +127,7 @@ def null_probes(
         rng: source of the permutations.
         strata: (N,) optional class of each image, whose tie to the attribute the permutations keep.
         within: fit the probes within classes too, as `fit_probe` does with strata.
+        balanced: fit them with balanced weights, as `fit_probe` does.
 
     Returns:
         (B, M, D) float64: the weights `fit_probe` gives to each permuted attribute.
@@ -120,10 +136,13 @@ def null_probes(
         ValueError: As `fit_probe`.
     """
     points, code, stratum = _checked(embeddings, codes, strata)
-    prepared, rows = _Prepared.of(points), np.arange(len(points))
+    if balanced and stratum is None:
+        raise ValueError("balanced weights need strata, the class of each image, got none.")
+    prepared, rows = Discriminant.of(points), np.arange(len(points))
     draws = _permuted(code, patients, stratum, permutations, rng)
-    own, levels = stratum if within else None, int(code.max()) + 1
-    return np.concatenate([prepared.original(prepared.fit(rows, block, own, levels)[0]) for block in _blocks(draws)])
+    own, levels = stratum if within or balanced else None, int(code.max()) + 1
+    weights = (prepared.fit(rows, block, own, levels, balanced)[0] for block in _blocks(draws))
+    return np.concatenate([prepared.original(weight) for weight in weights])
 
 
 def probe_encoding(
@@ -133,6 +152,7 @@ def probe_encoding(
     labels: ArrayLike,
     *,
     folds: int = 5,
+    repeats: int = 1,
     permutations: int = 999,
     bootstraps: int = 999,
     level: float = 0.95,
@@ -146,6 +166,7 @@ def probe_encoding(
         patients: (N,) patient of each image; no patient is in two folds.
         labels: (N,) class of each image, integers.
         folds: number of folds.
+        repeats: number of draws of the folds, for the spread of the metrics; all other numbers are of the first.
         permutations: number B of permutations of the attribute between patients.
         bootstraps: number of bootstrap samples of patients, for the intervals of the metrics.
         level: of the intervals.
@@ -162,7 +183,7 @@ def probe_encoding(
     assert stratum is not None
     if all(len(np.unique(code[stratum == value])) < 2 for value in np.unique(stratum)):
         raise ValueError("at least one label must hold images of two levels, got an attribute that coincides with it.")
-    patient, prepared = np.asarray(patients), _Prepared.of(points)
+    patient, prepared = np.asarray(patients), Discriminant.of(points)
     fold = patient_folds(patient, stratum, folds, rng)
     logits = _held_out(prepared, code[None], fold, None)[0]
     own = _held_out(prepared, code[None], fold, stratum)[0]
@@ -171,6 +192,7 @@ def probe_encoding(
         for block in _blocks(_permuted(code, patient, stratum, permutations, rng))
     ]
     null_draws = np.concatenate(null)
+    others = [patient_folds(patient, stratum, folds, rng) for _ in range(repeats - 1)]
     area, error = clustered_auroc(own, code, stratum, patient)
     whole, whole_error = clustered_auroc(logits, code, np.zeros_like(code), patient)
     # DeLong's error takes the probe as given; the spread under permutation also holds what refitting it adds. It is
@@ -182,54 +204,70 @@ def probe_encoding(
         own_auroc=with_interval((area, max(error, spread * np.sqrt(area * (1 - area)))), level),
         p_value=permutation_p_value(area, null_draws),
         null=tuple(null_draws.tolist()),
+        spread=_spread(prepared, code, stratum, [fold, *others]),
     )
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """Standardized embeddings and their shrinkage, into which no attribute enters."""
+def held_out_margins(
+    embeddings: ArrayLike,
+    codes: ArrayLike,
+    patients: ArrayLike,
+    labels: ArrayLike,
+    *,
+    folds: int = 5,
+    rng: np.random.Generator,
+) -> Floats:
+    """How plainly each image gives its level away to a probe, among images of its label.
 
-    points: Floats
-    centre: Floats
-    scale: Floats
-    rotation: Floats | None
-    shrinkage: float
+    Args:
+        embeddings: (N, D) what the head reads.
+        codes: (N,) level of each image, integers in [0, M), each present.
+        patients: (N,) patient of each image; no patient is in two folds.
+        labels: (N,) class of each image.
+        folds: number of folds.
+        rng: source of the folds.
 
-    @classmethod
-    def of(cls, embeddings: Floats) -> _Prepared:
-        centre, scale = embeddings.mean(axis=0), embeddings.std(axis=0)
-        scale = np.where(scale > 1e-9 * np.abs(embeddings).max(), scale, np.inf)  # a constant column has no say
-        points, rotation = (embeddings - centre) / scale, None
-        shrinkage = max(float(ledoit_wolf_shrinkage(points, assume_centered=True)), 1e-4)
-        if points.shape[1] > len(points):
-            # Shrinkage treats all directions alike, so those without images can be rotated away: nothing changes.
-            left, singular, rotation = np.linalg.svd(points, full_matrices=False)
-            points = left * singular
-        return cls(points, centre, scale, rotation, shrinkage)
+    Returns:
+        (N,) float64: logit of the image's own level above the best other one, by a probe fitted within labels to other
+        patients; logits of a fold are centred within labels. Negative where the probe is wrong.
 
-    def fit(self, rows: Integers, codes: Integers, strata: Integers | None, levels: int) -> tuple[Floats, Floats]:
-        """Weights (B, M, D) and biases (B, M) of probes fitted to some rows, for B codings (B, n) of them."""
-        points = self.points[rows]
-        centre = points.mean(axis=0)
-        member = _one_hot(np.zeros(len(rows), dtype=np.int64) if strata is None else strata[rows])
-        points = points - member @ (member.T @ points / np.maximum(member.sum(axis=0), 1)[:, None])
-        chosen = (codes[:, :, None] == np.arange(levels)).transpose(1, 0, 2).reshape(len(rows), -1).astype(np.float64)
-        count = chosen.sum(axis=0)
-        means = points.T @ chosen / np.maximum(count, 1)
-        covariance = points.T @ points / len(rows)
-        ridge = self.shrinkage * max(float(np.trace(covariance)) / len(self.scale), 1e-12)
-        covariance = (1 - self.shrinkage) * covariance + ridge * np.eye(len(covariance))
-        weight = solve(covariance, means, assume_a="pos")
-        bias = -0.5 * (means * weight).sum(axis=0) - centre @ weight
-        bias[count == 0] = -np.inf  # a level that is absent here must not be predicted
-        return weight.T.reshape(len(codes), levels, -1), bias.reshape(len(codes), levels)
-
-    def original(self, weight: Floats) -> Floats:
-        """Weights (..., D) as they apply to the embeddings before standardization."""
-        return np.asarray((weight if self.rotation is None else weight @ self.rotation) / self.scale)
+    Raises:
+        ValueError: As `fit_probe`.
+    """
+    points, code, stratum = _checked(embeddings, codes, labels)
+    assert stratum is not None
+    fold = patient_folds(np.asarray(patients), stratum, folds, rng)
+    logits = _held_out(Discriminant.of(points), code[None], fold, stratum)[0]
+    for index in np.unique(fold):
+        for value in np.unique(stratum):
+            chosen = (fold == index) & (stratum == value)
+            known = np.isfinite(logits[:, chosen])
+            logits[:, chosen] -= np.where(known, logits[:, chosen], 0).sum(axis=1, keepdims=True) / max(chosen.sum(), 1)
+    own = logits[code, np.arange(len(code))]
+    logits[code, np.arange(len(code))] = -np.inf
+    return np.asarray(own - logits.max(axis=0))
 
 
-def _held_out(prepared: _Prepared, codes: Integers, fold: Integers, strata: Integers | None) -> Floats:
+def _spread(prepared: Discriminant, code: Integers, stratum: Integers, draws: list[Integers]) -> dict[str, float]:
+    """Standard deviations of the metrics over draws of the folds."""
+    if len(draws) < 2:
+        return {}
+    values: dict[str, list[float]] = {}
+    for fold in draws:
+        logits = _held_out(prepared, code[None], fold, None)
+        own = _held_out(prepared, code[None], fold, stratum)
+        one = np.ones((1, len(code)))
+        found = {
+            name: value for name, (value, _, _) in confusion_metrics(code, logits[0].argmax(axis=0), one, 0.95).items()
+        }
+        found["auroc"] = float(stratified_auroc(logits, code[None], np.zeros_like(code))[0])
+        found["own_auroc"] = float(stratified_auroc(own, code[None], stratum)[0])
+        for name, value in found.items():
+            values.setdefault(name, []).append(value)
+    return {name: float(np.std(found, ddof=1)) for name, found in values.items()}
+
+
+def _held_out(prepared: Discriminant, codes: Integers, fold: Integers, strata: Integers | None) -> Floats:
     """Logits (B, M, N) for codings (B, N), each image's by the probe that has not seen its patient."""
     levels = int(codes.max()) + 1
     logits = np.empty((len(codes), levels, len(fold)))
@@ -250,10 +288,6 @@ def _blocks(draws: Integers) -> list[Integers]:
     """Codings (B, N) in blocks small enough for the memory."""
     size = max(1, _COLUMNS // (int(draws.max()) + 1))
     return [draws[start : start + size] for start in range(0, len(draws), size)]
-
-
-def _one_hot(code: Integers) -> Floats:
-    return np.asarray(np.eye(int(code.max()) + 1)[code])
 
 
 def _checked(

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -40,7 +40,8 @@ def decode(kind: type[Record], value: Any, where: str = "record") -> Record:
         The value, equal to the one that was encoded.
 
     Raises:
-        ValueError: If a field is absent or unknown, or a value is of another type; the message names the place.
+        ValueError: If a field without a default is absent, a field is unknown, or a value is of another type; the
+            message names the place.
     """
     result: Any
     if is_dataclass(kind):
@@ -68,10 +69,11 @@ def decode(kind: type[Record], value: Any, where: str = "record") -> Record:
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     given, hints = _expect(dict, value, where), get_type_hints(kind)
     names = {field.name for field in fields(kind)}
-    if set(given) != names:
-        absent, unknown = sorted(names - set(given)), sorted(set(given) - names)
+    needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
+    absent, unknown = sorted(needed - set(given)), sorted(set(given) - names)
+    if absent or unknown:
         raise ValueError(f"{where} must hold the fields of {kind.__name__}: absent {absent}, unknown {unknown}.")
-    return kind(**{name: decode(hints[name], given[name], f"{where}.{name}") for name in names})
+    return kind(**{name: decode(hints[name], item, f"{where}.{name}") for name, item in given.items()})
 
 
 def _expect(kind: Any, value: Any, where: str) -> Any:

@@ -4,26 +4,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monai_shortcut.subspaces import (
+    checked_embeddings,
+    checked_rows,
+    contrasts,
+    cosines,
+    metric_root,
+    principal_axes,
+    principal_components,
+)
+
+__all__ = [
+    "Sweep",
+    "alignment",
+    "alignment_null",
+    "component_sweep",
+    "principal_components",
+    "weight_space_correlation",
+]
+
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+_FEWEST, _PUBLISHED, _STEPS = 10, 50, 12  # of a sweep: where it starts, what it must include, how many entries
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Weight space correlation against the number of principal components.
+
+    Attributes:
+        components: (K,) numbers of components, each at most the number the embeddings span.
+        cosines: (K, C, M) cosines in the subspace of that many components; the rows of several probes stand side by
+            side, row m of probe b in column b M + m.
+    """
+
+    components: tuple[int, ...]
+    cosines: tuple[tuple[tuple[float, ...], ...], ...]
 
 
 def weight_space_correlation(
-    head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike, variance: float = 0.99, min_components: int = 50
+    head: ArrayLike,
+    probe: ArrayLike,
+    embeddings: ArrayLike,
+    variance: float | None = 0.99,
+    min_components: int = 50,
 ) -> Floats:
     """Cosines between the rows of two heads in the principal subspace of the embeddings, as published.
 
     Embeddings are centred; the fewest principal components that explain the asked share of their variance are kept, but
-    at least `min_components` (and never more than the embeddings span); both heads are projected onto them.
+    at least `min_components` (and never more than the embeddings span); both heads are projected onto them. Without
+    that projection (variance None) the cosines are those of the rows as they are, directions that no image takes
+    included; the embeddings then only have to fit, and `min_components` plays no part.
 
     Args:
         head: (C, D) weights of the clinical head.
         probe: (M, D) weights of the attribute's probe, or (B, M, D) of several probes.
         embeddings: (N, D) embeddings that both read.
-        variance: share of the variance to explain, in (0, 1].
+        variance: share of the variance to explain, in (0, 1]; None for the raw space.
         min_components: least number of components.
 
     Returns:
@@ -41,23 +83,48 @@ def weight_space_correlation(
         1.0
     """
     rows, others, points = _checked(head, probe, embeddings)
-    if not 0 < variance <= 1:
-        raise ValueError(f"variance must be in (0, 1], got {variance}.")
-    if min_components < 1:
-        raise ValueError(f"min_components must be at least 1, got {min_components}.")
-    components = principal_components(points, variance, min_components)
-    return _cosines(rows @ components.T, others @ components.T, rows, others, 1.0)
+    if variance is None:
+        return cosines(rows, others, rows, others, 1.0)
+    axes = principal_components(points, variance, min_components)
+    return cosines(rows @ axes.T, others @ axes.T, rows, others, 1.0)
 
 
-def principal_components(embeddings: Floats, variance: float, min_components: int) -> Floats:
-    """Principal axes (k, D) of embeddings (N, D), most important first; see `weight_space_correlation`."""
-    centred = embeddings - embeddings.mean(axis=0)
-    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-    power = singular**2
-    # Relative to the embeddings before centring, which rounds: embeddings that are all alike span nothing.
-    spanned = int((singular > np.linalg.norm(embeddings) * max(centred.shape) * np.finfo(np.float64).eps).sum())
-    enough = int(np.searchsorted(np.cumsum(power) / max(power.sum(), 1e-300), variance - 1e-12)) + 1
-    return np.asarray(axes[: min(max(enough, min_components), spanned)])
+def component_sweep(
+    head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike, components: Sequence[int] | None = None
+) -> Sweep:
+    """Weight space correlation for several numbers of principal components, from one decomposition.
+
+    The published number depends on how many components are kept: few leave little of the rows, and their cosines
+    unstable; the last ones hold little of the embeddings' variance but much of the rows.
+
+    Args:
+        head: (C, D) weights of the clinical head.
+        probe: (M, D) weights of the attribute's probe, or (B, M, D) of several probes.
+        embeddings: (N, D) embeddings that both read; they span r components, at most N - 1 and D.
+        components: numbers of components, each in [1, r]; about a dozen from 10 to r by default, evenly spaced on a
+            logarithmic scale, 50 among them where r allows, r last.
+
+    Returns:
+        The cosines for each number of components.
+
+    Raises:
+        ValueError: If the shapes disagree, a number is not finite, or components are not integers in [1, r].
+
+    References:
+        Wong et al. (2026), Weight Space Correlation Analysis, PMLR 315: cosines are unstable below about 50.
+
+    Example:
+        >>> points = np.random.default_rng(0).normal(size=(200, 60))
+        >>> component_sweep(np.eye(3, 60), np.ones((1, 60)), points).components
+        (10, 12, 14, 16, 19, 23, 27, 31, 37, 43, 50, 51, 60)
+    """
+    rows, others, points = _checked(head, probe, embeddings)
+    others = others.reshape(-1, others.shape[-1])
+    _, axes = principal_axes(points)
+    counts = _default_components(len(axes)) if components is None else _checked_components(components, len(axes))
+    first, second = rows @ axes.T, others @ axes.T
+    swept = [cosines(first[:, :count], second[:, :count], rows, others, 1.0).tolist() for count in counts]
+    return Sweep(counts, tuple(tuple(map(tuple, matrix)) for matrix in swept))
 
 
 def alignment(head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike, labels: ArrayLike | None = None) -> Floats:
@@ -84,18 +151,8 @@ def alignment(head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike, labels: 
         -1.0
     """
     rows, others, points = _checked(head, probe, embeddings)
-    if labels is None:
-        centred = points - points.mean(axis=0)
-    else:
-        label = np.asarray(labels)
-        if label.shape != (len(points),):
-            raise ValueError(f"labels must have shape ({len(points)},) to match embeddings, got {label.shape}.")
-        centred = np.concatenate([points[label == v] - points[label == v].mean(axis=0) for v in np.unique(label)])
-    first = rows - rows.mean(axis=0) if len(rows) > 1 else rows
-    second = others - others.mean(axis=-2, keepdims=True) if others.shape[-2] > 1 else others
-    # R'R = Z'Z, so cosines of rows times R' are correlations of logits, at D x D cost for any number of probes.
-    root: Floats = np.linalg.qr(centred).R
-    return _cosines(first @ root.T, second @ root.T, rows, others, float(np.linalg.norm(points)))
+    root = metric_root(points, labels)
+    return cosines(contrasts(rows) @ root.T, contrasts(others) @ root.T, rows, others, float(np.linalg.norm(points)))
 
 
 def alignment_null(
@@ -120,30 +177,25 @@ def alignment_null(
     return np.asarray(np.abs(alignment(head, probes, embeddings, labels)).max(axis=(1, 2)))
 
 
-def _cosines(first: Floats, second: Floats, rows: Floats, others: Floats, size: float) -> Floats:
-    """Cosines (..., C, M) of images (C, k) and (..., M, k) of rows and others under a map no larger than `size`.
+def _default_components(spanned: int) -> tuple[int, ...]:
+    if spanned <= _FEWEST:
+        return (spanned,)
+    counts = set(np.geomspace(_FEWEST, spanned, _STEPS).round().astype(int).tolist())
+    return tuple(sorted(counts | ({_PUBLISHED} if spanned >= _PUBLISHED else set())))
 
-    An image that is zero but for the rounding of its row and of the map has no direction: its cosines are 0.
-    """
 
-    def unit(image: Floats, origin: Floats) -> Floats:
-        length = np.linalg.norm(image, axis=-1, keepdims=True)
-        rounding = 1e-13 * size * np.linalg.norm(origin, axis=-1, keepdims=True)
-        return np.asarray(np.divide(image, length, out=np.zeros_like(image), where=length > rounding))
-
-    return np.asarray(np.clip(unit(first, rows) @ np.swapaxes(unit(second, others), -1, -2), -1.0, 1.0))
+def _checked_components(components: Sequence[int], spanned: int) -> tuple[int, ...]:
+    counts = np.asarray(components)
+    if counts.ndim != 1 or not len(counts) or counts.dtype.kind not in "iu":
+        raise ValueError(f"components must be one or more integers, got {components!r}.")
+    if counts.min() < 1 or counts.max() > spanned:
+        raise ValueError(
+            f"components must be in [1, {spanned}], which the embeddings span, got {counts.min()} to {counts.max()}."
+        )
+    return tuple(counts.tolist())
 
 
 def _checked(head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    rows, others, points = (np.asarray(value, dtype=np.float64) for value in (head, probe, embeddings))
-    if points.ndim != 2 or len(points) < 2:
-        raise ValueError(f"embeddings must have shape (N, D) with N at least 2, got {points.shape}.")
+    points = checked_embeddings(embeddings)
     columns = points.shape[1]
-    if rows.ndim != 2 or rows.shape[1] != columns:
-        raise ValueError(f"head must have shape (C, {columns}) to match embeddings, got {rows.shape}.")
-    if others.ndim not in (2, 3) or others.shape[-1] != columns:
-        raise ValueError(f"probe must have shape (M, {columns}) to match embeddings, got {others.shape}.")
-    for name, values in (("head", rows), ("probe", others), ("embeddings", points)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} must be finite, got {int((~np.isfinite(values)).sum())} numbers that are not.")
-    return rows, others, points
+    return checked_rows("head", head, columns, "C"), checked_rows("probe", probe, columns, dims=(2, 3)), points

@@ -19,13 +19,14 @@ ROWS = (
     ("report",),
     ("plots",),
     ("audit",),
+    ("evidence",),
     ("findings",),
-    ("probes", "weight_space", "prediction_gap", "sensitivity"),
-    ("heads",),
-    ("embeddings", "networks", "datasets"),
+    ("probes", "weight_space", "task_space", "prediction_gap", "erasure", "sensitivity", "held_out_levels", "subgroups"),
+    ("heads", "networks"),
+    ("embeddings", "datasets"),
     ("phantom",),
     ("cohort",),
-    ("classification", "columns", "gaps", "levels", "regions", "records"),
+    ("classification", "columns", "discriminant", "gaps", "levels", "regions", "records", "subspaces"),
     ("delong", "resampling"),
 )
 VERSION = "monai_shortcut.__version__"  # stands before every import, so that anything may read it

@@ -86,8 +86,8 @@ def test_whole_numbers_are_read_as_floats_where_floats_are_meant():
         ({"first": None}, r"^record\.first must be dict, got NoneType\.$"),
         ({"first": [1]}, r"^record\.first must be dict, got list\.$"),
         (
-            {"first": {"name": "a", "limits": [0, 1]}},
-            r"^record\.first must hold the fields of Inner: absent \['right'\]",
+            {"first": {"name": "a", "right": True}},
+            r"^record\.first must hold the fields of Inner: absent \['limits'\]",
         ),
         ({"second": encode(INNER) | {"x": 1}}, r"^record\.second must hold .*: absent \[\], unknown \['x'\]\.$"),
         ({"second": encode(INNER) | {"right": 1}}, r"^record\.second\.right must be bool, got int\.$"),
@@ -108,6 +108,12 @@ def test_whole_numbers_are_read_as_floats_where_floats_are_meant():
 def test_an_error_names_the_place(changed, message):
     with pytest.raises(ValueError, match=message):
         decode(Outer, PLAIN | changed)
+
+
+def test_a_field_that_an_older_record_lacks_has_its_default():
+    older = {name: value for name, value in PLAIN.items() if name != "note"} | {"first": {"name": "a", "limits": [0, 1]}}
+    assert decode(Outer, older).note is None
+    assert decode(Outer, older).first == Inner("a", (0.0, 1.0), right=True)
 
 
 def test_an_error_names_the_record_it_is_told():

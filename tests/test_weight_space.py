@@ -2,11 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from sklearn.metrics.pairwise import cosine_similarity
 
-from monai_shortcut.weight_space import alignment, alignment_null, principal_components, weight_space_correlation
+from monai_shortcut.records import decode, encode
+from monai_shortcut.weight_space import (
+    Sweep,
+    alignment,
+    alignment_null,
+    component_sweep,
+    principal_components,
+    weight_space_correlation,
+)
 
 SHAPES = {  # images, columns, decay of the spectrum -> components that are kept
     "all of few columns": (200, 8, 0.9, 8),
@@ -70,6 +82,78 @@ def test_published_correlation_equals_that_of_scikit_learns_components(rng, shap
     rows, others = head @ components.T, probe @ components.T
     rows, others = (r / np.linalg.norm(r, axis=1, keepdims=True) for r in (rows, others))
     np.testing.assert_allclose(weight_space_correlation(head, probe, points), rows @ others.T, atol=1e-10)
+
+
+def test_raw_space_takes_the_rows_as_they_are(rng):
+    head, probe, points, _ = example(rng, images=10)
+    raw = weight_space_correlation(head, probe, points, variance=None)
+    expected = [[sum(a * b) / (sum(a * a) * sum(b * b)) ** 0.5 for b in probe] for a in head]
+    np.testing.assert_allclose(raw, expected, atol=1e-12)
+    np.testing.assert_allclose(raw, cosine_similarity(head, probe), atol=1e-12)
+    other = rng.normal(size=(30, 12))
+    np.testing.assert_array_equal(weight_space_correlation(head, probe, other, None, min_components=0), raw)
+    assert abs(weight_space_correlation(head, probe, points) - raw).max() > 0.05  # 10 images span 9 of 12 directions
+    np.testing.assert_allclose(weight_space_correlation(head, probe, other), raw, atol=1e-10)  # these span all
+    probes = rng.normal(size=(5, 4, 12))
+    np.testing.assert_allclose(
+        weight_space_correlation(head, probes, points, None), [cosine_similarity(head, p) for p in probes], atol=1e-12
+    )
+    assert (weight_space_correlation(0 * head, probe, points, None) == 0).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_entries_of_a_sweep_are_correlations_of_that_many_components(rng, shape):
+    images, columns, decay, _ = SHAPES[shape]
+    head, probe, points, _ = example(rng, images, columns, decay)
+    sweep = component_sweep(head, probe, points)
+    spanned = min(images - 1, columns)
+    assert sweep.components[-1] == spanned
+    for count, cosines in zip(sweep.components, sweep.cosines, strict=True):
+        np.testing.assert_allclose(cosines, by_definition(head, probe, points, 1e-9, count)[0], atol=1e-9)
+        found = weight_space_correlation(head, probe, points, 1e-9, min_components=count)
+        np.testing.assert_allclose(cosines, found, atol=1e-12)
+    # The images span these directions, and any basis of them will do.
+    basis = np.linalg.qr((points - points.mean(axis=0)).T).Q[:, :spanned]
+    np.testing.assert_allclose(sweep.cosines[-1], cosine_similarity(head @ basis, probe @ basis), atol=1e-9)
+    if len(sweep.components) > 1:
+        assert abs(np.subtract(sweep.cosines[0], sweep.cosines[-1])).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("images", "columns", "fewest", "most"),
+    [(300, 200, 10, 200), (300, 51, 10, 51), (300, 49, 10, 49), (30, 100, 10, 29), (50, 8, 8, 8), (300, 10, 10, 10)],
+)
+def test_a_sweep_is_logarithmic_includes_the_published_number_and_ends_with_all(rng, images, columns, fewest, most):
+    components = component_sweep(*example(rng, images, columns, 1.0)[:3]).components
+    assert (components[0], components[-1]) == (fewest, most)
+    assert list(components) == sorted(set(components))
+    assert (50 in components) == (most >= 50)
+    assert len(components) <= 13
+    if most == 200:
+        ratios = np.array([b / a for a, b in pairwise(components)])
+        assert len(components) in (12, 13)
+        assert ratios.max() < 20 ** (1 / 11) * 1.06  # eleven equal steps on a logarithmic scale, but for rounding
+
+
+def test_a_sweep_takes_the_components_asked_for_and_several_probes(rng):
+    head, _, points, _ = example(rng)
+    probes = rng.normal(size=(5, 4, 12))
+    sweep = component_sweep(head, probes, points, [7, 2, 12])
+    assert sweep.components == (7, 2, 12)
+    found = np.array(sweep.cosines)
+    assert found.shape == (3, 3, 20)
+    for index, count in enumerate(sweep.components):
+        for b, probe in enumerate(probes):
+            expected = by_definition(head, probe, points, 1e-9, count)[0]
+            np.testing.assert_allclose(found[index, :, 4 * b : 4 * b + 4], expected, atol=1e-10)
+    assert decode(Sweep, json.loads(json.dumps(encode(sweep)))) == sweep
+
+
+def test_a_sweep_of_embeddings_that_span_nothing_finds_nothing(rng):
+    head, probe, _, _ = example(rng)
+    sweep = component_sweep(head, probe, np.full((40, 12), 0.1))
+    assert sweep.components == (0,)
+    assert (np.array(sweep.cosines) == 0).all()
 
 
 @pytest.mark.parametrize("statistic", [weight_space_correlation, alignment])
@@ -173,7 +257,7 @@ def test_small_variations_keep_their_direction(rng):
     np.testing.assert_allclose(alignment(head, probe, 1000 + 1e-3 * points), alignment(head, probe, points), atol=1e-6)
 
 
-@pytest.mark.parametrize("statistic", [weight_space_correlation, alignment])
+@pytest.mark.parametrize("statistic", [weight_space_correlation, component_sweep, alignment])
 @pytest.mark.parametrize(
     ("replaced", "message"),
     [
@@ -205,3 +289,10 @@ def test_settings_out_of_range_are_refused(rng):
         alignment(head, probe, points, labels[1:])
     with pytest.raises(ValueError, match=r"probes must have shape \(B, M, D\), got \(4, 12\)"):
         alignment_null(head, probe, points)
+    for components in ([], [[1]], [1.5], 3):
+        with pytest.raises(ValueError, match="components must be one or more integers, got "):
+            component_sweep(head, probe, points, components)
+    for components in ([0, 12], [1, 13]):
+        message = rf"components must be in \[1, 12\], which the embeddings span, got {components[0]} to {components[1]}"
+        with pytest.raises(ValueError, match=message):
+            component_sweep(head, probe, points, components)

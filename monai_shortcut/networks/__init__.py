@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from monai_shortcut.networks.multi_task import MultiTaskClassifier, MultiTaskLoss
 from monai_shortcut.networks.sononet import SonoNet
 
-__all__ = ["SonoNet"]
+__all__ = ["MultiTaskClassifier", "MultiTaskLoss", "SonoNet"]

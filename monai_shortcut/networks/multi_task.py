@@ -1,0 +1,146 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A classifier that learns attributes beside its label: one backbone, a clinical head and a head per attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from monai_shortcut.embeddings import find_layer, first_output, is_pointwise, pooled, run_order, unwrap
+
+MISSING = -1  # level of an image whose attribute is not known
+
+
+class MultiTaskClassifier(nn.Module):
+    """Adds a linear head per attribute to any classifier; all heads read the embedding of the clinical one.
+
+    In training mode it returns ``(logits, {attribute: logits})``, in evaluation mode the clinical logits alone, so that
+    evaluators, inferers and audits take it for the classifier inside. Train it with `MultiTaskLoss` on a datalist whose
+    ``label`` is the vector of the label's and the attributes' codes.
+
+    Args:
+        network: the classifier; it returns logits, or a tuple that begins with them.
+        attributes: number of levels M by attribute.
+        images: (N, ...) a batch that the network accepts, on its device, from which its head and the size of its
+            embedding are found.
+        layer: name of the head; by default the last Linear or 1x1 convolution to run.
+
+    Raises:
+        ValueError: If there is no attribute, an attribute has fewer than two levels, or no head is found.
+
+    References:
+        Wong et al. (2026), Weight Space Correlation Analysis, PMLR 315, "multi-task model".
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> model = MultiTaskClassifier(network, {"scanner": 5}, images=torch.zeros(1, 1, 2, 2))
+        >>> logits, of_attributes = model(torch.ones(6, 1, 2, 2))
+        >>> logits.shape, of_attributes["scanner"].shape, model.eval()(torch.ones(6, 1, 2, 2)).shape
+        (torch.Size([6, 2]), torch.Size([6, 5]), torch.Size([6, 2]))
+    """
+
+    def __init__(
+        self, network: nn.Module, attributes: Mapping[str, int], images: torch.Tensor, layer: str | None = None
+    ) -> None:
+        super().__init__()
+        few = {name: levels for name, levels in attributes.items() if levels < 2}
+        if few or not attributes:
+            raise ValueError(f"attributes must have at least two levels each, got {few or 'no attribute'}.")
+        network = unwrap(network)
+        if layer is None:
+            layer = next(
+                (n for n in reversed(run_order(network, images)) if is_pointwise(find_layer(network, n))), None
+            )
+            if layer is None:
+                raise ValueError("the network must run a Linear or 1x1 convolution, got none; pass layer= its head.")
+        head = find_layer(network, layer)
+        if not is_pointwise(head):
+            raise ValueError(f"layer must be a Linear or 1x1 convolution, got {layer!r}, a {type(head).__name__}.")
+        self.network, self.layer, self.attributes = network, layer, tuple(attributes)
+        size = head.in_features if isinstance(head, nn.Linear) else head.in_channels
+        # Module names must not hold dots, attribute names may: heads are kept in the order of the attributes.
+        device = next(head.parameters()).device
+        self.attribute_heads = nn.ModuleList(nn.Linear(int(size), n, device=device) for n in attributes.values())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Classify a batch (N, ...): (N, C) logits, and in training mode (N, M) logits by attribute."""
+        return self.all_logits(images) if self.training else first_output(self.network(images), as_is=True)
+
+    def all_logits(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Clinical logits (N, C) and attribute logits (N, M) of a batch, in any mode, with gradient."""
+        read: list[torch.Tensor] = []
+
+        def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            read.append(pooled(module, inputs[0]))
+
+        handle = find_layer(self.network, self.layer).register_forward_pre_hook(keep)
+        try:
+            logits = first_output(self.network(images), as_is=True)
+        finally:
+            handle.remove()
+        heads = zip(self.attributes, self.attribute_heads, strict=True)
+        return logits, {name: head(read[-1]) for name, head in heads}
+
+    def attribute_weights(self) -> dict[str, torch.Tensor]:
+        """(M, D) weights of each attribute's head, detached."""
+        heads = zip(self.attributes, self.attribute_heads, strict=True)
+        return {name: head.weight.detach() for name, head in heads}
+
+
+class MultiTaskLoss(nn.Module):
+    """Cross entropy of the label plus weighted cross entropies of the attributes.
+
+    Args:
+        weights: weight of each attribute's term, or one for all.
+        label_weight: weight of the label's term.
+
+    Raises:
+        ValueError: If a weight is negative.
+
+    Example:
+        >>> loss, even = MultiTaskLoss(weights={"scanner": 0.5}), torch.zeros(2, 2)
+        >>> round(float(loss((even, {"scanner": even}), torch.tensor([[0, 1], [1, -1]]))), 4)
+        1.0397
+    """
+
+    def __init__(self, weights: Mapping[str, float] | float = 1.0, label_weight: float = 1.0) -> None:
+        super().__init__()
+        self.weights, self.label_weight = dict(weights) if isinstance(weights, Mapping) else weights, label_weight
+        given = [*self.weights.values()] if isinstance(self.weights, dict) else [self.weights]
+        if min([*given, label_weight]) < 0:
+            raise ValueError(f"weights must not be negative, got {weights} and label_weight {label_weight}.")
+
+    def forward(self, output: Any, targets: torch.Tensor) -> torch.Tensor:
+        """Loss of a batch.
+
+        Args:
+            output: what `MultiTaskClassifier` returned, in either mode.
+            targets: (N, 1 + A) integers: the label, then each attribute in the network's order, -1 where missing. For
+                clinical logits alone, (N,) labels will do.
+
+        Returns:
+            The loss, a scalar; an attribute that all images lack adds 0.
+
+        Raises:
+            ValueError: If the shapes disagree or weights name other attributes.
+        """
+        logits, others = output if isinstance(output, (tuple, list)) else (output, {})
+        codes = torch.as_tensor(targets, device=logits.device).long()
+        codes = codes[:, None] if codes.ndim == 1 else codes
+        if len(codes) != len(logits) or (others and codes.shape[1] != 1 + len(others)):
+            expected = (len(logits), 1 + len(others))
+            raise ValueError(f"targets must have shape {expected} to match the heads, got {tuple(targets.shape)}.")
+        if isinstance(self.weights, dict) and others and set(self.weights) != set(others):
+            raise ValueError(f"weights must be of the attributes {sorted(others)}, got {sorted(self.weights)}.")
+        loss: torch.Tensor = self.label_weight * cross_entropy(logits, codes[:, 0])
+        for column, (name, values) in enumerate(others.items(), start=1):
+            known = codes[:, column] != MISSING
+            weight = self.weights[name] if isinstance(self.weights, dict) else self.weights
+            summed = cross_entropy(values, codes[:, column], ignore_index=MISSING, reduction="sum")
+            loss = loss + weight * summed / known.sum().clamp(min=1)
+        return loss
