@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_shortcut.columns import (
+    RESERVED,
     as_names,
     as_text,
     attribute_kinds,
@@ -30,6 +31,7 @@ from monai_shortcut.columns import (
     role_columns,
 )
 from monai_shortcut.resampling import patient_folds
+from monai_shortcut.sampling import draw_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -273,6 +275,44 @@ class Cohort:
             allowed = ", ".join(map(str, present)) or "none: use with_folds"
             raise ValueError(f"folds must be among those of the cohort ({allowed}), got {folds}.")
         return replace(self, table=self.table[self.table["fold"].isin(folds)])
+
+    def draw(self, attribute: str, table: Mapping[str, Mapping[str, int]], seed: int) -> Cohort:
+        """A balanced or biased part of the cohort: as many images of each class and level as a table asks for.
+
+        Args:
+            attribute: a categorical attribute.
+            table: number of images by class and level; what it does not name is not drawn.
+            seed: of the order in which patients come.
+
+        Raises:
+            ValueError: If the attribute is continuous, or as `monai_shortcut.sampling.draw_table`.
+        """
+        if self.kind(attribute) == "continuous":
+            raise ValueError(f"attribute must be categorical to be drawn by its levels, got {attribute!r}.")
+        labels, levels = self.table["label"].tolist(), self.values(attribute).tolist()
+        rows = draw_table(labels, levels, self.patients.tolist(), table, np.random.default_rng(seed))
+        return replace(self, table=self.table.iloc[rows])
+
+    def with_attribute(self, name: str, values: Sequence[object] | NDArray[Any], kind: str | None = None) -> Cohort:
+        """The same cohort with one more attribute.
+
+        Args:
+            name: of the new column.
+            values: (N,) in the order of the rows; None and NaN are missing.
+            kind: "categorical" or "continuous"; by default as ``from_table`` guesses.
+
+        Raises:
+            ValueError: If the name is taken or reserved, the values are not N, or the kind does not exist.
+        """
+        if name in self.table.columns or name in RESERVED:
+            raise ValueError(f"name must be that of no other column, got {name!r}.")
+        if len(values) != len(self):
+            raise ValueError(f"values must be one for each of the {len(self)} images, got {len(values)}.")
+        if kind not in (None, "categorical", "continuous"):
+            raise ValueError(f"kind must be categorical or continuous, got {kind!r}.")
+        column = attribute_values(list(values), name, kind)
+        table = self.table.assign(**{name: pd.Series(column, self.table.index, column.dtype)})
+        return replace(self, table=table, attributes=(*self.attributes, name))
 
     def datalist(self, *, roi: bool = True) -> list[dict[str, Any]]:
         """Dictionaries for a MONAI dataset: ``image``, ``roi`` if known, ``label`` (int) and ``image_id``.

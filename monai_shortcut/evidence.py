@@ -21,6 +21,7 @@ from monai_shortcut.prediction_gap import PredictionGap, latent_counterfactual, 
 from monai_shortcut.probes import fit_probe, held_out_margins, null_probes, probe_encoding
 from monai_shortcut.resampling import permutation_p_value
 from monai_shortcut.subgroups import subgroup_gaps
+from monai_shortcut.subspaces import principal_components
 from monai_shortcut.weight_space import alignment, alignment_null, component_sweep, weight_space_correlation
 
 Floats = NDArray[np.float64]
@@ -291,13 +292,19 @@ def _alignment(
     own_head: ArrayLike | None,
 ) -> Alignment:
     points, labels, head = part.embeddings, part.labels, part.weight
-    subspace: dict[str, Any] = {"variance": settings.variance, "min_components": settings.min_components}
+    axes = principal_components(points, settings.variance, settings.min_components)
+
+    def published_cosines(weight: ArrayLike) -> Floats:
+        # One decomposition serves them all: cosines within the subspace, as `weight_space_correlation` defines them.
+        inside = np.asarray(weight, dtype=np.float64) @ axes.T
+        return weight_space_correlation(head @ axes.T, inside, points @ axes.T, variance=None)
+
     blind, inside = fit_probe(points, codes).weight, fit_probe(points, codes, labels).weight
-    published = weight_space_correlation(head, blind, points, **subspace)
+    published = published_cosines(blind)
     within = alignment(head, inside, points, labels)
     draws = settings.permutations
     permuted = null_probes(points, codes, part.patients, draws, rng, labels)
-    wsc_null = np.abs(weight_space_correlation(head, permuted, points, **subspace)).max(axis=(1, 2))
+    wsc_null = np.abs(published_cosines(permuted)).max(axis=(1, 2))
     null = alignment_null(
         head, null_probes(points, codes, part.patients, draws, rng, labels, within=True), points, labels
     )
@@ -312,8 +319,8 @@ def _alignment(
         z=float((strongest - null.mean()) / max(null.std(), 1e-12)),
         p_value=permutation_p_value(strongest, null),
         raw=_nested(weight_space_correlation(head, blind, points, variance=None)),
-        balanced=_nested(weight_space_correlation(head, balanced, points, **subspace)),
-        multi_task=() if own_head is None else _nested(weight_space_correlation(head, own_head, points, **subspace)),
+        balanced=_nested(published_cosines(balanced)),
+        multi_task=() if own_head is None else _nested(published_cosines(own_head)),
         logits=_nested(alignment(head, blind, points)),
         sweep=component_sweep(head, blind, points),
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -44,7 +44,10 @@ def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.ra
     # Renaming the patients at random shuffles the folds; the splitter's own shuffle loses the strata before 1.8.
     groups = rng.permutation(count)[patient]
     fold = np.empty(len(patients), dtype=np.int64)
-    splits = StratifiedGroupKFold(folds).split(groups, kept, groups)
+    if count == len(patients):  # nothing to keep together, and the splitter of groups is slow for many of them
+        splits = StratifiedKFold(folds, shuffle=True, random_state=int(rng.integers(2**31))).split(groups, kept)
+    else:
+        splits = StratifiedGroupKFold(folds).split(groups, kept, groups)
     for index, (_, held_out) in enumerate(splits):
         fold[held_out] = index
     return fold

@@ -27,7 +27,7 @@ ROWS = (
     ("phantom",),
     ("cohort",),
     ("classification", "columns", "discriminant", "gaps", "levels", "regions", "records", "subspaces"),
-    ("delong", "resampling"),
+    ("delong", "planting", "resampling", "sampling"),
 )
 VERSION = "monai_shortcut.__version__"  # stands before every import, so that anything may read it
 RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}

@@ -109,9 +109,33 @@ def _largest(values: tuple[tuple[float, ...], ...]) -> float:
     return float(np.abs(np.array(values)).max())
 
 
-def kept(folder: Path, name: str, make: Any) -> list[dict[str, Any]]:
-    """The rows of a case from its file, or made now and kept."""
-    path = folder / f"{name}.json"
+def save(case: Case, path: Path) -> None:
+    """Keep a case, so that it can be measured again without training."""
+    arrays = {f"attribute/{name}": np.asarray(values).astype(str) for name, values in case.attributes.items()}
+    arrays |= {f"head/{name}": values for name, values in case.heads.items()}
+    told = json.dumps({"truth": case.truth, "tags": case.tags})
+    shared = {name: getattr(case, name) for name in ("embeddings", "weight", "bias", "labels")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(part, told=told, patients=np.asarray(case.patients).astype(str), **shared, **arrays)
+    part.replace(path)
+
+
+def load(path: Path) -> Case:
+    """Read a case."""
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    told = json.loads(str(arrays.pop("told")))
+    parts: dict[str, dict[str, Any]] = {"attribute": {}, "head": {}}
+    for key in [key for key in arrays if "/" in key]:
+        kind, _, name = key.partition("/")
+        parts[kind][name] = arrays.pop(key)
+    attributes = {name: values.astype(object) for name, values in parts["attribute"].items()}
+    return Case(attributes=attributes, heads=parts["head"], **told, **arrays)
+
+
+def kept(path: Path, make: Any) -> list[dict[str, Any]]:
+    """The rows in a file, or made now and kept in it."""
     if path.exists():
         return list(json.loads(path.read_text(encoding="utf-8")))
     rows = make()

@@ -1,0 +1,2 @@
+"""placeholder"""
+def report(rows): return str(len(rows))
