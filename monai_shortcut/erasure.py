@@ -98,8 +98,8 @@ def fit_eraser(
 ) -> Eraser:
     """Fit the affine map that removes an attribute from embeddings and moves them as little as possible.
 
-    Afterwards the embeddings have no covariance with the attribute, so that no linear probe fitted to them can do better
-    than one that ignores them; of all affine maps that achieve this, no other has a smaller mean squared change.
+    Afterwards the embeddings have no covariance with the attribute, so that no linear probe fitted to them does better
+    than one that ignores them; of all affine maps that achieve this, none has a smaller mean squared change.
 
     Args:
         embeddings: (N, D) what the head reads.
@@ -215,14 +215,16 @@ def erasure_effect(
         moved[block] += 0.5 * np.abs(probabilities - before[held_out]).sum(axis=(1, 2)) / len(points)
         if block.start == 0:
             after[held_out] = probabilities[0]
-    weights, tail, ones = bootstrap_weights(patient, bootstraps, rng), (1 - level) / 2, np.ones((1, len(points)))
+    weights, tail = bootstrap_weights(patient, bootstraps, rng), (1 - level) / 2
     resampled = weights @ (0.5 * np.abs(after - before).sum(axis=1)) / weights.sum(axis=1)
-    gap = [float(mean_gaps(score, code[None], label, ones)[0]) for score in (before, after)]
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    ones = np.ones((1, len(points)))
+    old, new = (float(mean_gaps(score, code[None], label, ones)[0]) for score in (before, after))
     return ErasureEffect(
-        change=(float(moved[0]), *(float(limit) for limit in np.quantile(resampled, [tail, 1 - tail]))),
+        change=(float(moved[0]), float(low), float(high)),
         random=tuple(moved[1:].tolist()),
         p_value=permutation_p_value(float(moved[0]), moved[1:]),
-        gap=(gap[0], gap[1]),
+        gap=(old, new),
         auc=_class_changes(before, after, label, patient, level),
         encoded=_encoded(points, code, label, patient, fold, rng),
     )
@@ -276,8 +278,8 @@ class _Space:
         flat = member.transpose(1, 0, 2).reshape(len(self.points), -1)
         covariance = self.points.T @ _within(flat, stratum) / np.sqrt(len(self.points))
         stacked = covariance.reshape(-1, len(codes), levels).transpose(1, 0, 2)
-        if not len(covariance):
-            return stacked
+        if not stacked.size:
+            return np.asarray(stacked)
         columns, size, _ = np.linalg.svd(stacked, full_matrices=False)
         most = min(levels - 1, size.shape[1])  # memberships of all levels sum to a constant
         return np.asarray((columns * (size > _ROUNDING)[:, None])[:, :, :most])
@@ -310,14 +312,11 @@ def _class_changes(
         positive = label == value
         if min(len(np.unique(patient[chosen])) for chosen in (positive, ~positive)) < 2:
             continue
-        scores = np.stack([before[:, value], after[:, value]])
-        areas, _ = auc_covariance(positive, scores, patient)
-        paired = compare_aucs(positive, *scores, patient, level)
-        found.append(
-            ClassChange(
-                value, float(areas[0]), float(areas[1]), paired.difference, paired.interval, paired.p_value
-            )
-        )
+        first, second = before[:, value], after[:, value]
+        areas, _ = auc_covariance(positive, np.stack([first, second]), patient)
+        paired = compare_aucs(positive, first, second, patient, level)
+        old, new = areas.tolist()
+        found.append(ClassChange(value, old, new, paired.difference, paired.interval, paired.p_value))
     return tuple(found)
 
 
@@ -338,11 +337,11 @@ def _encoded(
         first, second = others[half == 0], others[half == 1]
         space = _Space.of(points[first], label[first], None)
         eraser = space.eraser(space.directions(code[first][None], label[first], levels)[0])
-        for row, change in enumerate((np.asarray, eraser)):
-            probe = Discriminant.of(change(points[second]))
+        seen, unseen = points[second], points[held_out]
+        for row, (train, test) in enumerate([(seen, unseen), (eraser(seen), eraser(unseen))]):
+            probe = Discriminant.of(train)
             weight, bias = probe.fit(np.arange(len(second)), code[second][None], label[second], levels)
-            centred = change(points[held_out]) - probe.centre
-            logits[row][:, held_out] = probe.original(weight[0]) @ centred.T + bias[0][:, None]
+            logits[row][:, held_out] = probe.original(weight[0]) @ (test - probe.centre).T + bias[0][:, None]
     before, after = (clustered_auroc(z, code, label, patient)[0] for z in logits)
     return before, after
 

@@ -36,7 +36,7 @@ class AuditSettings:
         folds: number of patient-grouped folds in which probes are validated.
         repeats: draws of those folds, for the spread of the probes' metrics.
         permutations: permutations of each attribute between patients.
-        erasures: random directions erased, and permutations of the latent counterfactual, for each attribute.
+        erasures: permutations of each attribute that are erased, and that the latent counterfactual is held against.
         held_out: permutations that widen the errors of heads that have not seen a level; 0 takes heads as given.
         bootstraps: bootstrap samples of patients.
         level: of all intervals.

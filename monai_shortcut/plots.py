@@ -17,11 +17,11 @@ from matplotlib.image import imread, imsave
 from numpy.typing import ArrayLike
 
 from monai_shortcut.findings import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Finding
+from monai_shortcut.weight_plots import SERIES, weight_space
 
 # Okabe and Ito (2008): told apart by colour-blind readers; verdicts differ in marker too.
 COLOURS = {USED: "#D55E00", NOT_USED: "#0072B2", NOT_ENCODED: "#009E73", INCONCLUSIVE: "#777777"}
 MARKERS = {USED: "D", NOT_USED: "o", NOT_ENCODED: "s", INCONCLUSIVE: "X"}
-_SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _INK = "#333333"
 _literal = rc_context({"text.parse_math": False})  # a dollar sign in a name is a dollar sign
 
@@ -33,13 +33,15 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
         audit: the record.
 
     Returns:
-        (name, figure) pairs: "overview", "regions", "embeddings", "examples" where there are any, and "evidence_i"
-        for the i-th finding that has evidence.
+        (name, figure) pairs: "overview", "embeddings"; "regions", "weight_space", "examples" where there are any;
+        "evidence_i" for the i-th finding that has evidence.
     """
     yield "overview", overview(audit)
     if len({score.evaluated_on for score in audit.regions.scores}) > 1:
         yield "regions", regions(audit)
     yield "embeddings", embeddings(audit)
+    if audit.weight_space is not None:
+        yield "weight_space", weight_space(audit)
     if audit.examples:
         yield "examples", examples(audit)
     for index, finding in enumerate(audit.findings):
@@ -99,9 +101,9 @@ def regions(audit: Audit) -> Figure:
         offset = (index - (len(labels) - 1) / 2) * 0.6 / max(len(labels), 1)
         for score in (score for score in scores if score.label == label):
             row = strategies.index(score.evaluated_on) + offset
-            axes.plot(score.interval, [row, row], color=_SERIES[index % len(_SERIES)], linewidth=2)
+            axes.plot(score.interval, [row, row], color=SERIES[index % len(SERIES)], linewidth=2)
             name = label if score.evaluated_on == "full" else None
-            axes.plot(score.auc, row, "o", color=_SERIES[index % len(_SERIES)], label=name)
+            axes.plot(score.auc, row, "o", color=SERIES[index % len(SERIES)], label=name)
     lowest = min((score.interval[0] for score in scores), default=0.4)
     axes.axvline(0.5, color=_INK, linewidth=1)
     axes.set(
@@ -124,7 +126,7 @@ def embeddings(audit: Audit) -> Figure:
     for axes, (name, values) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
         for index, value in enumerate(_levels(values)):
             chosen = np.array([item == value for item in values])
-            colour = _SERIES[index % len(_SERIES)] if value else "#CCCCCC"
+            colour = SERIES[index % len(SERIES)] if value else "#CCCCCC"
             axes.scatter(*points[chosen].T, s=6, color=colour, label=value or "missing or left out", linewidths=0)
         axes.set(title=name, xticks=[], yticks=[])
         axes.legend(fontsize=7, markerscale=2, framealpha=0.8, loc="best")
@@ -149,19 +151,17 @@ def evidence(finding: Finding, audit: Audit) -> Figure:
     figure = Figure(figsize=(11, 5.4), layout="constrained")
     halves: Any = figure.subfigures(2, 1)
     top, bottom = halves
-    axes: Any = top.subplots(1, 3)
     strongest = float(np.abs(shown.alignment.wsc).max())
-    for panel, title, null, value, p_value in (
-        (
-            axes[0],
-            "encoded? AUROC within labels",
-            shown.encoding.null,
-            shown.encoding.own_auroc[0],
-            shown.encoding.p_value,
-        ),
-        (axes[1], "used? prediction gap", shown.gap.null, shown.gap.raw, shown.gap.p_value),
-        (axes[2], "aligned? largest |WSC|", shown.alignment.wsc_null, strongest, shown.alignment.wsc_p_value),
-    ):
+    encoding, erased = shown.encoding, shown.erasure
+    tests = [
+        ("encoded? AUROC within labels", encoding.null, encoding.own_auroc[0], encoding.p_value),
+        ("used? prediction gap", shown.gap.null, shown.gap.raw, shown.gap.p_value),
+        ("aligned? largest |WSC|", shown.alignment.wsc_null, strongest, shown.alignment.wsc_p_value),
+    ]
+    if erased is not None:
+        tests.append(("erased: probability moved", erased.random, erased.change[0], erased.p_value))
+    axes: Any = top.subplots(1, len(tests))
+    for panel, (title, null, value, p_value) in zip(axes, tests, strict=True):
         panel.hist(null, bins=30, color="#BBBBBB")
         panel.axvline(value, color=COLOURS[finding.verdict], linewidth=3)
         panel.set(title=f"{title}\nunadjusted p = {p_value:.3f}", yticks=[])
@@ -197,10 +197,10 @@ def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
     for level in range(means.shape[1]):
         for predicted in range(means.shape[2]):
             place = np.arange(len(means)) + (predicted - (means.shape[2] - 1) / 2) * 0.8 / means.shape[2]
-            colour = _SERIES[predicted % len(_SERIES)]
+            colour = SERIES[predicted % len(SERIES)]
             axes.plot(place, means[:, level, predicted], "osD^vP*X"[level % 8], color=colour, alpha=0.85, markersize=7)
     for predicted, name in enumerate(audit.label_names):
-        axes.plot([], [], "_", color=_SERIES[predicted % len(_SERIES)], markersize=12, label=f"predicted {name}")
+        axes.plot([], [], "_", color=SERIES[predicted % len(SERIES)], markersize=12, label=f"predicted {name}")
     for level, name in enumerate(levels):
         axes.plot([], [], "osD^vP*X"[level % 8], color=_INK, label=name)
     axes.set_xticks(range(len(means)), [f"true {name}" for name in audit.label_names], fontsize=8)

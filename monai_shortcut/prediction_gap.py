@@ -42,7 +42,7 @@ class PredictionGap:
     raw: float
     null: tuple[float, ...]
     means: tuple[tuple[tuple[float | None, ...], ...], ...]
-    detectable: float = math.nan
+    detectable: float | None = None
 
 
 def prediction_gap(

@@ -200,8 +200,8 @@ def probe_encoding(
     spread = 2 * float(null_draws.std())
     return Encoding(
         metrics=confusion_metrics(code, logits.argmax(axis=0), bootstrap_weights(patient, bootstraps, rng), level),
-        auroc=with_interval((whole, max(whole_error, spread * np.sqrt(whole * (1 - whole)))), level),
-        own_auroc=with_interval((area, max(error, spread * np.sqrt(area * (1 - area)))), level),
+        auroc=with_interval((whole, max(whole_error, spread * _binomial(whole))), level),
+        own_auroc=with_interval((area, max(error, spread * _binomial(area))), level),
         p_value=permutation_p_value(area, null_draws),
         null=tuple(null_draws.tolist()),
         spread=_spread(prepared, code, stratum, [fold, *others]),
@@ -246,6 +246,10 @@ def held_out_margins(
     own = logits[code, np.arange(len(code))]
     logits[code, np.arange(len(code))] = -np.inf
     return np.asarray(own - logits.max(axis=0))
+
+
+def _binomial(area: float) -> float:
+    return float(np.sqrt(area * max(1 - area, 0.0)))  # rounding may put an area just above 1
 
 
 def _spread(prepared: Discriminant, code: Integers, stratum: Integers, draws: list[Integers]) -> dict[str, float]:

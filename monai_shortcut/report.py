@@ -95,6 +95,11 @@ def findings_table(audit: Audit) -> pd.DataFrame:
             row |= {"gap_p": shown.gap_p_value, "largest_wsc": max(abs(v) for r in shown.alignment.wsc for v in r)}
             row |= {"wsc_p": shown.alignment.wsc_p_value}
             row |= {"largest_alignment": max(abs(v) for r in shown.alignment.within for v in r)}
+            row |= {"largest_wsc_balanced": max((abs(v) for r in shown.alignment.balanced for v in r), default=None)}
+            row |= {"gap_detectable": shown.gap.detectable, "own_auroc_q": shown.encoding_q_value}
+            row |= {"gap_q": shown.gap_q_value, "latent_counterfactual": shown.latent and shown.latent.effect}
+            row |= {"erasure": shown.erasure and shown.erasure.change[0]}
+            row |= {"erasure_p": shown.erasure and shown.erasure.p_value}
             row |= {"alignment_z": shown.alignment.z, "alignment_p": shown.alignment.p_value}
         if finding.counterfactual is not None:
             row |= {"swapped": finding.counterfactual.change, "swapped_low": finding.counterfactual.interval[0]}

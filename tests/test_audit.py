@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from monai_shortcut.audit import Audit, AuditSettings, Finding, audit, probabilities
 from monai_shortcut.findings import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence
 
-QUICK = AuditSettings(permutations=39, bootstraps=39)
-ENOUGH = AuditSettings(permutations=199, bootstraps=199, readable=0.65)
+QUICK = AuditSettings(permutations=39, bootstraps=39, repeats=2, erasures=9, held_out=1)
+ENOUGH = AuditSettings(permutations=199, bootstraps=199, readable=0.65, repeats=1, erasures=9, held_out=0)
 
 
 def simulated(seed: int = 0, patients: int = 40, classes: int = 2) -> dict:
@@ -53,7 +53,8 @@ def counted(finding: Finding) -> int:
 
 
 def unadjusted(evidence: Evidence) -> Evidence:
-    return replace(evidence, encoding_p_value=0.0, gap_p_value=0.0)
+    nothing = {"encoding_p_value": 0.0, "gap_p_value": 0.0, "encoding_q_value": 0.0, "gap_q_value": 0.0, "given": ()}
+    return replace(evidence, **nothing)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,7 @@ def test_embeddings_that_are_not_finite_are_excluded_and_counted(whole):
         "embeddings": points[kept],
         "labels": arguments["labels"][kept],
         "patients": [arguments["patients"][index] for index in kept],
+        "image_ids": [ids[index] for index in kept],
         "attributes": {name: [values[i] for i in kept] for name, values in arguments["attributes"].items()},
     }
     assert replace(audit(**without), excluded=found.excluded) == found

@@ -137,7 +137,7 @@ def test_a_record_survives_its_json_without_loss(record, tmp_path):
     assert again.findings[0].evidence.gap.means[1][0] == (None, None)
     again.to_json(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
-    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 1
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 2
 
 
 def test_a_number_that_json_cannot_hold_is_refused_and_nothing_is_written(record, tmp_path):
@@ -165,7 +165,7 @@ def broken(content: dict, *path: str | int, value: object = None, remove: bool =
         (lambda c: [c], "must hold the JSON of an audit, got JSON without a version"),
         (lambda c: broken(c, "version", remove=True), "must hold the JSON of an audit, got JSON without a version"),
         (lambda c: broken(c, "version", value="1"), "must hold the JSON of an audit, got JSON without a version"),
-        (lambda c: broken(c, "version", value=2), "must have format version 1 or older, got 2: update monai_shortcut"),
+        (lambda c: broken(c, "version", value=3), "must have format version 2 or older, got 3: update monai_shortcut"),
         (
             lambda c: broken(c, "title", remove=True),
             r"audit must hold the fields of Audit: absent \['title'\], unknown \[\]",

@@ -18,10 +18,20 @@ ROWS = (
     ("transforms",),
     ("report",),
     ("plots",),
+    ("weight_plots",),
     ("audit",),
     ("evidence",),
     ("findings",),
-    ("probes", "weight_space", "task_space", "prediction_gap", "erasure", "sensitivity", "held_out_levels", "subgroups"),
+    (
+        "probes",
+        "weight_space",
+        "task_space",
+        "prediction_gap",
+        "erasure",
+        "sensitivity",
+        "held_out_levels",
+        "subgroups",
+    ),
     ("heads", "networks"),
     ("embeddings", "datasets"),
     ("phantom",),
@@ -34,7 +44,7 @@ RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}
 CONFINED = {
     "monai": {"handlers", "transforms", "networks", "datasets"},
     "ignite": {"handlers", "transforms", "networks", "datasets"},
-    "matplotlib": {"plots", "report"},
+    "matplotlib": {"plots", "weight_plots", "report"},
     "jinja2": {"plots", "report"},
 }
 

@@ -111,7 +111,9 @@ def test_an_error_names_the_place(changed, message):
 
 
 def test_a_field_that_an_older_record_lacks_has_its_default():
-    older = {name: value for name, value in PLAIN.items() if name != "note"} | {"first": {"name": "a", "limits": [0, 1]}}
+    older = {name: value for name, value in PLAIN.items() if name != "note"} | {
+        "first": {"name": "a", "limits": [0, 1]}
+    }
     assert decode(Outer, older).note is None
     assert decode(Outer, older).first == Inner("a", (0.0, 1.0), right=True)
 

@@ -18,10 +18,11 @@ from torch import nn
 from monai_shortcut import __version__
 from monai_shortcut.audit import Audit, AuditSettings, audit, probabilities
 from monai_shortcut.cohort import Cohort
-from monai_shortcut.embeddings import embed
+from monai_shortcut.embeddings import embed, unwrap
 from monai_shortcut.findings import Example, summary
 from monai_shortcut.handlers.cohort_handler import CohortHandler
 from monai_shortcut.handlers.embedding_recorder import image_names
+from monai_shortcut.networks import MultiTaskClassifier
 from monai_shortcut.plots import picture
 from monai_shortcut.report import write_report
 from monai_shortcut.transforms import MaskROI
@@ -159,6 +160,14 @@ class ShortcutAudit(CohortHandler):
             drawn = {caption: picture(torch.as_tensor(image).cpu().numpy()) for caption, image in pictures.items()}
             self._shown.append(Example(name, self.cohort.label_names[code], drawn))
 
+    def _attribute_heads(self) -> dict[str, NDArray[np.float64]]:
+        """Heads of a multi-task network, of the attributes that are audited."""
+        network = unwrap(self.network)
+        if not isinstance(network, MultiTaskClassifier):
+            return {}
+        weights = network.attribute_weights()
+        return {name: weights[name].double().cpu().numpy() for name in self.attributes if name in weights}
+
     def _key(self, batch: Mapping[str, Any], key: str) -> str:
         if key not in batch:
             raise ValueError(f"the batch must have the key {key!r}, got {sorted(batch)}.")
@@ -188,6 +197,7 @@ class ShortcutAudit(CohortHandler):
             settings=self.settings,
             title=self.title,
             software={"monai_shortcut": __version__, **{name: version(name) for name in _PACKAGES}},
+            attribute_heads=self._attribute_heads(),
         )
         page = write_report(self.audit, self.output_dir)
         print(f"\n{self.title}\n\n{summary(self.audit.findings)}\n", flush=True)

@@ -31,7 +31,9 @@ from tables import report  # noqa: E402
 MODELS = (False, True)  # multi-task?
 
 
-def models(folder: Path, name: str, make: Callable[[], dict[str, Case]], parts: tuple[str, ...]) -> list[dict[str, Any]]:
+def models(
+    folder: Path, name: str, make: Callable[[], dict[str, Case]], parts: tuple[str, ...]
+) -> list[dict[str, Any]]:
     """Train a model unless its cases are kept, and measure them unless their rows are."""
     torch.set_num_threads(1)
     paths = {part: folder / "cases" / f"{name}_{part}.npz" for part in parts}

@@ -59,7 +59,9 @@ def images_of(cohort: Cohort) -> torch.Tensor:
 def device_cases(folder: Path, table: str, seed: int, multi_task: bool) -> dict[str, Case]:
     """A model trained on a device-by-label table; its truth is the gap in score between devices on other patients."""
     whole = cohort_of(folder)
-    two = whole.select([i for i, device in zip(whole.image_ids, whole.values("device"), strict=True) if device in DEVICES])
+    two = whole.select(
+        [i for i, device in zip(whole.image_ids, whole.values("device"), strict=True) if device in DEVICES]
+    )
     training = two.in_folds(0, 1, 2).draw("device", TABLES[table], seed)
     network = train(
         images_of(training),

@@ -54,7 +54,9 @@ def moved(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
 
 def answers(case: Case, embeddings: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Predicted probabilities."""
-    return np.asarray(softmax((case.embeddings if embeddings is None else embeddings) @ case.weight.T + case.bias, axis=1))
+    return np.asarray(
+        softmax((case.embeddings if embeddings is None else embeddings) @ case.weight.T + case.bias, axis=1)
+    )
 
 
 def measure(case: Case, name: str, settings: AuditSettings = SETTINGS) -> list[dict[str, Any]]:

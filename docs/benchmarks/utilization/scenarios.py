@@ -88,7 +88,9 @@ def draw_scenario(name: str, draw: int) -> Case:
         elif column == 0:
             person = (first if first is not None else rng.integers(2, size=people)) - 0.5
         else:  # a level of the first attribute, or any, by turns: correlated by one half
-            person = np.where(rng.random(people) < 0.5, values[:: chosen.per_patient, 0], rng.integers(2, size=people) - 0.5)
+            person = np.where(
+                rng.random(people) < 0.5, values[:: chosen.per_patient, 0], rng.integers(2, size=people) - 0.5
+            )
         values[:, column] = person[patient]
     scale = 1 / np.sqrt(1 + np.arange(d) / 8)
     noise = scale * (rng.normal(size=(n, d)) + 0.7 * rng.normal(size=(people, d))[patient]) / np.sqrt(1.49)
@@ -110,7 +112,9 @@ def draw_scenario(name: str, draw: int) -> Case:
         labels=label,
         patients=patient.astype(str),
         attributes={
-            f"attribute {column}": values[:, column] if chosen.continuous else values[:, column].astype(str).astype(object)
+            f"attribute {column}": values[:, column]
+            if chosen.continuous
+            else values[:, column].astype(str).astype(object)
             for column in range(chosen.attributes)
         },
         truth={f"attribute {column}": 0.0 for column in range(1, chosen.attributes)},

@@ -1,2 +1,5 @@
 """placeholder"""
-def report(rows): return str(len(rows))
+
+
+def report(rows):
+    return str(len(rows))
