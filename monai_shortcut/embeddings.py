@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+READS = ("input", "logit_map")
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -84,17 +85,18 @@ def run_order(network: nn.Module, images: torch.Tensor) -> list[str]:
 
 
 class EmbeddingHook:
-    """Records what one layer reads in each forward pass; a context manager, or `attach` and `remove`.
+    """Records the embeddings at one layer in each forward pass; a context manager, or `attach` and `remove`.
 
-    A Linear reads its last axis, any other layer axis 1. Further axes (pixels, tokens) are averaged: an affine head
-    before a global average pool gives the same as after it.
+    By default they are what the layer reads. A Linear reads its last axis, any other layer axis 1. Further axes
+    (pixels, tokens) are averaged: an affine head before a global average pool gives the same as after it.
 
     Args:
         network: the classifier; wrappers are taken off.
         layer: name of the layer, usually `linear_head(network).layer`.
+        reads: "input", or "logit_map" for the layer's output (B, C, ...) flattened to (B, C * cells), class by class.
 
     Raises:
-        ValueError: If the network has no such layer.
+        ValueError: If the network has no such layer, or reads is something else.
 
     Example:
         >>> network = nn.Sequential(nn.ReLU(), nn.Linear(2, 1))
@@ -104,8 +106,10 @@ class EmbeddingHook:
         tensor([[0., 2.]])
     """
 
-    def __init__(self, network: nn.Module, layer: str) -> None:
-        self.layer = layer
+    def __init__(self, network: nn.Module, layer: str, reads: str = "input") -> None:
+        if reads not in READS:
+            raise ValueError(f"reads must be one of {READS}, got {reads!r}.")
+        self.layer, self.reads = layer, reads
         self._network = unwrap(network)
         self._module = find_layer(self._network, layer)
         self._handles: list[RemovableHandle] = []
@@ -128,7 +132,9 @@ class EmbeddingHook:
         self._forget()
         self._handles = [
             self._network.register_forward_pre_hook(self._forget),
-            self._module.register_forward_pre_hook(self._record, with_kwargs=True),
+            self._module.register_forward_pre_hook(self._record, with_kwargs=True)
+            if self.reads == "input"
+            else self._module.register_forward_hook(self._record_map),
         ]
         return self
 
@@ -149,6 +155,14 @@ class EmbeddingHook:
     def _record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = pooled(module, plain((*args, *kwargs.values())[0]))
         self._embeddings = values.clone()
+
+    def _record_map(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not isinstance(output, torch.Tensor) or output.ndim < 3:
+            shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+            raise ValueError(
+                f"the output of layer {self.layer!r} must have shape (B, C, ...) to be a map, got {shape}."
+            )
+        self._embeddings = plain(output).flatten(1).clone()
 
 
 def pooled(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:
@@ -189,27 +203,33 @@ def first_output(output: Any, *, as_is: bool = False) -> torch.Tensor:
     return logits
 
 
-def embed(network: nn.Module, images: torch.Tensor, layer: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def embed(
+    network: nn.Module, images: torch.Tensor, layer: str | None = None, *, reads: str = "input"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings and logits of a batch in evaluation mode; training flags are restored.
 
     Args:
         network: the classifier; it returns logits, or a tuple that begins with them.
         images: (N, ...) batch, on the network's device.
         layer: name of the head; by default the last Linear or 1x1 convolution to run, found by one more pass.
+        reads: as in `EmbeddingHook`; "logit_map" needs a layer.
 
     Returns:
         (N, D) embeddings and (N, C) logits, float32 or float64, on the network's device.
 
     Raises:
-        ValueError: If there is no such layer, it reads other than N rows, or the network returns no logits.
+        ValueError: If there is no such layer, it reads other than N rows, the network returns no logits, or reads is
+            unknown or needs a layer.
         RuntimeError: If the layer does not run.
     """
     network = unwrap(network)
+    if layer is None and reads == "logit_map":
+        raise ValueError('layer must be named with reads="logit_map", got None; take logit_map_head(network).layer.')
     if layer is None:
         layer = next((n for n in reversed(run_order(network, images)) if is_pointwise(network.get_submodule(n))), None)
         if layer is None:
             raise ValueError("the network must run a Linear or 1x1 convolution, got none; pass layer= a module's name.")
-    with EmbeddingHook(network, layer) as hook, evaluating(network):
+    with EmbeddingHook(network, layer, reads) as hook, evaluating(network):
         logits = first_output(network(images))
     embeddings = hook.embeddings
     if not len(embeddings) == len(logits) == len(images):

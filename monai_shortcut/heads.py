@@ -4,13 +4,25 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from monai_shortcut.embeddings import embed, find_layer, is_pointwise, run_order, unwrap
+from monai_shortcut.embeddings import (
+    embed,
+    evaluating,
+    find_layer,
+    first_output,
+    is_pointwise,
+    plain,
+    run_order,
+    unwrap,
+)
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TOLERANCE = 1e-3  # of the largest logit; TensorFloat-32 convolutions are off by a few 1e-4
@@ -24,7 +36,8 @@ class LinearHead:
     Attributes:
         weight: (C, D) one direction per class, float32 or float64, without gradient.
         bias: (C,) of the same dtype.
-        layer: name of the layer that reads the embedding; empty for a head from bare layers.
+        layer: name of the layer that reads the embedding, or whose output is the map of logits; empty for a head from
+            bare layers.
     """
 
     weight: torch.Tensor
@@ -89,6 +102,84 @@ def linear_head(
     images, order = _run(network, images)
     with torch.autocast(images.device.type, enabled=False):
         return _proved(network, images, order, layer)
+
+
+def logit_map_head(network: nn.Module, *, images: torch.Tensor | None = None, layer: str | None = None) -> LinearHead:
+    """The head of a classifier whose logits are the global average of a map of logits, the map being the embedding.
+
+    The network runs a small batch, and the head is proved on it as by `linear_head`.
+
+    Args:
+        network: a classifier that returns logits (or a tuple that begins with them).
+        images: (N, ...) batch the network accepts, on its device; by default two random images of side 64. The number
+            of cells depends on their size, which all images must then have.
+        layer: name of the layer whose output (N, C, ...) is the map; by default the last one to run that fits.
+
+    Returns:
+        The head of the flattened map: weight (C, C * cells), row c one over the number of cells on the cells of class c
+        and 0 elsewhere, and bias 0. `EmbeddingHook` records its embedding with ``reads="logit_map"``.
+
+    Raises:
+        ValueError: If the logits are not the average of such a map of more than one cell.
+
+    References:
+        Wong et al. (2026), Weight Space Correlation Analysis, PMLR 315: the embedding of SA-SonoNet.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(1, 3, 9, stride=8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> logit_map_head(network).weight.shape
+        torch.Size([3, 147])
+    """
+    network = unwrap(network)
+    images, order = _run(network, images)
+    with torch.autocast(images.device.type, enabled=False):
+        layer = _map_layer(network, images, order) if layer is None else layer
+        embeddings, logits = embed(network, images, layer, reads="logit_map")
+        classes, (cells, rest) = logits.shape[1], divmod(embeddings.shape[1], logits.shape[1])
+        if rest or cells < 2:
+            raise ValueError(
+                f"the output of layer {layer!r} must have more than one cell for each of the {classes} logits, "
+                f"got {embeddings.shape[1]} numbers."
+            )
+        weight = torch.eye(classes).repeat_interleave(cells, dim=1).to(embeddings) / cells
+        head = LinearHead(weight, torch.zeros_like(weight[:, 0]), layer)
+        if (fault := _fault(head, network, images, "logit_map")) is not None:
+            raise ValueError(f"the logits must be the average of the output of layer {layer!r}, got {fault}.")
+    return head
+
+
+def _map_layer(network: nn.Module, images: torch.Tensor, order: list[str]) -> str:
+    """The last layer to run whose output, of more than one cell, has the logits as its average over space."""
+    means: dict[str, torch.Tensor] = {}
+
+    def note(name: str) -> Any:
+        def average(module: nn.Module, inputs: Any, output: Any) -> None:
+            means.pop(name, None)
+            if isinstance(output, torch.Tensor) and output.ndim > 2 and output[0, 0].numel() > 1:
+                means[name] = plain(output).flatten(2).mean(dim=2)
+
+        return average
+
+    names = list(dict.fromkeys(reversed(order)))
+    with ExitStack() as hooks, evaluating(network):
+        for name in names:
+            hooks.callback(network.get_submodule(name).register_forward_hook(note(name)).remove)
+        logits = first_output(network(images))
+    for name in names:
+        if name in means and means[name].shape == logits.shape:
+            difference = float((means[name] - logits).abs().max())
+            if difference <= _tolerance(network.get_submodule(name), network) * float(logits.abs().max()):
+                return name
+    raise ValueError(
+        f"the network must average a map of logits of more than one cell, got none among {len(names)} layers that ran, "
+        f"the last {list(reversed(names[:5]))}; pass layer= the one whose output is the map, or use the pooled embedding."
+    )
+
+
+def _tolerance(module: nn.Module, network: nn.Module) -> float:
+    """Rounding, relative to the largest logit, that the weights' precision explains."""
+    parameter = next(chain(module.parameters(), network.parameters()), torch.zeros(()))
+    return max(TOLERANCE, 16 * torch.finfo(parameter.dtype).eps)
 
 
 def _folded(layer: nn.Module, norm: nn.Module | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,22 +249,25 @@ def _proved(network: nn.Module, images: torch.Tensor, order: list[str], layer: s
     return head
 
 
-def _fault(head: LinearHead, network: nn.Module, images: torch.Tensor) -> str | None:
-    """How the head differs from the network's logits, with what it reads as it is, then reversed and scaled."""
+def _fault(head: LinearHead, network: nn.Module, images: torch.Tensor, reads: str = "input") -> str | None:
+    """How the head differs from the network's logits, with its embedding as it is, then reversed and scaled."""
     module = find_layer(network, head.layer)
-    precision = torch.finfo(next(module.parameters()).dtype).eps
-    embeddings, logits = embed(network, images, head.layer)
+    tolerance = _tolerance(module, network)
+    embeddings, logits = embed(network, images, head.layer, reads=reads)
     if logits.shape[1] != len(head.bias):
         return f"{logits.shape[1]} logits and {len(head.bias)} outputs"
     reach = float((head(embeddings) - head.bias).abs().max())
     factor = -SATURATING / reach if reach > 0 else -1.0
-    scaling = module.register_forward_pre_hook(lambda _, inputs: tuple(value * factor for value in inputs))
+    if reads == "input":
+        scaling = module.register_forward_pre_hook(lambda _, inputs: tuple(value * factor for value in inputs))
+    else:
+        scaling = module.register_forward_hook(lambda _, inputs, output: output * factor)
     try:
-        scaled_embeddings, scaled_logits = embed(network, images, head.layer)
+        scaled_embeddings, scaled_logits = embed(network, images, head.layer, reads=reads)
     finally:
         scaling.remove()
     for computed, returned in ((head(embeddings), logits), (head(scaled_embeddings), scaled_logits)):
         difference, largest = float((computed - returned).abs().max()), float(returned.abs().max())
-        if not difference <= max(TOLERANCE, 16 * precision) * largest:
+        if not difference <= tolerance * largest:
             return f"a difference of {difference:.3g} for logits up to {largest:.3g}"
     return None

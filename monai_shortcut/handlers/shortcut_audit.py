@@ -53,6 +53,7 @@ class ShortcutAudit(CohortHandler):
         settings: see `AuditSettings`.
         title: what is audited.
         examples: number of images of each label to show in the report.
+        embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
         layer: name of the head; by default the last Linear or 1x1 convolution to run.
         image_key: entry of the batch that holds the images.
         id_key: entry of the batch that holds the names of the images.
@@ -76,6 +77,7 @@ class ShortcutAudit(CohortHandler):
         settings: AuditSettings | None = None,
         title: str = "Shortcut audit",
         examples: int = 1,
+        embedding: str = "pooled",
         layer: str | None = None,
         image_key: str = "image",
         id_key: str = "image_id",
@@ -86,6 +88,7 @@ class ShortcutAudit(CohortHandler):
             attributes=attributes,
             output_dir=output_dir,
             settings=settings,
+            embedding=embedding,
             layer=layer,
             image_key=image_key,
             id_key=id_key,
@@ -144,7 +147,7 @@ class ShortcutAudit(CohortHandler):
 
     def _probabilities(self, images: torch.Tensor) -> NDArray[np.float64]:
         assert self.head is not None
-        points, _ = embed(self.network, images, self.head.layer)
+        points = self._fitting(embed(self.network, images, self.head.layer, reads=self._reads)[0])
         return probabilities(points.cpu().numpy(), self.head.weight.cpu().numpy(), self.head.bias.cpu().numpy())
 
     def _show(self, batch: Mapping[str, Any], masked: Sequence[Mapping[str, torch.Tensor]]) -> None:
@@ -163,7 +166,7 @@ class ShortcutAudit(CohortHandler):
     def _attribute_heads(self) -> dict[str, NDArray[np.float64]]:
         """Heads of a multi-task network, of the attributes that are audited."""
         network = unwrap(self.network)
-        if not isinstance(network, MultiTaskClassifier):
+        if not isinstance(network, MultiTaskClassifier) or self.embedding != "pooled":  # which its heads read
             return {}
         weights = network.attribute_weights()
         return {name: weights[name].double().cpu().numpy() for name in self.attributes if name in weights}

@@ -10,7 +10,9 @@ Run from the root of the repository; what is finished in the folder is kept, so 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -21,12 +23,15 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"): 
     os.environ.setdefault(variable, "1")
 
 import breast  # noqa: E402
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from cases import Case, kept, load, measure, save  # noqa: E402
 from joblib import Parallel, delayed  # noqa: E402
 from models import STRENGTHS, phantom_cases  # noqa: E402
 from scenarios import SCENARIOS, draw_scenario  # noqa: E402
-from tables import report  # noqa: E402
+from tables import figure, report  # noqa: E402
+
+from monai_shortcut.levels import attribute_levels  # noqa: E402
 
 MODELS = (False, True)  # multi-task?
 
@@ -62,6 +67,7 @@ def main() -> None:
     parser.add_argument("--first_draw", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=4, help="of each kind of model")
     parser.add_argument("--first_seed", type=int, default=0)
+    parser.add_argument("--shortkit_python", help="Python of an environment that holds ShortKit-ML, to ask it too")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     arguments = parser.parse_args()
     folder, seeds = arguments.folder, range(arguments.first_seed, arguments.first_seed + arguments.seeds)
@@ -86,7 +92,43 @@ def main() -> None:
         wide_last = sorted(SCENARIOS, key=lambda name: SCENARIOS[name].columns)
         jobs += [delayed(scenario)(folder, name, draw) for name, draw in product(wide_last, draws)]
     done = Parallel(arguments.workers, return_as="generator_unordered")(jobs)
-    print(report([row for rows in done for row in rows]))
+    rows = [row for rows in done for row in rows]
+    if arguments.shortkit_python:
+        rows = with_shortkit(rows, arguments)
+    print(report(rows))
+    if any(row["part"] in ("phantoms", "marks") for row in rows):
+        figure(rows, folder / "statistics.png")
+
+
+def with_shortkit(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows with what ShortKit-ML says of the same embeddings, labels and attributes."""
+    place = arguments.folder / "shortkit"
+    place.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        path = place / f"{row['case']}_{row['attribute'].replace(' ', '_')}.npz"
+        if path.exists():
+            continue
+        if row["part"] == "embeddings":
+            case = draw_scenario(row["scenario"], row["draw"])
+        else:
+            case = load(arguments.folder / "cases" / f"{row['case']}.npz")
+        levels = attribute_levels(case.attributes[row["attribute"]], case.patients)
+        known = levels.codes >= 0
+        part = path.with_suffix(".part")
+        with part.open("wb") as stream:
+            np.savez(
+                stream, embeddings=case.embeddings[known], labels=case.labels[known], attribute=levels.codes[known]
+            )
+        part.replace(path)
+    script = Path(__file__).parent / "shortkit_verdicts.py"
+    command = [arguments.shortkit_python, str(script), "--folder", str(place), "--workers", str(arguments.workers)]
+    subprocess.run(command, check=True)
+    told = json.loads((place / "shortkit.json").read_text(encoding="utf-8"))
+    answers = [told[f"{row['case']}_{row['attribute'].replace(' ', '_')}"] for row in rows]
+    return [
+        {**row, "shortkit": answer["verdict"], "shortkit score": answer["score"]}
+        for row, answer in zip(rows, answers, strict=True)
+    ]
 
 
 if __name__ == "__main__":
