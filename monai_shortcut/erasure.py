@@ -82,7 +82,8 @@ class ErasureEffect:
         p_value: of the change against them.
         gap: within-label prediction gap between levels, with its noise, (before, after).
         auc: of each class that enough patients have and lack; of two classes only the second.
-        encoded: AUROC within labels of a probe of the attribute, (before, after).
+        encoded: AUROC within labels of a probe of the attribute, (before, after), on patients that neither the probe nor
+            the eraser has seen; what is left is what the eraser misses, which is less the more images it has.
     """
 
     change: tuple[float, float, float]
@@ -107,7 +108,8 @@ def fit_eraser(
         strata: (N,) optional class of each image. Covariances are then those within classes, so that what only tracks
             the class is not erased.
         shrinkage: of the covariance towards the variances of the columns, in [0, 1]; None for Ledoit and Wolf's
-            estimate. Erasure is complete for any; with less overfitting, images that were not fitted move less.
+            estimate. Erasure of these images is complete for any; other images move less where it is larger, as the
+            covariance of few images hardly varies in some directions by chance.
 
     Returns:
         The eraser, of rank M - 1 at most; 0 where there is no covariance to remove.

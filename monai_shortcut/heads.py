@@ -172,7 +172,7 @@ def _map_layer(network: nn.Module, images: torch.Tensor, order: list[str]) -> st
                 return name
     raise ValueError(
         f"the network must average a map of logits of more than one cell, got none among {len(names)} layers that ran, "
-        f"the last {list(reversed(names[:5]))}; pass layer= the one whose output is the map, or use the pooled embedding."
+        f"the last {names[4::-1]}; pass layer= the one whose output is the map, or take linear_head."
     )
 
 

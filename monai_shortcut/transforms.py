@@ -1,10 +1,11 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Masking a region of interest as a step of a MONAI pipeline."""
+"""Steps of a MONAI pipeline: mask a region of interest, plant a known shortcut."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
@@ -15,9 +16,19 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import MapTransform, Transform
 from monai.utils import MetaKeys, TransformBackends, convert_to_dst_type, convert_to_tensor
 
+from monai_shortcut.planting import LEVELS, check_mark, plant_mark, planted_levels
 from monai_shortcut.regions import check_settings, mask_roi
 
-__all__ = ["MaskROI", "MaskROID", "MaskROIDict", "MaskROId"]
+__all__ = [
+    "MaskROI",
+    "MaskROID",
+    "MaskROIDict",
+    "MaskROId",
+    "PlantShortcut",
+    "PlantShortcutD",
+    "PlantShortcutDict",
+    "PlantShortcutd",
+]
 
 
 class MaskROI(Transform):  # type: ignore[misc]
@@ -122,6 +133,124 @@ class MaskROId(MapTransform):  # type: ignore[misc]
         return d
 
 
+class PlantShortcut(Transform):  # type: ignore[misc]
+    """Put a known mark on an image, so that the shortcut a model may learn is known exactly.
+
+    See :py:func:`monai_shortcut.planting.plant_mark`. The result keeps the image's dtype, device and metadata. Nothing
+    can take the mark away again: the transform is not invertible.
+
+    Args:
+        mark: "tag" (burned-in text), "gain" or "blur".
+        amount: how much of it; see ``plant_mark``.
+
+    Raises:
+        ValueError: If the mark does not exist or the amount is not positive.
+
+    Example:
+        >>> PlantShortcut("gain", amount=1.0)(torch.tensor([[[0.0, 1.0]]]), present=True).tolist()
+        [[[0.0, 2.0]]]
+    """
+
+    backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
+
+    def __init__(self, mark: str = "tag", amount: float | None = None) -> None:
+        check_mark(mark, amount)
+        self.mark = mark
+        self.amount = amount
+
+    def __call__(self, img: NdarrayOrTensor, present: bool = True) -> torch.Tensor:
+        """Mark one image, or give a copy of it.
+
+        Args:
+            img: (C, *spatial) image.
+            present: whether it gets the mark.
+
+        Returns:
+            (C, *spatial) image: a MetaTensor while MONAI tracks metadata, a tensor otherwise.
+        """
+        image = convert_to_tensor(img, track_meta=False)
+        marked = plant_mark(image, self.mark, self.amount) if present else image.clone()
+        result: torch.Tensor = convert_to_dst_type(marked, dst=convert_to_tensor(img, track_meta=get_track_meta()))[0]
+        return result
+
+
+class PlantShortcutd(MapTransform):  # type: ignore[misc]
+    """Dictionary-based wrapper of :py:class:`PlantShortcut`, which ties the mark to the label.
+
+    Whether an image is marked follows from its label, its id and the seed alone
+    (:py:func:`monai_shortcut.planting.planted_levels`), so that epochs, workers and caches agree with each other and
+    with a cohort's column; to MONAI it is no random transform.
+
+    Args:
+        keys: Keys of the images to mark.
+        mark, amount: As in :py:class:`PlantShortcut`.
+        strength: 0 marks independently of the label, 1 marks all images of a marked label and no other.
+        seed: Changes which images are marked.
+        label_key: Key of the label, an integer.
+        id_key: Key of the image id, or of the patient id, so that a patient's images of one label agree.
+        marked_labels: Labels that the mark goes along with.
+        attribute_key: Key that receives "absent" or "present"; where the data hold one of them there, it is obeyed.
+        swapped_suffix: Adds ``key + swapped_suffix``, the same image under the other level: its counterfactual.
+        allow_missing_keys: Skip images that are missing.
+
+    Raises:
+        ValueError: If a setting does not exist.
+    """
+
+    backend = PlantShortcut.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        mark: str = "tag",
+        strength: float = 1.0,
+        seed: int = 0,
+        label_key: Hashable = "label",
+        id_key: Hashable = "image_id",
+        marked_labels: Sequence[int] = (1,),
+        attribute_key: Hashable = "shortcut",
+        swapped_suffix: str | None = None,
+        amount: float | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        planted_levels([], [], strength)
+        self.strength = strength
+        self.seed = seed
+        self.label_key = label_key
+        self.id_key = id_key
+        self.marked_labels = tuple(marked_labels)
+        self.attribute_key = attribute_key
+        self.swapped_suffix = swapped_suffix
+        self.converter = PlantShortcut(mark, amount)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Mark the images of one dictionary.
+
+        Raises:
+            KeyError: If an image, the label or the id is missing.
+            ValueError: If the attribute's entry is neither "absent" nor "present".
+        """
+        d = dict(data)
+        level = data[self.attribute_key] if self.attribute_key in data else self._drawn(data)
+        if level not in LEVELS:
+            raise ValueError(f"{self.attribute_key} must be one of {', '.join(LEVELS)}, got {level!r}.")
+        d[self.attribute_key] = level
+        for key in self.key_iterator(d):
+            d[key] = self.converter(data[key], level == LEVELS[1])
+            if self.swapped_suffix is not None:
+                d[f"{key}{self.swapped_suffix}"] = self.converter(data[key], level != LEVELS[1])
+        return d
+
+    def _drawn(self, data: Mapping[Hashable, Any]) -> str:
+        for key in (self.label_key, self.id_key):
+            if key not in data:
+                present = ", ".join(repr(name) for name in data)
+                raise KeyError(f"the data must have the key {key!r} to plant a shortcut, got {present}.")
+        labels, units = [int(data[self.label_key])], [data[self.id_key]]
+        return str(planted_levels(labels, units, self.strength, self.seed, self.marked_labels)[0])
+
+
 def _spacing(img: NdarrayOrTensor) -> list[float] | None:
     """Millimetres per pixel along each axis, or None where the metadata do not tell."""
     if not isinstance(img, MetaTensor):
@@ -139,3 +268,4 @@ def _spacing(img: NdarrayOrTensor) -> list[float] | None:
 
 
 MaskROID = MaskROIDict = MaskROId
+PlantShortcutD = PlantShortcutDict = PlantShortcutd

@@ -182,6 +182,38 @@ def test_embed_restores_training_flags_statistics_and_random_state_also_after_an
     assert hooks(network) == 0
 
 
+def test_a_logit_map_is_the_output_of_a_layer_flattened_class_by_class():
+    convolution = nn.Conv2d(2, 3, 1)
+    network = nn.Sequential(convolution, nn.ReLU(inplace=True))  # the rectifier does not reach the recorded copy
+    images = torch.randn(4, 2, 2, 5)
+    with EmbeddingHook(network, "0", reads="logit_map") as hook:
+        network(images)
+    expected = torch.zeros(4, 3 * 2 * 5)
+    for image in range(4):
+        for cell in range(3 * 2 * 5):
+            c, y, x = cell // 10, cell // 5 % 2, cell % 5
+            expected[image, cell] = convolution.weight[c, :, 0, 0] @ images[image, :, y, x] + convolution.bias[c]
+    torch.testing.assert_close(hook.embeddings, expected.detach())
+    assert (hook.embeddings < 0).any()
+    assert not hook.embeddings.requires_grad
+    assert hooks(network) == 0
+    network = SonoNet(2, 1, 3, width=1).eval()
+    embeddings, logits = embed(network, torch.randn(2, 1, 32, 48), "adaptation.4", reads="logit_map")
+    torch.testing.assert_close(embeddings.reshape(2, 3, 6).mean(dim=2), logits)
+
+
+def test_a_logit_map_needs_a_layer_whose_output_is_one():
+    network, images = SonoNet(2, 1, 3, width=1), torch.randn(2, 1, 32, 32)
+    with pytest.raises(ValueError, match=r"reads must be one of \('input', 'logit_map'\), got 'output'"):
+        EmbeddingHook(network, "adaptation.4", reads="output")
+    with pytest.raises(ValueError, match=r'layer must be named with reads="logit_map", got None'):
+        embed(network, images, reads="logit_map")
+    with pytest.raises(ValueError, match=r"layer '' must have shape \(B, C, ...\) to be a map, got \(2, 3\)"):
+        embed(network, images, "", reads="logit_map")
+    with pytest.raises(ValueError, match=r"layer '0' must have shape \(B, C, ...\) to be a map, got tuple"):
+        embed(nn.Sequential(Output(lambda logits: (logits, logits))), torch.randn(2, 2), "0", reads="logit_map")
+
+
 class Output(nn.Module):
     def __init__(self, output) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ from monai_shortcut.cohort import Cohort
 from monai_shortcut.handlers import EmbeddingRecorder, MetadataProbe, ShortcutAudit, WeightSpaceCorrelation
 from monai_shortcut.handlers.cohort_handler import CohortHandler
 from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES
-from monai_shortcut.networks import SonoNet
+from monai_shortcut.networks import MultiTaskClassifier, SonoNet
 from monai_shortcut.phantom import Phantom, draw_phantom
 from monai_shortcut.probes import fit_probe, probe_encoding
 from monai_shortcut.report import findings_table
@@ -255,6 +255,97 @@ def test_nothing_is_made_up_for_images_the_head_did_not_read(sononet, items):
     recorder.attach(engine)
     with pytest.raises(RuntimeError, match="must run in the forward pass to be recorded"):
         engine.run(data)
+
+
+# Maps of logits
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_map_of_logits_is_recorded_cell_by_cell(sononet, items, kind):
+    recorder = EmbeddingRecorder(sononet, embedding="logit_map")
+    run(kind, sononet, items, recorder)
+    with torch.no_grad():
+        read = sononet.adaptation(sononet.features(stacked(items)))
+    np.testing.assert_allclose(recorder.embeddings, read.flatten(1).numpy(), rtol=1e-4, atol=1e-4)
+    assert recorder.embeddings.shape == (44, 16)
+    assert recorder.head.layer == "adaptation.4"
+    head = recorder.head(torch.as_tensor(recorder.embeddings)).numpy()
+    np.testing.assert_allclose(head, read.mean(dim=(2, 3)).numpy(), rtol=1e-3, atol=1e-4)
+    assert hooks(sononet) == 0
+
+
+def test_an_audit_of_the_map_sees_the_same_probabilities(sononet, phantom, items, tmp_path, monkeypatch):
+    monkeypatch.setattr("monai_shortcut.handlers.shortcut_audit.write_report", lambda *_: "none")  # it takes seconds
+    arguments = {"roi_key": "roi", "counterfactual_keys": {"scanner": "image_scanner"}, **BRIEF}
+    audits = {}
+    for embedding in ("pooled", "logit_map"):
+        handler = ShortcutAudit(sononet, phantom.cohort, tmp_path, embedding=embedding, **arguments)
+        run("decollated", sononet, items, handler, batch_size=8)
+        audits[embedding] = handler
+        logits = handler.head(torch.as_tensor(handler.embeddings)).numpy()
+        np.testing.assert_allclose(softmax(logits, axis=1), answers(sononet, [i["image"] for i in items]), atol=1e-4)
+    pooled, mapped = audits["pooled"], audits["logit_map"]
+    assert (pooled.embeddings.shape[1], mapped.embeddings.shape[1]) == (16, 4 * 4)
+    assert abs(pooled.embeddings - mapped.embeddings).max() > 0.1
+    one, other = (handler.audit.finding("scanner") for handler in (pooled, mapped))
+    assert other.evidence.gap.effect == pytest.approx(one.evidence.gap.effect, abs=1e-4)
+    assert other.counterfactual.change == pytest.approx(one.counterfactual.change, abs=1e-4)
+    for name in pooled._regions:
+        np.testing.assert_allclose(
+            np.concatenate(mapped._regions[name]), np.concatenate(pooled._regions[name]), atol=1e-4
+        )
+
+
+def test_handlers_of_numbers_take_the_map_too(sononet, phantom, items):
+    handlers = [
+        kind(sononet, phantom.cohort, embedding="logit_map", **BRIEF)
+        for kind in (MetadataProbe, WeightSpaceCorrelation)
+    ]
+    metrics = run("engine", sononet, items, *handlers).state.metrics
+    assert {"scanner_probe_auroc", "scanner_wsc"} <= set(metrics)
+    with torch.no_grad():
+        read = sononet.adaptation(sononet.features(stacked(items))).flatten(1).numpy()
+    for handler in handlers:
+        np.testing.assert_allclose(handler.embeddings, read, rtol=1e-4, atol=1e-4)
+
+
+def test_heads_of_a_multi_task_network_read_the_pooled_embedding_only(sononet, phantom, items, tmp_path, monkeypatch):
+    monkeypatch.setattr("monai_shortcut.handlers.shortcut_audit.write_report", lambda *_: "none")
+    network = MultiTaskClassifier(sononet, {"scanner": 2}, images=stacked(items[:2])).eval()
+    for embedding, heads in (("pooled", 1), ("logit_map", 0)):
+        handler = ShortcutAudit(network, phantom.cohort, tmp_path, embedding=embedding, **BRIEF)
+        run("engine", network, items, handler)
+        assert len(handler._attribute_heads()) == heads
+    assert handler.head.layer == "network.adaptation.4"
+
+
+def test_what_is_no_map_or_not_of_one_size_is_refused(sononet, densenet, phantom, items, tmp_path):
+    for build in (
+        lambda: EmbeddingRecorder(sononet, embedding="map"),
+        lambda: ShortcutAudit(sononet, phantom.cohort, tmp_path, embedding="map"),
+        lambda: MetadataProbe(sononet, phantom.cohort, embedding="map"),
+    ):
+        with pytest.raises(ValueError, match=r"embedding must be one of \('pooled', 'logit_map'\), got 'map'"):
+            build()
+    with pytest.raises(ValueError, match="must average a map of logits of more than one cell, got none"):
+        run("engine", densenet, items, EmbeddingRecorder(densenet, embedding="logit_map"))
+    wide, high = (items[0] | {"image": np.resize(items[0]["image"], shape)} for shape in [(1, 32, 48), (1, 48, 32)])
+    wide["image_id"] = "wide"
+    message = r"all images of a run must have one size with embedding='logit_map', got \(1, 32, 48\) and \(1, 48, 32\)"
+    recorder = EmbeddingRecorder(sononet, embedding="logit_map")
+    with pytest.raises(ValueError, match=message):
+        run("engine", sononet, [wide, high], recorder, batch_size=1)  # as many cells, but not the same ones
+    run("engine", sononet, [high], recorder)  # the next run may have another size
+    assert recorder.embeddings.shape == (1, 24)
+    pooled = EmbeddingRecorder(sononet)
+    run("engine", sononet, [wide, high], pooled, batch_size=1)
+    assert pooled.embeddings.shape == (2, 16)
+    handler = ShortcutAudit(
+        sononet, phantom.cohort, tmp_path, embedding="logit_map", counterfactual_keys={"scanner": "other"}, **BRIEF
+    )
+    small = [item | {"other": item["image"][:, :16]} for item in items]
+    with pytest.raises(ValueError, match=r"must have one size .*, got \(1, 32, 32\) and \(1, 16, 32\)"):
+        run("engine", sononet, small, handler)
 
 
 # Numbers, tables and what goes wrong

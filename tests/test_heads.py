@@ -19,7 +19,7 @@ from monai.networks.nets import (
 from torch import nn
 
 from monai_shortcut.embeddings import embed
-from monai_shortcut.heads import LinearHead, linear_head
+from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
 from monai_shortcut.networks import SonoNet
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -388,6 +388,103 @@ def test_a_layer_that_runs_twice_is_proved_on_its_last_run():
     head = linear_head(network)
     assert head.layer == "0"
     assert torch.equal(head.weight, linear.weight)  # the norm before the last run is not folded in
+
+
+# --- a map of logits as the embedding --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+@pytest.mark.parametrize(("shape", "cells"), [((1, 32, 48), 6), ((1, 32, 16, 48), 6)])
+def test_the_head_of_a_logit_map_is_its_average(shape, cells, classes):
+    network = with_statistics(SonoNet(len(shape) - 1, 1, classes, width=2), 4, *shape).eval()
+    head = logit_map_head(network, images=torch.randn(2, *shape))
+    assert head.layer == "adaptation.4"
+    assert head.weight.shape == (classes, classes * cells)
+    assert not head.bias.any()
+    images = torch.randn(3, *shape)
+    with torch.no_grad():
+        logits, read = network(images), network.adaptation(network.features(images))
+    embeddings, returned = embed(network, images, head.layer, reads="logit_map")
+    torch.testing.assert_close(returned, logits)
+    torch.testing.assert_close(embeddings, read.flatten(1))
+    torch.testing.assert_close(head(embeddings), logits, rtol=0, atol=1e-5 * float(logits.abs().max()))
+    for image in range(3):
+        for c in range(classes):
+            numbers = read[image, c].flatten().tolist()
+            assert float(head(embeddings)[image, c]) == pytest.approx(sum(numbers) / len(numbers), rel=1e-4, abs=1e-5)
+            assert max(numbers) - min(numbers) > 1e-2  # a map, not one number over and over
+    order = torch.randperm(embeddings.shape[1])
+    if classes > 1:
+        assert float((head(embeddings[:, order]) - logits).abs().max()) > 1e-3
+
+
+class Mapped(nn.Module):
+    """A map of logits, changed perhaps, then made into logits."""
+
+    def __init__(self, finish, after: nn.Module | None = None) -> None:
+        super().__init__()
+        self.map, self.after, self.finish = nn.Conv2d(1, 3, 3), after or nn.Identity(), finish
+
+    def forward(self, images: torch.Tensor):
+        return self.finish(self.after(self.map(images)))
+
+
+def mean(values: torch.Tensor) -> torch.Tensor:
+    return values.mean(dim=(2, 3))
+
+
+def test_the_last_map_is_taken_or_the_one_that_is_named():
+    network = Mapped(lambda values: (mean(values), values), nn.BatchNorm2d(3))
+    assert logit_map_head(with_statistics(network, 4, 1, 16, 16)).layer == "after"
+    with pytest.raises(ValueError, match="must be the average of the output of layer 'map', got a difference of"):
+        logit_map_head(network, layer="map")
+    network = Mapped(mean, nn.AvgPool2d(31))  # of 62 x 62 pixels: four cells with the same average
+    heads = {layer: logit_map_head(network, layer=layer) for layer in (None, "map")}
+    assert [(head.layer, head.weight.shape[1]) for head in heads.values()] == [("after", 12), ("map", 3 * 62**2)]
+    network = Mapped(lambda values: values.flatten(1), nn.AdaptiveAvgPool2d(1))
+    assert logit_map_head(network).layer == "map"  # a single cell is no map
+    with pytest.raises(ValueError, match="'after' must have more than one cell for each of the 3 logits, got 3 numb"):
+        logit_map_head(network, layer="after")
+
+
+@pytest.mark.parametrize(
+    ("network", "images", "last"),
+    [
+        (resnet18(spatial_dims=2, n_input_channels=1, num_classes=3), torch.randn(2, 1, 32, 32), r"'avgpool', 'fc'\]"),
+        (SonoNet(2, 1, 3, width=2), torch.randn(2, 1, 16, 16), r"'adaptation.4'\]"),  # its map has one cell
+        (Mapped(lambda values: values.amax(dim=(2, 3))), None, r"\['map', 'after'\]"),
+        (Mapped(lambda values: mean(values).tanh()), None, r"\['map', 'after'\]"),
+        (Mapped(lambda values: mean(values[:, :, 1:])), None, r"\['map', 'after'\]"),
+        (Mapped(lambda values: mean(values)[:, :2]), None, r"\['map', 'after'\]"),
+    ],
+)
+def test_networks_whose_logits_are_no_average_of_a_map_are_refused(network, images, last):
+    with pytest.raises(ValueError, match=rf"must average a map of logits of more than one cell, got none .*{last}"):
+        logit_map_head(network, images=images)
+
+
+def test_a_map_is_proved_also_where_no_image_of_the_batch_goes():
+    network = Mapped(mean, nn.ReLU())
+    with torch.no_grad():
+        network.map.bias.fill_(100.0)
+    assert logit_map_head(network).layer == "after"  # what comes after the rectifier is the average
+    with pytest.raises(ValueError, match="average of the output of layer 'map', got a difference of"):
+        logit_map_head(network, layer="map")
+
+
+def test_an_unfit_layer_of_a_map_is_refused():
+    with pytest.raises(ValueError, match="layer must be one of the network's modules"):
+        logit_map_head(Mapped(mean), layer="fc")
+    network = nn.Sequential(Mapped(mean), nn.Identity())
+    with pytest.raises(ValueError, match=r"of layer '1' must have shape \(B, C, ...\) to be a map, got \(2, 3\)"):
+        logit_map_head(network, layer="1")
+    assert hooks(network) == 0
+    assert logit_map_head(nn.DataParallel(network)).layer == "0.after"
+
+
+def test_a_map_of_double_precision_stays_so():
+    head = logit_map_head(Mapped(mean).double())
+    assert (head.weight.dtype, head.bias.dtype) == (torch.float64, torch.float64)
 
 
 # --- the map itself --------------------------------------------------------------------------------------------------

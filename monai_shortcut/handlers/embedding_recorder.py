@@ -54,6 +54,7 @@ class EmbeddingRecorder:
         self.embedding, self._reads = embedding, "input" if embedding == "pooled" else "logit_map"
         self.network, self.layer, self.image_key, self.id_key = network, layer, image_key, id_key
         self.head: LinearHead | None = None
+        self._size: tuple[int, ...] = ()
         self._hook: EmbeddingHook | None = None
         self._ids: list[str] = []
         self._blocks: list[NDArray[np.float64]] = []
@@ -94,7 +95,7 @@ class EmbeddingRecorder:
 
     def _start(self, engine: Engine) -> None:
         self._remove()
-        self.head, self._ids, self._blocks = None, [], []
+        self.head, self._size, self._ids, self._blocks = None, (), [], []
 
     def _look(self, engine: Engine) -> None:
         """Before the forward pass, while the batch is still what the data loader gave."""
@@ -102,6 +103,7 @@ class EmbeddingRecorder:
         if not isinstance(batch, Mapping) or self.image_key not in batch:
             found = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
             raise ValueError(f"the batch must be a dict with the key {self.image_key!r}, got {found}.")
+        self._check_size(torch.as_tensor(batch[self.image_key]))
         if self.head is None:
             images = self._images(batch, self.image_key)[:2].nan_to_num(0.0, 0.0, 0.0)  # NaN would prove nothing
             find = linear_head if self.embedding == "pooled" else logit_map_head
@@ -115,21 +117,20 @@ class EmbeddingRecorder:
 
     def _record(self, engine: Engine) -> None:
         assert self._hook is not None
-        block = self._fitting(self._hook.embeddings).cpu().numpy().astype(np.float64)
+        block = self._hook.embeddings.cpu().numpy().astype(np.float64)
         expected = len(self._ids) - sum(map(len, self._blocks))
         if len(block) != expected:
             raise ValueError(f"the head must read one embedding per image, got {len(block)} for {expected} images.")
         self._blocks.append(block)
 
-    def _fitting(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """The embeddings, if the head can read them."""
-        assert self.head is not None
-        if embeddings.shape[1] != self.head.weight.shape[1]:
+    def _check_size(self, images: torch.Tensor) -> None:
+        """Cells of a map only correspond between images (N, ...) of one size."""
+        size = tuple(images.shape[1:])
+        self._size = self._size or size
+        if self.embedding == "logit_map" and size != self._size:
             raise ValueError(
-                f"all images of a run must have one size with embedding={self.embedding!r}, got embeddings of "
-                f"{self.head.weight.shape[1]} and of {embeddings.shape[1]} numbers."
+                f"all images of a run must have one size with embedding='logit_map', got {self._size} and {size}."
             )
-        return embeddings
 
     def _stop(self, engine: Engine) -> None:
         self._remove()

@@ -147,7 +147,8 @@ class ShortcutAudit(CohortHandler):
 
     def _probabilities(self, images: torch.Tensor) -> NDArray[np.float64]:
         assert self.head is not None
-        points = self._fitting(embed(self.network, images, self.head.layer, reads=self._reads)[0])
+        self._check_size(images)
+        points, _ = embed(self.network, images, self.head.layer, reads=self._reads)
         return probabilities(points.cpu().numpy(), self.head.weight.cpu().numpy(), self.head.bias.cpu().numpy())
 
     def _show(self, batch: Mapping[str, Any], masked: Sequence[Mapping[str, torch.Tensor]]) -> None:

@@ -31,7 +31,7 @@ class MultiTaskClassifier(nn.Module):
         layer: name of the head; by default the last Linear or 1x1 convolution to run.
 
     Raises:
-        ValueError: If there is no attribute, an attribute has fewer than two levels, or no head is found.
+        ValueError: If there is no attribute, an attribute has fewer than two levels, or there is no such head.
 
     References:
         Wong et al. (2026), Weight Space Correlation Analysis, PMLR 315, "multi-task model".
@@ -52,20 +52,18 @@ class MultiTaskClassifier(nn.Module):
         if few or not attributes:
             raise ValueError(f"attributes must have at least two levels each, got {few or 'no attribute'}.")
         network = unwrap(network)
-        if layer is None:
-            layer = next(
-                (n for n in reversed(run_order(network, images)) if is_pointwise(find_layer(network, n))), None
-            )
-            if layer is None:
-                raise ValueError("the network must run a Linear or 1x1 convolution, got none; pass layer= its head.")
+        heads = [name for name in reversed(run_order(network, images)) if is_pointwise(find_layer(network, name))]
+        if not heads:
+            raise ValueError("the network must run a Linear or 1x1 convolution, got none.")
+        layer = heads[0] if layer is None else layer
         head = find_layer(network, layer)
-        if not is_pointwise(head):
-            raise ValueError(f"layer must be a Linear or 1x1 convolution, got {layer!r}, a {type(head).__name__}.")
+        if not any(find_layer(network, name) is head for name in heads):
+            raise ValueError(f"layer must be a Linear or 1x1 convolution that runs, as {heads[:5]}, got {layer!r}.")
         self.network, self.layer, self.attributes = network, layer, tuple(attributes)
         size = head.in_features if isinstance(head, nn.Linear) else head.in_channels
         # Module names must not hold dots, attribute names may: heads are kept in the order of the attributes.
-        device = next(head.parameters()).device
-        self.attribute_heads = nn.ModuleList(nn.Linear(int(size), n, device=device) for n in attributes.values())
+        kind = {"device": head.weight.device, "dtype": head.weight.dtype}
+        self.attribute_heads = nn.ModuleList(nn.Linear(int(size), n, **kind) for n in attributes.values())
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Classify a batch (N, ...): (N, C) logits, and in training mode (N, M) logits by attribute."""
@@ -75,10 +73,10 @@ class MultiTaskClassifier(nn.Module):
         """Clinical logits (N, C) and attribute logits (N, M) of a batch, in any mode, with gradient."""
         read: list[torch.Tensor] = []
 
-        def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            read.append(pooled(module, inputs[0]))
+        def keep(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            read.append(pooled(module, (*inputs, *named.values())[0]))
 
-        handle = find_layer(self.network, self.layer).register_forward_pre_hook(keep)
+        handle = find_layer(self.network, self.layer).register_forward_pre_hook(keep, with_kwargs=True)
         try:
             logits = first_output(self.network(images), as_is=True)
         finally:
