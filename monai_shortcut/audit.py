@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -180,15 +181,20 @@ def _given_others(
     measured: Mapping[str, Evidence | str], coded: Mapping[str, Levels], data: AuditedImages, settings: AuditSettings
 ) -> dict[str, Evidence | str]:
     """The evidence with gaps at equal levels of one another, among the attributes whose gaps are significant."""
-    result = dict(measured)
     differ = [
         name for name, e in measured.items() if isinstance(e, Evidence) and e.gap_p_value <= settings.significance
     ]
+    given = {
+        (name, other): given_other(name, coded[name], other, coded[other], data, settings)
+        for name, other in permutations(differ, 2)
+    }
+    result = dict(measured)
     for name in differ:
-        pairs = (given_other(name, coded[name], o, coded[o], data, settings) for o in differ if o != name)
+        pairs = [(found, given[other, name]) for (own, other), found in given.items() if own == name]
+        told = [replace(own, other_p_value=back.p_value) for own, back in pairs if own is not None and back is not None]
         evidence = measured[name]
         assert isinstance(evidence, Evidence)
-        result[name] = replace(evidence, given=tuple(pair for pair in pairs if pair is not None))
+        result[name] = replace(evidence, given=tuple(told))
     return result
 
 

@@ -82,8 +82,8 @@ class ErasureEffect:
         p_value: of the change against them.
         gap: within-label prediction gap between levels, with its noise, (before, after).
         auc: of each class that enough patients have and lack; of two classes only the second.
-        encoded: AUROC within labels of a probe of the attribute, (before, after), on patients that neither the probe nor
-            the eraser has seen; what is left is what the eraser misses, which is less the more images it has.
+        encoded: AUROC within labels of a probe of the attribute, (before, after), on patients that neither probe nor
+            eraser has seen; what is left is what the eraser misses, which is less the more images it has.
     """
 
     change: tuple[float, float, float]

@@ -143,6 +143,7 @@ class GivenOther:
         effect: gap between levels of the attribute at equal levels of the other.
         interval: its confidence limits.
         p_value: unadjusted.
+        other_p_value: of the other attribute's gap at equal levels of this one, unadjusted.
     """
 
     other: str
@@ -150,6 +151,7 @@ class GivenOther:
     effect: float
     interval: tuple[float, float]
     p_value: float
+    other_p_value: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -382,9 +384,10 @@ def judge(evidence: Evidence, settings: AuditSettings) -> tuple[str, str]:
 
     An attribute is encoded when the permutation test of the probe within labels says so. Of an encoded attribute, the
     test of the prediction gap and its size say whether it is used: significant and at least the tolerance is used,
-    an interval below the tolerance is not used, anything else is inconclusive. An attribute the probe cannot read is
-    never used, however the head is aligned; it is not encoded when the probe's interval stays below what counts as
-    readable and predictions do not differ by what matters.
+    an interval below the tolerance is not used, anything else is inconclusive. Where another attribute goes along with
+    it and keeps its gap at equal levels of this one, this one has to keep its own too. An attribute the probe cannot
+    read is never used, however the head is aligned; it is not encoded when the probe's interval stays below what counts
+    as readable and predictions do not differ by what matters.
     """
     encoding, gap = evidence.encoding, evidence.gap
     area, low, high = encoding.own_auroc
@@ -398,20 +401,35 @@ def judge(evidence: Evidence, settings: AuditSettings) -> tuple[str, str]:
             return NOT_ENCODED, f"The embedding holds no readable trace of it: {read}."
         return INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}."
     if differs and gap.effect >= settings.tolerance:
-        explained = [other.other for other in evidence.given if other.interval[1] < settings.tolerance]
-        if explained:
-            return (
-                NOT_USED,
-                f"The embedding encodes it ({read}) and {moved}, but not among images that agree in "
-                f"{' or in '.join(explained)}, which it goes along with.",
-            )
-        return USED, f"The embedding encodes it ({read}) and the output depends on it: {moved}."
+        return _used(evidence, settings, read, moved)
     if gap.interval[1] < settings.tolerance:
         return NOT_USED, f"The embedding encodes it ({read}), but {moved}, less than {settings.tolerance:g}."
     return (
         INCONCLUSIVE,
         f"The embedding encodes it ({read}); {moved}: too uncertain, or too near {settings.tolerance:g}.",
     )
+
+
+def _used(evidence: Evidence, settings: AuditSettings, read: str, moved: str) -> tuple[str, str]:
+    """Whether it is this attribute that is used, or another that goes along with it and keeps its gap without it."""
+    rivals = [other for other in evidence.given if other.other_p_value <= settings.significance]
+    explained = [rival.other for rival in rivals if rival.interval[1] < settings.tolerance]
+    if explained:
+        return (
+            NOT_USED,
+            f"The embedding encodes it ({read}) and {moved}, but not among images that agree in "
+            f"{' or in '.join(explained)}, which it goes along with.",
+        )
+    doubtful = [rival.other for rival in rivals if rival.p_value > settings.significance]
+    if doubtful:
+        return (
+            INCONCLUSIVE,
+            f"The embedding encodes it ({read}) and {moved}; whether it is this or {' or '.join(doubtful)}, which goes "
+            "along with it, takes more images to tell.",
+        )
+    alike = [other.other for other in evidence.given if other.p_value > settings.significance]
+    note = f" It cannot be told apart from {' or '.join(alike)}, which goes along with it." if alike else ""
+    return USED, f"The embedding encodes it ({read}) and the output depends on it: {moved}.{note}"
 
 
 def summary(findings: Sequence[Finding]) -> str:

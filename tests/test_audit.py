@@ -355,3 +355,103 @@ def test_a_counterfactual_of_no_attribute_is_refused():
     message = r"counterfactuals must be of the attributes \['absent', .*\], got \['colour'\]"
     with pytest.raises(ValueError, match=message):
         audit(**simulated() | {"counterfactuals": {"colour": np.full((120, 2), 0.5)}})
+
+
+def correlated(seed: int = 0) -> dict:
+    """As `simulated`, with an attribute "copy" that mostly equals "used" but is read by nothing."""
+    arguments = simulated(seed, patients=300) | {"settings": ENOUGH}
+    rng, used = np.random.default_rng(seed + 100), arguments["attributes"]["used"]
+    copy = [value if rng.random() < 0.85 else f"used {rng.integers(2)}" for value in used]
+    return arguments | {"attributes": {"used": used, "copy": copy}}
+
+
+def test_an_attribute_that_goes_along_with_a_used_one_is_explained_by_it():
+    for seed in range(3):
+        found = audit(**correlated(seed))
+        used, copy = found.finding("used"), found.finding("copy")
+        assert copy.evidence.gap.effect > 0.1  # alone it would be called used
+        assert used.verdict == USED
+        assert copy.verdict in (NOT_USED, INCONCLUSIVE)
+        assert [other.other for other in copy.evidence.given] == ["used"]
+        assert copy.evidence.given[0].association > 0.5
+        assert abs(copy.evidence.given[0].effect) < 0.1 < used.evidence.given[0].effect
+        assert "used, which" in copy.reason
+
+
+def test_attributes_that_cannot_be_told_apart_are_both_used():
+    arguments = correlated()
+    used = arguments["attributes"]["used"]
+    twin = [value.replace("used", "twin") for value in used]
+    found = audit(**arguments | {"attributes": {"used": used, "twin": twin}})
+    assert {finding.verdict for finding in found.findings} == {USED}
+    assert found.finding("twin").evidence.given[0].interval == (-1.0, 1.0)
+    assert "cannot be told apart from twin" in found.finding("used").reason
+
+
+def test_false_discovery_rates_are_those_of_scipy_and_decide_when_asked(whole):
+    evidence = [finding.evidence for finding in whole.findings]
+    for raw, rates in (
+        ([e.encoding.p_value for e in evidence], [e.encoding_q_value for e in evidence]),
+        ([e.gap.p_value for e in evidence], [e.gap_q_value for e in evidence]),
+    ):
+        order = np.argsort(raw)
+        steps = np.array(raw)[order] * len(raw) / np.arange(1, len(raw) + 1)
+        expected = np.minimum(np.minimum.accumulate(steps[::-1])[::-1], 1)
+        np.testing.assert_allclose(np.array(rates)[order], expected)
+    asked = audit(**simulated() | {"settings": replace(QUICK, correction="fdr")})
+    for finding in asked.findings:
+        assert finding.evidence.gap_p_value == finding.evidence.gap_q_value
+        assert finding.evidence.encoding_p_value == finding.evidence.encoding_q_value
+
+
+def test_the_label_is_a_row_of_its_own(whole):
+    assert whole.label.auroc[0] > 0.8
+    assert np.shape(whole.label.wsc) == (2, 2)
+    assert set(whole.label.spread) == {*whole.label.metrics, "auroc"}
+    assert np.abs(whole.label.wsc).max() > 0.5  # the head and the label's own probe point the same way
+
+
+def test_all_heads_stand_in_one_matrix_and_all_attributes_are_joined(whole):
+    names = list(simulated()["attributes"])
+    assert whole.weight_space.tasks == ("label",) * 2 + tuple(f"{name} (probe)" for name in names for _ in range(2))
+    published = whole.finding("visible").evidence.alignment.wsc
+    np.testing.assert_allclose(np.array(whole.weight_space.cosines)[:2, 4:6], published, atol=1e-10)
+    assert whole.joint.attributes == tuple(names)
+    assert whole.joint.correlations[0] > 0.5  # the head reads "used"
+    assert whole.joint.p_value == min(1.0, (1 + sum(n >= whole.joint.correlations[0] for n in whole.joint.null)) / 10)
+    assert 0 < whole.joint.share <= 1
+
+
+def test_heads_trained_with_the_network_are_measured_too():
+    arguments = simulated()
+    head = np.stack([-arguments["weight"][1], arguments["weight"][1]])
+    found = audit(**arguments | {"attribute_heads": {"visible": head}})
+    assert np.abs(found.finding("visible").evidence.alignment.multi_task).max() == pytest.approx(1.0)
+    assert found.finding("used").evidence.alignment.multi_task == ()
+    with pytest.raises(ValueError, match=r"attribute_heads must be of the attributes .*, got \['scanner'\]\."):
+        audit(**arguments | {"attribute_heads": {"scanner": head}})
+
+
+def test_images_that_give_their_level_away_are_listed_once_a_patient():
+    arguments = simulated()
+    arguments["embeddings"][7, 1] += 9.0 if arguments["attributes"]["visible"][7] == "visible 1" else -9.0
+    finding = audit(**arguments).finding("visible")
+    assert finding.giveaways[0].image_id == "7"
+    assert finding.giveaways[0].level == arguments["attributes"]["visible"][7]
+    assert len(finding.giveaways) == len({int(image.image_id) // 3 for image in finding.giveaways}) == 6
+    margins = [image.margin for image in finding.giveaways]
+    assert margins == sorted(margins, reverse=True)
+
+
+def test_the_wider_evidence_tells_used_from_visible():
+    found = audit(**simulated(patients=300) | {"settings": ENOUGH})
+    used, visible = found.finding("used").evidence, found.finding("visible").evidence
+    assert used.latent.effect > 0.15 > abs(visible.latent.effect)
+    assert used.erasure.p_value == 0.1
+    assert used.erasure.change[0] > 3 * visible.erasure.change[0]
+    assert used.alignment.p_value < 0.01 < visible.alignment.p_value
+    assert np.abs(used.alignment.balanced).max() > np.abs(visible.alignment.balanced).max()
+    assert used.subgroups.calibration_gap_p < 0.01 < visible.subgroups.calibration_gap_p
+    assert used.alignment.sweep.components[-1] == 16
+    assert np.abs(used.alignment.sweep.cosines[-1]).max() == pytest.approx(np.abs(used.alignment.raw).max())
+    assert {score.level for score in used.held_out} == {0, 1}

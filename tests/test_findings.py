@@ -22,11 +22,13 @@ from monai_shortcut.findings import (
     Evidence,
     Example,
     Finding,
+    GivenOther,
     judge,
     summary,
 )
 from monai_shortcut.prediction_gap import PredictionGap
 from monai_shortcut.probes import Encoding
+from monai_shortcut.report import write_report
 from monai_shortcut.sensitivity import RegionScore, RegionSensitivity
 
 SETTINGS = AuditSettings()  # significance 0.05, tolerance 0.1, readable 0.6
@@ -221,3 +223,52 @@ def test_the_summary_is_a_table_of_the_findings(record):
         "âge        inconclusive  -                    -      -                     -      -",
     ]
     assert summary([]).splitlines()[0].startswith("attribute  verdict  AUROC in label  p")
+
+
+@pytest.mark.parametrize(
+    ("interval", "p_value", "other_p_value", "verdict", "said"),
+    [
+        ((-0.05, 0.06), 0.4, 0.01, NOT_USED, "not among images that agree in device, which it goes along with"),
+        ((-0.05, 0.1), 0.4, 0.05, INCONCLUSIVE, "whether it is this or device"),
+        ((0.2, 0.4), 0.01, 0.01, USED, "the output depends on it"),  # both are
+        ((-1.0, 1.0), 1.0, 1.0, USED, "cannot be told apart from device"),
+        ((-0.05, 0.06), 0.4, 0.3, USED, "cannot be told apart from device"),  # the other's gap vanishes too
+        ((0.2, 0.4), 0.01, 0.3, USED, "the output depends on it"),
+    ],
+)
+def test_an_attribute_that_goes_along_with_another_must_keep_its_gap_without_it(
+    interval, p_value, other_p_value, verdict, said
+):
+    evidence = measured(0.01, 0.9, 0.01, 0.3, 0.4)
+    given = GivenOther("device", 0.8, sum(interval) / 2, interval, p_value, other_p_value)
+    found, reason = judge(replace(evidence, given=(given,)), SETTINGS)
+    assert found == verdict
+    assert said in reason
+    assert judge(measured(0.01, 0.9, 0.6, 0.0, 0.05), SETTINGS)[0] == NOT_USED
+
+
+def test_settings_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match=r"correction must be one of holm, fdr, got 'bonferroni'\."):
+        AuditSettings(correction="bonferroni")
+    assert AuditSettings(edges={"age": [40, 60]}).edges == {"age": (40.0, 60.0)}
+
+
+def test_a_record_of_format_version_1_is_read(record, tmp_path):
+    record = replace(record, examples=())  # its picture is none that can be drawn
+    record.to_json(tmp_path / "new.json")
+    content = json.loads((tmp_path / "new.json").read_text(encoding="utf-8"))
+    for name in ("label", "weight_space", "joint"):
+        del content[name]
+    for name in ("repeats", "erasures", "held_out", "correction", "edges", "associated", "giveaways"):
+        del content["settings"][name]
+    for finding in content["findings"]:
+        del finding["giveaways"]
+        if finding["evidence"]:
+            for name in ("encoding_q_value", "gap_q_value", "latent", "erasure", "subgroups", "held_out", "given"):
+                del finding["evidence"][name]
+            for name in ("raw", "balanced", "multi_task", "logits", "sweep"):
+                del finding["evidence"]["alignment"][name]
+            del finding["evidence"]["gap"]["detectable"], finding["evidence"]["encoding"]["spread"]
+    (tmp_path / "old.json").write_text(json.dumps(content | {"version": 1}), encoding="utf-8")
+    assert replace(Audit.from_json(tmp_path / "old.json"), version=2) == record
+    assert write_report(tmp_path / "old.json", tmp_path / "report").exists()

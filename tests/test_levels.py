@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import chi2_contingency
 
-from monai_shortcut.levels import attribute_levels
+from monai_shortcut.levels import association, attribute_levels
 
 
 @pytest.mark.parametrize("bins", [2, 3, 4, 5])
@@ -118,3 +119,47 @@ def test_nothing_but_missing_values_is_a_problem(values):
 def test_values_and_patients_must_match():
     with pytest.raises(ValueError, match=r"values must have shape \(2,\) to match patients, got \(3,\)"):
         attribute_levels([1.0, 2.0, 3.0], ["a", "b"])
+
+
+def test_given_edges_replace_quantiles(rng):
+    values = np.array([1.0, 2.0, 2.5, 3.0, 7.0, np.nan])
+    levels = attribute_levels(values, np.arange(6), minimum_patients=1, edges=[2, 5])
+    assert levels.codes.tolist() == [0, 0, 1, 1, 2, -1]  # closed above
+    assert (levels.names, levels.edges) == (("<= 2", "2 to 5", "> 5"), (2.0, 5.0))
+    # A cut point that no value lies beyond, or before, separates nothing.
+    assert attribute_levels(values, np.arange(6), minimum_patients=1, edges=[0, 2.2, 9]).codes.tolist() == [
+        *[0, 0, 1, 1, 1, -1]
+    ]
+    assert "same value (within 1 to 7)" in attribute_levels(values, np.arange(6), edges=[9]).problem
+
+
+@pytest.mark.parametrize(
+    ("values", "edges", "message"),
+    [
+        (["a", "b"], [1], r"edges must be of a continuous attribute, got \[1\.0\] for categories\."),
+        ([1.0, 2.0], [2, 1], r"edges must be finite and ascend, got \[2\.0, 1\.0\]\."),
+        ([1.0, 2.0], [np.nan], r"edges must be finite and ascend, got \[nan\]\."),
+    ],
+)
+def test_impossible_edges_are_refused(values, edges, message):
+    with pytest.raises(ValueError, match=message):
+        attribute_levels(values, ["x", "y"], edges=edges)
+
+
+def test_association_is_cramers_v_within_labels(rng):
+    first, second, label = rng.integers(3, size=400), rng.integers(2, size=400), rng.integers(2, size=400)
+    assert association(first, second, label) < 0.1
+    assert association(first, first, label) == pytest.approx(1.0)
+    tied = np.where(rng.random(400) < 0.6, first % 2, second)
+    for value in (0, 1):
+        part = label == value
+        table = np.array([[((first == a) & (tied == b) & part).sum() for b in (0, 1)] for a in range(3)])
+        n, phi = table.sum(), chi2_contingency(table, correction=False).statistic / table.sum()
+        phi = max(0, phi - 2 / (n - 1))
+        expected = np.sqrt(phi / min(3 - 4 / (n - 1) - 1, 2 - 1 / (n - 1) - 1))
+        assert association(first[part], tied[part], label[part]) == pytest.approx(expected)
+    # Going along with the label alone is no association within labels.
+    tracks = np.where(rng.random((2, 4000)) < 0.9, np.arange(4000) % 2, 1 - np.arange(4000) % 2)
+    assert association(tracks[0], tracks[1], np.arange(4000) % 2) < 0.1
+    assert association(tracks[0], tracks[1], np.zeros(4000, dtype=int)) > 0.5
+    assert association(np.zeros(5, dtype=int), np.arange(5) % 2, np.zeros(5, dtype=int)) == 0.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from monai_shortcut.prediction_gap import prediction_gap
+from monai_shortcut.prediction_gap import latent_counterfactual, prediction_gap
 from monai_shortcut.resampling import bootstrap_weights, permute_by_patient
 
 QUICK = {"permutations": 39, "bootstraps": 2}
@@ -182,3 +182,88 @@ def test_what_cannot_be_compared_is_refused(rng, replaced, message):
     arguments = [replaced.get(index, value) for index, value in enumerate(arguments)]
     with pytest.raises(ValueError, match=message):
         prediction_gap(*arguments, rng=rng)
+
+
+def by_hand(score, code, label):
+    """The latent counterfactual of two levels, image by image."""
+    logits = np.log(score) - np.log(score).mean(axis=1, keepdims=True)
+    shifts, weights, noise = [], [], []
+    for value in np.unique(label):
+        parts = [logits[(label == value) & (code == level)] for level in (0, 1)]
+        shifts.append(parts[1].mean(axis=0) - parts[0].mean(axis=0))
+        weights.append(1 / (1 / len(parts[0]) + 1 / len(parts[1])))
+        noise.append(np.concatenate([part - part.mean(axis=0) for part in parts]).var(axis=0) / weights[-1])
+    pooled = np.average(shifts, axis=0, weights=weights)
+    between = np.maximum(((np.array(shifts) - pooled) ** 2 - noise).mean(axis=0), 0)
+    drawn = [pooled + between / (between + own) * (shift - pooled) for shift, own in zip(shifts, noise, strict=True)]
+    moved = {0: [], 1: []}
+    for image, level, value, before in zip(logits, code, label, score, strict=True):
+        after = softmax(image + (1 if level == 0 else -1) * drawn[value])
+        moved[level].append(0.5 * np.abs(after - before).sum())
+    return np.mean(moved[0]) + np.mean(moved[1])  # both levels take part in the one pair of levels
+
+
+def test_the_latent_counterfactual_is_what_each_image_loses_on_the_way(rng):
+    score, code, label, patient = example(rng, levels=2, patients=40)
+    found = latent_counterfactual(score, code, label, patient, permutations=19, rng=np.random.default_rng(3))
+    assert found.raw == pytest.approx(by_hand(score, code, label) / 2, abs=1e-10)
+    draws = code[permute_by_patient(patient, 19, np.random.default_rng(3), label)]
+    np.testing.assert_allclose(found.null, [by_hand(score, draw, label) / 2 for draw in draws], atol=1e-10)
+    squared = found.raw**2 - np.mean(np.square(found.null))
+    assert found.effect == pytest.approx(np.sign(squared) * np.sqrt(abs(squared)))
+    assert found.p_value == (1 + np.sum(np.array(found.null) >= found.raw)) / 20
+
+
+def test_the_latent_counterfactual_of_a_shift_of_all_logits_is_its_exact_effect(rng):
+    label, code = np.repeat([0, 1], 2000), rng.integers(2, size=4000)
+    logits, shift = rng.normal(size=(4000, 3)) + 2 * np.eye(3)[label], np.array([1.5, -0.5, 0.0])
+    score = softmax(logits + code[:, None] * shift, axis=1)
+    swapped = softmax(logits + (1 - code)[:, None] * shift, axis=1)
+    truth = 0.5 * np.abs(swapped - score).sum(axis=1).mean()
+    found = latent_counterfactual(score, code, label, np.arange(4000), permutations=9, rng=rng)
+    assert found.effect == pytest.approx(truth, abs=0.02)
+    same = latent_counterfactual(softmax(logits, axis=1), code, label, np.arange(4000), permutations=9, rng=rng)
+    assert abs(same.effect) < 0.03  # the negative control
+    rare = code & (rng.random(4000) < np.where(label == 0, 0.02, 1.0))  # one label holds few images of a level
+    few = softmax(logits + rare[:, None] * shift, axis=1)
+    tied = latent_counterfactual(few, rare, label, np.arange(4000), permutations=9, rng=rng)
+    assert tied.effect == pytest.approx(truth, abs=0.05)
+
+
+@pytest.mark.parametrize("tracks", [0.5, 0.8])
+def test_latent_p_values_are_uniform_without_an_effect(tracks):
+    p_values = []
+    for seed in range(200):
+        score, code, label, patient, rng = clustered(seed, tracks=tracks)
+        p_values.append(latent_counterfactual(score, code, label, patient, permutations=19, rng=rng).p_value)
+    assert 0.01 < np.mean(np.array(p_values) <= 0.05) < 0.1
+
+
+@pytest.mark.parametrize(("classes", "labels"), [(2, 1), (2, 2), (4, 4)])
+def test_a_gap_of_the_size_called_detectable_is_found_in_about_four_of_five_cohorts(classes, labels):
+    rng = np.random.default_rng(1)
+
+    def cohort(effect):
+        label, code = rng.integers(labels, size=160), rng.integers(2, size=160)
+        noise = 0.05 * rng.normal(size=(160, classes))
+        score = 1 / classes + noise - noise.mean(axis=1, keepdims=True)
+        score[:, 0] += effect * (code - 0.5)
+        score[:, 1] -= effect * (code - 0.5)
+        return score, code, label, np.arange(160)
+
+    settings = {"permutations": 99, "bootstraps": 2, "rng": rng}
+    detectable = np.mean([prediction_gap(*cohort(0), **settings).detectable for _ in range(20)])
+    found = [prediction_gap(*cohort(detectable), **settings).p_value <= 0.05 for _ in range(150)]
+    assert 0.68 < np.mean(found) <= 0.99
+    half = [prediction_gap(*cohort(detectable / 2), **settings).p_value <= 0.05 for _ in range(100)]
+    assert np.mean(half) < 0.6  # the negative control
+
+
+def test_predictions_that_never_vary_have_nothing_to_detect(rng):
+    found = prediction_gap(np.full((40, 2), 0.5), np.arange(40) % 2, np.zeros(40, int), np.arange(40), rng=rng, **QUICK)
+    assert found.detectable == 0.0
+
+
+def test_what_cannot_be_moved_is_refused(rng):
+    with pytest.raises(ValueError, match="at least one label must hold images of two levels"):
+        latent_counterfactual(np.full((4, 2), 0.5), [0, 0, 1, 1], [0, 0, 1, 1], np.arange(4), rng=rng)

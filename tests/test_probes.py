@@ -8,7 +8,8 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 
-from monai_shortcut.probes import fit_probe, null_probes, probe_encoding
+from monai_shortcut.discriminant import Discriminant
+from monai_shortcut.probes import fit_probe, held_out_margins, null_probes, probe_encoding
 from monai_shortcut.resampling import patient_folds, permute_by_patient
 
 
@@ -243,3 +244,85 @@ def test_what_cannot_be_probed_is_refused(points, codes, strata, message):
 def test_an_attribute_that_is_the_label_is_refused(rng):
     with pytest.raises(ValueError, match="at least one label must hold images of two levels, got an attribute that"):
         probe_encoding(POINTS, [0, 1] * 3, np.arange(6), [5, 3] * 3, rng=rng)
+
+
+def test_balanced_weights_make_class_and_level_independent(rng):
+    points, code, stratum = embedded(rng, 90, 5, 3)
+    stratum = np.where(rng.random(90) < 0.7, code % 2, stratum)
+    cells = np.array([[((stratum == s) & (code == c)).sum() for c in range(3)] for s in range(2)])
+    weight = np.array([(stratum == s).sum() * (code == c).sum() / 90 / cells[s, c] for s, c in zip(stratum, code)])  # noqa: B905
+    table = np.array([[weight[(stratum == s) & (code == c)].sum() for c in range(3)] for s in range(2)])
+    np.testing.assert_allclose(table, np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum())
+    # The same by definition: weighted level means in the metric of all embeddings.
+    scale = np.where(points.std(axis=0) > 1e-9, points.std(axis=0), np.inf)
+    standard = (points - points.mean(axis=0)) / scale
+    shrinkage = max(ledoit_wolf_shrinkage(standard, assume_centered=True), 1e-4)
+    covariance = standard.T @ standard / 90
+    covariance = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / 5 * np.eye(5)
+    means = np.array([np.average(standard[code == c], axis=0, weights=weight[code == c]) for c in range(3)])
+    expected = np.linalg.solve(covariance, means.T).T / scale
+    np.testing.assert_allclose(fit_probe(points, code, stratum, balanced=True).weight, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_an_attribute_that_only_goes_along_with_the_class_leaves_a_balanced_probe_no_direction():
+    points, code, patient, label, _ = simulated(1, tracks=0.85, patients=800)
+    plain = np.diff(fit_probe(points, code).weight, axis=0)[0]
+    balanced = np.diff(fit_probe(points, code, label, balanced=True).weight, axis=0)[0]
+    assert abs(plain[0]) / np.linalg.norm(plain) > 0.9  # the class's direction, by which the head reads too
+    assert abs(balanced[0]) < 0.2 * abs(plain[0])
+    permuted = null_probes(points, code, patient, 3, np.random.default_rng(1), label, balanced=True)
+    draws = permute_by_patient(patient, 3, np.random.default_rng(1), label)
+    expected = [fit_probe(points, code[draw], label, balanced=True).weight for draw in draws]
+    np.testing.assert_allclose(permuted, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_balanced_weights_need_classes(rng):
+    for fit in (fit_probe, lambda *a, **k: null_probes(*a, np.arange(4), 2, rng, **k)):
+        with pytest.raises(ValueError, match=r"balanced weights need strata, the class of each image, got none\."):
+            fit(rng.normal(size=(4, 2)), [0, 0, 1, 1], balanced=True)
+
+
+def test_spread_is_the_standard_deviation_over_draws_of_the_folds():
+    points, code, patient, label, _ = simulated(3, 1.0)
+    settings = {"permutations": 9, "bootstraps": 9}
+    once = probe_encoding(points, code, patient, label, rng=np.random.default_rng(5), **settings)
+    found = probe_encoding(points, code, patient, label, repeats=3, rng=np.random.default_rng(5), **settings)
+    assert once.spread == {}
+    rng = np.random.default_rng(5)
+    first = patient_folds(patient, label, 5, rng)
+    permute_by_patient(patient, 9, rng, label)
+    folds = [first, *(patient_folds(patient, label, 5, rng) for _ in range(2))]
+    accuracies = []
+    for fold in folds:
+        right = np.zeros(len(code), dtype=bool)
+        for index in range(5):
+            inside = fold == index
+            # Shrinkage comes from all embeddings, so the probe is that of the module with the fold's rows.
+            prepared = Discriminant.of(points)
+            weight, bias = prepared.fit(np.flatnonzero(~inside), code[None, ~inside], None, 2)
+            right[inside] = (prepared.points[inside] @ weight[0].T + bias[0]).argmax(axis=1) == code[inside]
+        accuracies.append(right.mean())
+    assert found.metrics["accuracy"][0] == pytest.approx(accuracies[0])
+    assert found.spread["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert set(found.spread) == {*found.metrics, "auroc", "own_auroc"}
+
+
+def test_selectivity_is_what_control_tasks_do_not_reach():
+    for trace, low, high in ((0.0, -0.12, 0.12), (3.0, 0.3, 0.5)):
+        points, code, patient, label, rng = simulated(3, trace, patients=150)
+        found = probe_encoding(points, code, patient, label, permutations=49, bootstraps=9, rng=rng)
+        assert found.selectivity == pytest.approx(found.own_auroc[0] - np.mean(found.null))
+        assert low < found.selectivity < high
+
+
+def test_margins_are_large_where_the_trace_is_plain_and_come_from_other_patients():
+    points, code, patient, label, _ = simulated(2, 2.0, patients=120)
+    marked = np.flatnonzero(code == 1)[:3]
+    points[marked, 1] += 8  # plainly of level 1
+    margins = held_out_margins(points, code, patient, label, rng=np.random.default_rng(0))
+    assert set(np.argsort(-margins)[:3]) == set(marked)
+    assert (margins > 0).mean() > 0.65
+    # A patient who can be told by heart gives nothing away: the probe has not seen that patient.
+    heart = np.eye(120)[patient] * 10
+    lonely = held_out_margins(heart, code, patient, label, rng=np.random.default_rng(0))
+    assert (lonely > 0.5).mean() < 0.2

@@ -60,10 +60,10 @@ class MultiTaskClassifier(nn.Module):
         if not any(find_layer(network, name) is head for name in heads):
             raise ValueError(f"layer must be a Linear or 1x1 convolution that runs, as {heads[:5]}, got {layer!r}.")
         self.network, self.layer, self.attributes = network, layer, tuple(attributes)
-        size = head.in_features if isinstance(head, nn.Linear) else head.in_channels
+        size = int(head.in_features if isinstance(head, nn.Linear) else head.in_channels)  # type: ignore[arg-type]
         # Module names must not hold dots, attribute names may: heads are kept in the order of the attributes.
-        kind = {"device": head.weight.device, "dtype": head.weight.dtype}
-        self.attribute_heads = nn.ModuleList(nn.Linear(int(size), n, **kind) for n in attributes.values())
+        weight = next(head.parameters())
+        self.attribute_heads = nn.ModuleList(nn.Linear(size, levels).to(weight) for levels in attributes.values())
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Classify a batch (N, ...): (N, C) logits, and in training mode (N, M) logits by attribute."""
@@ -87,7 +87,7 @@ class MultiTaskClassifier(nn.Module):
     def attribute_weights(self) -> dict[str, torch.Tensor]:
         """(M, D) weights of each attribute's head, detached."""
         heads = zip(self.attributes, self.attribute_heads, strict=True)
-        return {name: head.weight.detach() for name, head in heads}
+        return {name: head.get_parameter("weight").detach() for name, head in heads}
 
 
 class MultiTaskLoss(nn.Module):
