@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
-from monai_shortcut.erasure import erasure_effect
+from monai_shortcut.erasure import ErasureEffect, erasure_effect
 from monai_shortcut.findings import Alignment, AuditSettings, Evidence, Giveaway, GivenOther
 from monai_shortcut.held_out_levels import HeldOutLevel, leave_level_out
 from monai_shortcut.levels import Levels, association
@@ -175,19 +175,7 @@ def attribute_evidence(
         gap=gap,
         gap_p_value=gap.p_value,
         latent=latent_counterfactual(answers, codes, labels, who, permutations=settings.erasures, rng=rng),
-        erasure=erasure_effect(
-            points,
-            codes,
-            labels,
-            who,
-            part.weight,
-            part.bias,
-            folds=settings.folds,
-            draws=settings.erasures,
-            bootstraps=settings.bootstraps,
-            level=settings.level,
-            rng=rng,
-        ),
+        erasure=_erasure(part, codes, settings, rng),
         subgroups=subgroup_gaps(
             answers, codes, labels, who, permutations=settings.permutations, level=settings.level, rng=rng
         ),
@@ -257,6 +245,27 @@ def giveaways(name: str, levels: Levels, data: AuditedImages, settings: AuditSet
             patient, Giveaway(str(part.image_ids[index]), levels.names[codes[index]], float(margins[index]))
         )
     return tuple(found.values())
+
+
+def _erasure(
+    part: AuditedImages, codes: Integers, settings: AuditSettings, rng: np.random.Generator
+) -> ErasureEffect | None:
+    try:
+        return erasure_effect(
+            part.embeddings,
+            codes,
+            part.labels,
+            part.patients,
+            part.weight,
+            part.bias,
+            folds=settings.folds,
+            draws=settings.erasures,
+            bootstraps=settings.bootstraps,
+            level=settings.level,
+            rng=rng,
+        )
+    except ValueError:  # too few patients to fit erasers and probes to different ones
+        return None
 
 
 def _held_out(

@@ -51,7 +51,7 @@ def _blocks(axes: Axes, matrix: TaskMatrix) -> None:
 
 
 def _histograms(axes: Axes, matrix: TaskMatrix) -> None:
-    bins = np.linspace(-1, 1, 41)
+    bins = np.linspace(-1, 1, 41).tolist()
     for values, label, colour in (
         (matrix.between(), "rows of different tasks", SERIES[0]),
         (matrix.within(), "rows of one task", SERIES[1]),

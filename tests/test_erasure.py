@@ -314,10 +314,7 @@ def test_erasers_do_not_see_the_patients_whose_embeddings_they_change(rng):
     """Each patient has a column of its own, from which the head knows its level; nothing is common to patients."""
     patient = np.repeat(np.arange(80), 3)
     code, label = patient % 2, patient // 2 % 2
-    points, head = (
-        np.eye(80)[patient],
-        np.stack([np.zeros(80), 3 * np.tile([-1, 1], 40)]),
-    )
+    points, head = np.eye(80)[patient], np.stack([np.zeros(80), 3 * np.tile([-1, 1], 40)])
     found = erasure_effect(points, code, label, patient, head, np.zeros(2), rng=rng, **QUICK)
     assert found.change[0] < 0.05
     assert found.gap[1] > 0.9 * found.gap[0]
@@ -347,6 +344,30 @@ def test_a_head_that_reads_the_attribute_changes_and_loses_its_gap():
     for effect in found:
         assert effect.encoded[0] > 0.95
         assert effect.encoded[1] < 0.7
+
+
+def test_a_head_orthogonal_to_the_probe_in_the_metric_of_the_embeddings_is_left_alone(rng):
+    """With correlated columns that is another head than one orthogonal in the raw space, which does change."""
+    code, label, patient = np.arange(900) % 2, np.arange(900) // 2 % 2, np.arange(900) // 3
+    mixing = np.eye(16) + np.outer(np.ones(16), rng.normal(size=16)) / 2
+    trace = 3 * np.eye(16)[0] @ mixing
+    points = rng.normal(size=(900, 16)) @ mixing + code[:, None] * trace
+    probe = np.linalg.solve(mixing.T @ mixing, trace)
+    effects = []
+    for other in (trace, probe):  # a probe's logit goes along with a head's as the trace lies along the head
+        row = np.linalg.solve(mixing, rng.normal(size=16))
+        row -= row @ other / (other @ other) * other
+        row *= 2 / np.linalg.norm(mixing @ row)
+        assert abs(row @ (probe if other is trace else trace)) > 0.1
+        head = np.stack([0 * row, row])
+        effects.append(erasure_effect(points, code, label, patient, head, [0.0, 0.0], rng=rng, draws=19))
+    alone, changes = effects
+    assert alone.change[0] < 0.05
+    assert alone.change[0] <= max(alone.random)
+    assert alone.p_value > 0.05
+    assert changes.change[1] > max(changes.random)
+    assert changes.change[1] > 3 * np.mean(changes.random)
+    assert changes.p_value == 0.05
 
 
 def test_the_class_is_not_erased_with_an_attribute_that_tracks_it(rng):

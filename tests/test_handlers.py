@@ -40,7 +40,7 @@ from monai_shortcut.transforms import MaskROI
 from monai_shortcut.weight_space import weight_space_correlation
 
 KINDS = ("engine", "decollated", "collated")
-SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2)
+SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=2, erasures=9, held_out=1)
 BRIEF: dict[str, Any] = {"settings": SETTINGS, "attributes": ["scanner"]}
 Items = list[dict[str, Any]]
 

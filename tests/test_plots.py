@@ -13,6 +13,7 @@ from PIL import Image
 from monai_shortcut import plots
 from monai_shortcut.audit import AuditSettings, audit, probabilities
 from monai_shortcut.findings import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Example
+from monai_shortcut.weight_plots import weight_space
 
 NAMES = ("plain", "cost in $\\foo$", "constant")
 
@@ -44,7 +45,7 @@ def record() -> Audit:
             Example("a", "one", {"full": plots.picture(grey[0]), "without_roi": plots.picture(grey[1])}),
             Example("b", "two", {"full": plots.picture(grey[1])}),
         ),
-        settings=AuditSettings(permutations=19, bootstraps=19, minimum_patients=2),
+        settings=AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, erasures=9, held_out=1),
     )
 
 
@@ -56,7 +57,7 @@ def drawn(axes, marker: str) -> list:
 
 def test_every_figure_is_made_in_order(record):
     made = dict(plots.figures(record))
-    assert list(made) == ["overview", "regions", "embeddings", "examples", "evidence_0", "evidence_1"]
+    assert list(made) == ["overview", "regions", "embeddings", "weight_space", "examples", "evidence_0", "evidence_1"]
     for figure in made.values():
         buffer = BytesIO()
         figure.savefig(buffer)
@@ -120,9 +121,10 @@ def test_evidence_shows_the_values_against_their_nulls(record):
     finding = record.findings[0]
     shown = finding.evidence
     top, bottom = plots.evidence(finding, record).subfigs
-    values = (shown.encoding.own_auroc[0], shown.gap.raw, np.abs(shown.alignment.wsc).max())
-    nulls = (shown.encoding.null, shown.gap.null, shown.alignment.wsc_null)
-    p_values = (shown.encoding.p_value, shown.gap.p_value, shown.alignment.wsc_p_value)
+    erased = shown.erasure
+    values = (shown.encoding.own_auroc[0], shown.gap.raw, np.abs(shown.alignment.wsc).max(), erased.change[0])
+    nulls = (shown.encoding.null, shown.gap.null, shown.alignment.wsc_null, erased.random)
+    p_values = (shown.encoding.p_value, shown.gap.p_value, shown.alignment.wsc_p_value, erased.p_value)
     for axes, value, null, p_value in zip(top.axes, values, nulls, p_values, strict=True):
         assert axes.get_lines()[0].get_xdata() == [value, value]
         assert sum(bar.get_height() for bar in axes.patches) == 19
@@ -192,3 +194,29 @@ def test_an_audit_of_nothing_but_hopeless_attributes_is_drawn(record):
     left, right = plots.overview(bare).axes
     assert drawn(left, "X") == drawn(right, "X") == []
     assert "evidence_0" not in dict(plots.figures(bare))
+
+
+def test_the_matrix_of_all_heads_is_drawn_with_its_histograms_and_sweeps(record):
+    left, middle, right = weight_space(record).axes
+    np.testing.assert_array_equal(left.images[0].get_array(), record.weight_space.cosines)
+    assert [label.get_text() for label in left.get_yticklabels()] == list(dict.fromkeys(record.weight_space.tasks))
+    ends = [line.get_ydata()[0] for line in left.get_lines() if line.get_ydata()[0] == line.get_ydata()[1]]
+    assert ends == [2.5, 4.5]  # three classes, two levels, three levels
+    for container, values in zip(
+        middle.containers, (record.weight_space.between(), record.weight_space.within()), strict=True
+    ):
+        counts = np.histogram(values, np.linspace(-1, 1, 41))[0]
+        heights = np.array([bar.get_height() for bar in container])
+        np.testing.assert_allclose(heights, counts / counts.sum() / 0.05, atol=1e-9)
+    for finding, line in zip(record.findings[:2], right.get_lines(), strict=False):
+        sweep = finding.evidence.alignment.sweep
+        assert line.get_xdata().tolist() == list(sweep.components)
+        np.testing.assert_allclose(line.get_ydata(), np.abs(sweep.cosines).max(axis=(1, 2)))
+        assert line.get_label() == finding.attribute
+
+
+def test_an_audit_without_a_matrix_of_heads_cannot_draw_it(record):
+    older = replace(record, weight_space=None)
+    with pytest.raises(ValueError, match=r"the audit must hold the matrix of its heads to be drawn, got none\."):
+        weight_space(older)
+    assert "weight_space" not in dict(plots.figures(older))

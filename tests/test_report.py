@@ -20,7 +20,7 @@ from monai_shortcut.report import findings_table, regions_table, writable, write
 
 HOSTILE = "<script>alert('x')</script>"
 SLASHED = "a/b ../c & \\d"
-FIGURES = ("overview", "regions", "embeddings", "examples", "evidence_0", "evidence_1", "evidence_2")
+FIGURES = ("overview", "regions", "embeddings", "weight_space", "examples", "evidence_0", "evidence_1", "evidence_2")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def record() -> Audit:
         excluded={"<img>": 'unreadable, "really"'},
         without_roi={"image 9": "roi must hold at least one pixel"},
         examples=(Example("image 0", "benign", {"full": picture(rng.normal(size=(1, 8, 8)))}),),
-        settings=AuditSettings(permutations=99, bootstraps=49),
+        settings=AuditSettings(permutations=99, bootstraps=49, held_out=1),
         title="Audit of <net> & co",
         software={"monai": "1.6.1"},
     )
@@ -120,7 +120,7 @@ def test_the_page_needs_no_other_file(folder):
 
 def test_the_page_gives_every_attribute_its_verdict_and_numbers(record, folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
-    rows = {row[0].strip(): [cell.strip() for cell in row] for row in Page(text).rows if len(row) == 8}
+    rows = {row[0].strip(): [cell.strip() for cell in row] for row in Page(text).rows if len(row) == 9}
     assert list(rows) == ["attribute", HOSTILE, SLASHED, "plain name", "empty"]
     for finding in record.findings:
         row, shown = rows[finding.attribute], finding.evidence
@@ -132,9 +132,10 @@ def test_the_page_gives_every_attribute_its_verdict_and_numbers(record, folder):
             assert row[4] == f"{shown.gap.effect:.2f} ({shown.gap.interval[0]:.2f} to {shown.gap.interval[1]:.2f})"
             assert row[5] == f"{shown.gap_p_value:.3f}"
         else:
-            assert row[2:6] == ["-"] * 4
-        assert (row[6] == "-") == (finding.counterfactual is None)
-        assert row[7].startswith(f"{sum(finding.levels.values())} ({finding.patients})")
+            assert row[2:7] == ["-"] * 5
+        assert shown is None or row[6] == f"{shown.gap.detectable:.2f}"
+        assert (row[7] == "-") == (finding.counterfactual is None)
+        assert row[8].startswith(f"{sum(finding.levels.values())} ({finding.patients})")
         assert escape(finding.reason) in text.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
     assert record.finding(HOSTILE).verdict == "used"
     assert "119 images of 40 patients" in text
@@ -143,6 +144,30 @@ def test_the_page_gives_every_attribute_its_verdict_and_numbers(record, folder):
     assert "6 images have no value" in text
     assert "rare (3 images)" in text
     assert "1 images have no usable region" in text
+
+
+def test_the_page_names_every_statistic_of_use_beside_the_published_one(record, folder):
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    for finding in record.findings[:3]:
+        shown = finding.evidence
+        aligned, erased = shown.alignment, shown.erasure
+        for name, values in (
+            ("weight space correlation as published (Wong et al. 2026), post-hoc probe", aligned.wsc),
+            ("the same without the principal subspace", aligned.raw),
+            ("the same with a probe of label-by-attribute balanced weights", aligned.balanced),
+            ("correlation of the logits (ours)", aligned.logits),
+        ):
+            number = f"{np.abs(values).max():.2f}"
+            assert [name, number] in [[cell.strip() for cell in row[:2]] for row in page.rows]
+        assert any(row[:2] == ["latent counterfactual", f"{shown.latent.effect:.2f}"] for row in page.rows)
+        change = f"{erased.change[0]:.2f} ({erased.change[1]:.2f} to {erased.change[2]:.2f})"
+        assert any(row[:2] == ["erasure", change] for row in page.rows)
+        for score in shown.subgroups.scores:
+            cells = [f"{score.images} ({score.patients})", f"{score.mean_probability:.2f}"]
+            assert any(row[2:3] + row[4:5] == cells for row in page.rows if len(row) == 7)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"explain {100 * record.joint.share:.0f} % of the variance" in " ".join(text.split())
+    assert all(image.image_id in text for finding in record.findings for image in finding.giveaways)
 
 
 def test_names_are_shown_as_text_and_never_run(folder):
@@ -210,7 +235,9 @@ def test_an_audit_without_regions_and_exclusions_leaves_their_sections_out(recor
     assert "Which region does the model need?" not in text
     assert "No image was excluded." in text
     assert "benign: no area under the ROC curve, because of reasons." in text
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["embeddings.png", "overview.png"]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
+        *["embeddings.png", "overview.png", "weight_space.png"]
+    ]
     assert pd.read_csv(tmp_path / "excluded.csv").columns.tolist() == ["image_id", "reason"]
     assert findings_table(small).empty
     assert regions_table(small)["auc"].tolist() == [record.regions.scores[0].auc]

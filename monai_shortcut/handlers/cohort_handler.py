@@ -92,6 +92,7 @@ class CohortHandler(EmbeddingRecorder):
                 bins=settings.bins,
                 minimum_patients=settings.minimum_patients,
                 maximum_levels=settings.maximum_levels,
+                edges=settings.edges.get(name, ()),
             )
             if not levels.problem:
                 kept[name] = levels

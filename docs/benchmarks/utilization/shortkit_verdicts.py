@@ -43,7 +43,6 @@ import os
 import re
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"): 
     os.environ[variable] = "1"
 
 import numpy as np  # noqa: E402
+from joblib import Parallel, delayed  # noqa: E402
 from shortcut_detect import ShortcutDetector  # noqa: E402
 from shortcut_detect.conditions import ConditionContext, create_condition  # noqa: E402
 
@@ -117,11 +117,11 @@ def main() -> None:
     kept, part = arguments.folder / "shortkit.json", arguments.folder / "shortkit.json.part"
     answers = json.loads(kept.read_text()) if kept.exists() else {}
     paths = [path for path in sorted(arguments.folder.glob("*.npz")) if path.stem not in answers]
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        for path, answer in zip(paths, pool.map(ask, paths), strict=True):
-            answers[path.stem] = answer
-            part.write_text(json.dumps(dict(sorted(answers.items())), indent=1))
-            part.replace(kept)
+    done = Parallel(arguments.workers, return_as="generator")(delayed(ask)(path) for path in paths)
+    for path, answer in zip(paths, done, strict=True):
+        answers[path.stem] = answer
+        part.write_text(json.dumps(dict(sorted(answers.items())), indent=1))
+        part.replace(kept)
     print(f"{len(paths)} draws asked, {len(answers)} answers in {kept}")
 
 
