@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 READS = ("input", "logit_map")
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -82,6 +83,32 @@ def run_order(network: nn.Module, images: torch.Tensor) -> list[str]:
                 hooks.callback(module.register_forward_pre_hook(note(name)).remove)
         network(images)
     return order
+
+
+def run_on_example(network: nn.Module, images: torch.Tensor | None = None) -> tuple[torch.Tensor, list[str]]:
+    """A batch, by default two different random images of side 64, and the layers in their running order on it.
+
+    Raises:
+        ValueError: If there are no images, and the network has no layer to tell their shape or does not accept them.
+    """
+    if images is not None:
+        return images, run_order(network, images)
+    first = next((module for module in network.modules() if isinstance(module, LAYERS)), None)
+    if first is None:
+        raise ValueError(
+            f"the network must have a Linear or convolution layer, got {type(network).__name__} with none."
+        )
+    shape = (
+        (first.in_features,) if isinstance(first, nn.Linear) else (first.in_channels, *[64] * len(first.kernel_size))
+    )
+    images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(first.weight)
+    try:
+        return images, run_order(network, images)
+    except Exception as error:
+        raise ValueError(
+            f"the network must accept a dummy batch of shape {tuple(images.shape)}, got {type(error).__name__}: "
+            f"{error}; pass images= a batch the network accepts."
+        ) from error
 
 
 class EmbeddingHook:

@@ -14,17 +14,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from monai_shortcut.embeddings import (
+    LAYERS,
     embed,
     evaluating,
     find_layer,
     first_output,
     is_pointwise,
     plain,
-    run_order,
+    run_on_example,
     unwrap,
 )
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TOLERANCE = 1e-3  # of the largest logit; TensorFloat-32 convolutions are off by a few 1e-4
 SATURATING = 10.0  # a logit at which tanh, sigmoid and softmax are plainly not affine
 
@@ -99,7 +99,7 @@ def linear_head(
         return LinearHead(*_folded(network, norm))
     if norm is not None:
         raise ValueError(f"norm goes with a bare Linear or 1x1 convolution, got a {type(network).__name__}.")
-    images, order = _run(network, images)
+    images, order = run_on_example(network, images)
     with torch.autocast(images.device.type, enabled=False):
         return _proved(network, images, order, layer)
 
@@ -131,7 +131,7 @@ def logit_map_head(network: nn.Module, *, images: torch.Tensor | None = None, la
         torch.Size([3, 147])
     """
     network = unwrap(network)
-    images, order = _run(network, images)
+    images, order = run_on_example(network, images)
     with torch.autocast(images.device.type, enabled=False):
         layer = _map_layer(network, images, order) if layer is None else layer
         embeddings, logits = embed(network, images, layer, reads="logit_map")
@@ -201,28 +201,6 @@ def _folded(layer: nn.Module, norm: nn.Module | None) -> tuple[torch.Tensor, tor
     scale = scale * norm.weight.detach().to(dtype) if norm.affine else scale
     shift = norm.bias.detach().to(dtype) if norm.affine else torch.zeros_like(bias)
     return scale[:, None] * weight, shift + (bias - norm.running_mean.to(dtype)) * scale
-
-
-def _run(network: nn.Module, images: torch.Tensor | None) -> tuple[torch.Tensor, list[str]]:
-    """The images, or two different random ones for the network's first layer, and the layers in their running order."""
-    if images is not None:
-        return images, run_order(network, images)
-    first = next((module for module in network.modules() if isinstance(module, LAYERS)), None)
-    if first is None:
-        raise ValueError(
-            f"the network must have a Linear or convolution layer, got {type(network).__name__} with none."
-        )
-    shape = (
-        (first.in_features,) if isinstance(first, nn.Linear) else (first.in_channels, *[64] * len(first.kernel_size))
-    )
-    images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(first.weight)
-    try:
-        return images, run_order(network, images)
-    except Exception as error:
-        raise ValueError(
-            f"the network must accept a dummy batch of shape {tuple(images.shape)}, got {type(error).__name__}: "
-            f"{error}; pass images= a batch the network accepts."
-        ) from error
 
 
 def _proved(network: nn.Module, images: torch.Tensor, order: list[str], layer: str | None) -> LinearHead:

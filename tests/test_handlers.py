@@ -747,3 +747,31 @@ def test_the_report_is_written_and_announced(sononet, phantom, items, tmp_path, 
     for example in examples:
         assert list(example.pictures) == ["full", *ROI_STRATEGIES]
         assert example.image_id == labels.index[labels == example.label][0]
+
+
+def test_heads_of_a_multi_task_network_are_audited(sononet, phantom, items, tmp_path):
+    torch.manual_seed(3)
+    images = torch.as_tensor(np.stack([item["image"] for item in items[:2]]))
+    network = MultiTaskClassifier(sononet, {"scanner": 2, "unknown": 3}, images).eval()
+    handler = ShortcutAudit(network, phantom.cohort, tmp_path, settings=replace(SETTINGS, edges={"age": (1.0,)}))
+    run("decollated", network, items, handler)
+    head, own = handler.head.weight.numpy(), network.attribute_weights()["scanner"].numpy()
+    assert handler.head.layer == "network.adaptation.3"
+    expected = weight_space_correlation(head, own, handler.embeddings)
+    found = {finding.attribute: finding.evidence.alignment.multi_task for finding in handler.audit.findings}
+    np.testing.assert_allclose(found["scanner"], expected, atol=1e-6)
+    assert found["operator"] == ()
+    plain = ShortcutAudit(sononet, phantom.cohort, tmp_path, settings=SETTINGS)
+    run("decollated", sononet, items, plain)
+    assert {f.evidence.alignment.multi_task for f in plain.audit.findings} == {()}
+    assert [f.verdict for f in plain.audit.findings] == [f.verdict for f in handler.audit.findings]
+
+
+def test_given_edges_cut_an_attribute_in_every_handler(sononet, phantom, items):
+    number = np.arange(44.0)
+    cohort = phantom.cohort.with_attribute("age", number, "continuous")
+    settings = replace(SETTINGS, edges={"age": (30.5,)})
+    for kind in (MetadataProbe, WeightSpaceCorrelation):
+        handler = kind(sononet, cohort, attributes=["age"], settings=settings)
+        assert handler._levels(cohort)["age"].names == ("<= 30.5", "> 30.5")
+        assert run("engine", sononet, items, handler).state.metrics

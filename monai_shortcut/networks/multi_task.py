@@ -4,16 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from monai_shortcut.embeddings import find_layer, first_output, is_pointwise, pooled, run_order, unwrap
+from monai_shortcut.embeddings import find_layer, first_output, is_pointwise, pooled, run_on_example, unwrap
 
-MISSING = -1  # level of an image whose attribute is not known
+MISSING = -1  # code of an image whose label or attribute is not known
 
 
 class MultiTaskClassifier(nn.Module):
@@ -21,17 +21,30 @@ class MultiTaskClassifier(nn.Module):
 
     In training mode it returns ``(logits, {attribute: logits})``, in evaluation mode the clinical logits alone, so that
     evaluators, inferers and audits take it for the classifier inside. Train it with `MultiTaskLoss` on a datalist whose
-    ``label`` is the vector of the label's and the attributes' codes.
+    ``label`` is the vector of the label's and the attributes' codes; validation needs the label alone. In a bundle:
+
+    .. code-block:: python
+
+        "levels": "$[monai_shortcut.levels.attribute_levels(@cohort.values(a), @cohort.patients) for a in @attributes]",
+        "codes": "$np.stack([@cohort.labels, *[found.codes for found in @levels]], axis=1)",
+        "training": "$[item | {'label': row} for item, row in zip(@cohort.datalist(), @codes)]",
+        "network": {
+            "_target_": "monai_shortcut.networks.MultiTaskClassifier",
+            "network": "@network_def",
+            "attributes": "${a: len(found.names) for a, found in zip(@attributes, @levels)}"
+        },
+        "loss": {"_target_": "monai_shortcut.networks.MultiTaskLoss"}
 
     Args:
         network: the classifier; it returns logits, or a tuple that begins with them.
         attributes: number of levels M by attribute.
-        images: (N, ...) a batch that the network accepts, on its device, from which its head and the size of its
-            embedding are found.
+        images: (N, ...) a batch that the network accepts, on its device, from which its head is found; by default two
+            random images of side 64.
         layer: name of the head; by default the last Linear or 1x1 convolution to run.
 
     Raises:
-        ValueError: If there is no attribute, an attribute has fewer than two levels, or there is no such head.
+        ValueError: If there is no attribute, an attribute has fewer than two levels, there is no such head, or the
+            network does not accept the random images.
 
     References:
         Wong et al. (2026), Weight Space Correlation Analysis, PMLR 315, "multi-task model".
@@ -45,14 +58,19 @@ class MultiTaskClassifier(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, attributes: Mapping[str, int], images: torch.Tensor, layer: str | None = None
+        self,
+        network: nn.Module,
+        attributes: Mapping[str, int],
+        images: torch.Tensor | None = None,
+        layer: str | None = None,
     ) -> None:
         super().__init__()
         few = {name: levels for name, levels in attributes.items() if levels < 2}
         if few or not attributes:
             raise ValueError(f"attributes must have at least two levels each, got {few or 'no attribute'}.")
         network = unwrap(network)
-        heads = [name for name in reversed(run_order(network, images)) if is_pointwise(find_layer(network, name))]
+        _, order = run_on_example(network, images)
+        heads = [name for name in reversed(order) if is_pointwise(find_layer(network, name))]
         if not heads:
             raise ValueError("the network must run a Linear or 1x1 convolution, got none.")
         layer = heads[0] if layer is None else layer
@@ -61,9 +79,11 @@ class MultiTaskClassifier(nn.Module):
             raise ValueError(f"layer must be a Linear or 1x1 convolution that runs, as {heads[:5]}, got {layer!r}.")
         self.network, self.layer, self.attributes = network, layer, tuple(attributes)
         size = int(head.in_features if isinstance(head, nn.Linear) else head.in_channels)  # type: ignore[arg-type]
-        # Module names must not hold dots, attribute names may: heads are kept in the order of the attributes.
         weight = next(head.parameters())
-        self.attribute_heads = nn.ModuleList(nn.Linear(size, levels).to(weight) for levels in attributes.values())
+        # By name, so that a checkpoint of the same attributes in another order is not read into the wrong heads.
+        self.attribute_heads = nn.ModuleDict(
+            {_module_name(name): nn.Linear(size, levels).to(weight) for name, levels in attributes.items()}
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Classify a batch (N, ...): (N, C) logits, and in training mode (N, M) logits by attribute."""
@@ -81,13 +101,17 @@ class MultiTaskClassifier(nn.Module):
             logits = first_output(self.network(images), as_is=True)
         finally:
             handle.remove()
-        heads = zip(self.attributes, self.attribute_heads, strict=True)
-        return logits, {name: head(read[-1]) for name, head in heads}
+        return logits, {name: self.attribute_heads[_module_name(name)](read[-1]) for name in self.attributes}
 
     def attribute_weights(self) -> dict[str, torch.Tensor]:
         """(M, D) weights of each attribute's head, detached."""
-        heads = zip(self.attributes, self.attribute_heads, strict=True)
-        return {name: head.get_parameter("weight").detach() for name, head in heads}
+        heads = {name: self.attribute_heads[_module_name(name)] for name in self.attributes}
+        return {name: head.get_parameter("weight").detach() for name, head in heads.items()}
+
+
+def _module_name(attribute: str) -> str:
+    """A module name for any attribute: without dots, and none that a ModuleDict has itself, as "type" or "keys"."""
+    return "of_" + attribute.replace("%", "%25").replace(".", "%2E")
 
 
 class MultiTaskLoss(nn.Module):
@@ -96,9 +120,10 @@ class MultiTaskLoss(nn.Module):
     Args:
         weights: weight of each attribute's term, or one for all.
         label_weight: weight of the label's term.
+        class_weights: (C,) weight of each class within the label's term, whose mean is then a weighted one.
 
     Raises:
-        ValueError: If a weight is negative.
+        ValueError: If a weight is negative, or a class weight is not positive.
 
     Example:
         >>> loss, even = MultiTaskLoss(weights={"scanner": 0.5}), torch.zeros(2, 2)
@@ -106,12 +131,20 @@ class MultiTaskLoss(nn.Module):
         1.0397
     """
 
-    def __init__(self, weights: Mapping[str, float] | float = 1.0, label_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, float] | float = 1.0,
+        label_weight: float = 1.0,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
+        self.class_weights = None if class_weights is None else tuple(map(float, class_weights))
         self.weights, self.label_weight = dict(weights) if isinstance(weights, Mapping) else weights, label_weight
         given = [*self.weights.values()] if isinstance(self.weights, dict) else [self.weights]
         if min([*given, label_weight]) < 0:
             raise ValueError(f"weights must not be negative, got {weights} and label_weight {label_weight}.")
+        if not all(weight > 0 for weight in self.class_weights or ()):
+            raise ValueError(f"class_weights must be positive, got {self.class_weights}.")
 
     def forward(self, output: Any, targets: torch.Tensor) -> torch.Tensor:
         """Loss of a batch.
@@ -122,10 +155,10 @@ class MultiTaskLoss(nn.Module):
                 clinical logits alone, (N,) labels will do.
 
         Returns:
-            The loss, a scalar; an attribute that all images lack adds 0.
+            The loss, a scalar; a label or attribute that all images lack adds 0.
 
         Raises:
-            ValueError: If the shapes disagree or weights name other attributes.
+            ValueError: If the shapes disagree, weights name other attributes, or class_weights are not C.
         """
         logits, others = output if isinstance(output, (tuple, list)) else (output, {})
         codes = torch.as_tensor(targets, device=logits.device).long()
@@ -135,10 +168,19 @@ class MultiTaskLoss(nn.Module):
             raise ValueError(f"targets must have shape {expected} to match the heads, got {tuple(targets.shape)}.")
         if isinstance(self.weights, dict) and others and set(self.weights) != set(others):
             raise ValueError(f"weights must be of the attributes {sorted(others)}, got {sorted(self.weights)}.")
-        loss: torch.Tensor = self.label_weight * cross_entropy(logits, codes[:, 0])
+        if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:
+            raise ValueError(f"class_weights must be {logits.shape[1]}, one per class, got {len(self.class_weights)}.")
+        loss: torch.Tensor = self.label_weight * _mean_surprise(logits, codes[:, 0], self.class_weights)
         for column, (name, values) in enumerate(others.items(), start=1):
-            known = codes[:, column] != MISSING
             weight = self.weights[name] if isinstance(self.weights, dict) else self.weights
-            summed = cross_entropy(values, codes[:, column], ignore_index=MISSING, reduction="sum")
-            loss = loss + weight * summed / known.sum().clamp(min=1)
+            loss = loss + weight * _mean_surprise(values, codes[:, column])
         return loss
+
+
+def _mean_surprise(
+    logits: torch.Tensor, codes: torch.Tensor, class_weights: Sequence[float] | None = None
+) -> torch.Tensor:
+    """Cross entropy, averaged over the images that have a code; 0 with gradient 0 where none has."""
+    weights = None if class_weights is None else logits.new_tensor(class_weights)
+    reduction = "mean" if (codes != MISSING).any() else "sum"  # the mean of nothing is NaN, its sum 0
+    return cross_entropy(logits, codes, weight=weights, ignore_index=MISSING, reduction=reduction)
