@@ -125,7 +125,7 @@ def audit(
     heads = attribute_heads or {}
     measured = {name: attribute_evidence(name, levels, data, chosen, heads.get(name)) for name, levels in coded.items()}
     measured = _given_others(_adjusted(measured, chosen), coded, data, chosen)
-    matrix, joint = _together(coded, measured, data, label_names, chosen)
+    analysed = {name: coded[name] for name, evidence in measured.items() if isinstance(evidence, Evidence)}
     swapped = {
         name: _counterfactual(np.asarray(values, dtype=np.float64)[finite], data, chosen)
         for name, values in (counterfactuals or {}).items()
@@ -151,8 +151,8 @@ def audit(
         examples=tuple(examples),
         software=dict(software or {}),
         label=_clinical_label(data, chosen),
-        weight_space=matrix,
-        joint=joint,
+        weight_space=_all_heads(analysed, data, heads, chosen) if analysed else None,
+        joint=_joint(analysed, data, chosen) if analysed else None,
     )
 
 
@@ -198,42 +198,36 @@ def _given_others(
     return result
 
 
-def _together(
-    coded: Mapping[str, Levels],
-    measured: Mapping[str, Evidence | str],
-    data: AuditedImages,
-    label_names: Sequence[str],
-    settings: AuditSettings,
-) -> tuple[TaskMatrix | None, JointAlignment | None]:
-    """The matrix of all heads, and the clinical head against all attributes, on images with every attribute known."""
-    names = [name for name, evidence in measured.items() if isinstance(evidence, Evidence)]
-    if not names:
-        return None, None
-    known = np.all([coded[name].codes >= 0 for name in names], axis=0)
-    part, heads, within, null = data.rows(known), {}, [], []
-    for name in names:
-        whole = data.rows(coded[name].codes >= 0)
-        codes = coded[name].codes[coded[name].codes >= 0]
-        heads[name] = fit_probe(whole.embeddings, codes).weight
-    rows = {"label": data.weight, **{f"{name} (probe)": weight for name, weight in heads.items()}}
-    matrix = task_matrix(rows, data.embeddings, settings.variance, settings.min_components)
-    for name in names:
-        codes = np.unique(coded[name].codes[known], return_inverse=True)[1]
+def _all_heads(
+    coded: Mapping[str, Levels], data: AuditedImages, own_heads: Mapping[str, ArrayLike], settings: AuditSettings
+) -> TaskMatrix:
+    """The clinical head, the probe of each analysed attribute and the heads that the network was trained with."""
+    rows: dict[str, ArrayLike] = {"label": data.weight}
+    for name, levels in coded.items():
+        known = levels.codes >= 0
+        rows[f"{name} (probe)"] = fit_probe(data.rows(known).embeddings, levels.codes[known]).weight
+    rows |= {f"{name} (own head)": own_heads[name] for name in coded if name in own_heads}
+    return task_matrix(rows, data.embeddings, settings.variance, settings.min_components)
+
+
+def _joint(coded: Mapping[str, Levels], data: AuditedImages, settings: AuditSettings) -> JointAlignment | None:
+    """The clinical head against all analysed attributes, on images with every one of them known."""
+    known = np.all([levels.codes >= 0 for levels in coded.values()], axis=0)
+    part, probes, null = data.rows(known), [], []
+    points, labels = part.embeddings, part.labels
+    for levels in coded.values():
+        codes = np.unique(levels.codes[known], return_inverse=True)[1]
+        # Generators of one seed permute the attributes together, which keeps what they have in common.
+        rng = attribute_rng("joint", settings)
         try:
-            within.append(fit_probe(part.embeddings, codes, part.labels).weight)
-            # Generators of one seed permute the attributes together, which keeps what they have in common.
-            rng = attribute_rng("joint", settings)
-            null.append(
-                null_probes(part.embeddings, codes, part.patients, settings.erasures, rng, part.labels, within=True)
-            )
-        except ValueError:  # a level has no image on which every other attribute is known
-            return matrix, None
-    found = joint_alignment(part.weight, within, part.embeddings, part.labels)
-    draws = joint_alignment_null(part.weight, null, part.embeddings, part.labels)
-    share = joint_share(part.weight, within, part.embeddings, part.labels)
-    return matrix, JointAlignment(
-        tuple(names), found, tuple(draws.tolist()), permutation_p_value(found[0], draws), share
-    )
+            probes.append(fit_probe(points, codes, labels).weight)
+            null.append(null_probes(points, codes, part.patients, settings.erasures, rng, labels, within=True))
+        except ValueError:  # too few images have every attribute
+            return None
+    found = joint_alignment(part.weight, probes, points, labels)
+    draws = joint_alignment_null(part.weight, null, points, labels)
+    share = joint_share(part.weight, probes, points, labels)
+    return JointAlignment(tuple(coded), found, tuple(draws.tolist()), permutation_p_value(found[0], draws), share)
 
 
 def _clinical_label(data: AuditedImages, settings: AuditSettings) -> ClinicalLabel | None:

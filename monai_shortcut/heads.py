@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -36,8 +35,7 @@ class LinearHead:
     Attributes:
         weight: (C, D) one direction per class, float32 or float64, without gradient.
         bias: (C,) of the same dtype.
-        layer: name of the layer that reads the embedding, or whose output is the map of logits; empty for a head from
-            bare layers.
+        layer: name of the layer that reads the embedding or gives the map of logits; empty if from bare layers.
     """
 
     weight: torch.Tensor
@@ -178,7 +176,7 @@ def _map_layer(network: nn.Module, images: torch.Tensor, order: list[str]) -> st
 
 def _tolerance(module: nn.Module, network: nn.Module) -> float:
     """Rounding, relative to the largest logit, that the weights' precision explains."""
-    parameter = next(chain(module.parameters(), network.parameters()), torch.zeros(()))
+    parameter = next(iter([*module.parameters(), *network.parameters()]), torch.zeros(()))
     return max(TOLERANCE, 16 * torch.finfo(parameter.dtype).eps)
 
 

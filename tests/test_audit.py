@@ -428,6 +428,8 @@ def test_heads_trained_with_the_network_are_measured_too():
     found = audit(**arguments | {"attribute_heads": {"visible": head}})
     assert np.abs(found.finding("visible").evidence.alignment.multi_task).max() == pytest.approx(1.0)
     assert found.finding("used").evidence.alignment.multi_task == ()
+    assert found.weight_space.tasks[-2:] == ("visible (own head)",) * 2
+    assert np.abs(found.weight_space.cosines)[1, -1] == pytest.approx(1.0)
     with pytest.raises(ValueError, match=r"attribute_heads must be of the attributes .*, got \['scanner'\]\."):
         audit(**arguments | {"attribute_heads": {"scanner": head}})
 

@@ -2,19 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import io
+import json
 import pickle
 from copy import deepcopy
+from inspect import cleandoc
 from math import exp, log
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.networks.nets import DenseNet121
-from torch import nn
+from torch import distributed, nn
 from torch.nn.functional import cross_entropy
 
+from monai_shortcut.cohort import Cohort
 from monai_shortcut.embeddings import EmbeddingHook, embed, evaluating
 from monai_shortcut.handlers import EmbeddingRecorder
 from monai_shortcut.heads import linear_head
@@ -43,6 +49,11 @@ def settled(name: str) -> tuple[nn.Module, torch.Tensor]:
     return network.eval(), torch.randn(3, *shape)
 
 
+def heads(model: MultiTaskClassifier) -> list[nn.Linear]:
+    """Of the attributes, in their order."""
+    return list(model.attribute_heads.values())
+
+
 def hooks(network: nn.Module) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules())
 
@@ -61,7 +72,7 @@ def test_attribute_heads_read_what_the_clinical_head_reads(name):
     assert embeddings.shape == (3, size)
     assert list(of_attributes) == list(LEVELS)
     for index, (attribute, levels) in enumerate(LEVELS.items()):
-        own = model.attribute_heads[index]
+        own = heads(model)[index]
         weight = model.attribute_weights()[attribute]
         assert weight.shape == (levels, size)
         assert not weight.requires_grad
@@ -112,8 +123,8 @@ def test_every_term_reaches_the_backbone_and_its_own_head_only():
         MultiTaskLoss(weights, label_weight)(model(images), codes).backward()
         assert float(network.features[0].weight.grad.abs().max()) > 1e-6
         assert bool(clinical.grad.any()) == (name == "label")
-        assert bool(model.attribute_heads[0].weight.grad.any()) == (name == "scanner")
-        assert not model.attribute_heads[1].weight.grad.any()
+        assert bool(heads(model)[0].weight.grad.any()) == (name == "scanner")
+        assert not heads(model)[1].weight.grad.any()
     model.zero_grad()
     MultiTaskLoss(0.0, 0.0)(model(images), codes).backward()
     assert not any(parameter.grad.any() for parameter in model.parameters())
@@ -203,8 +214,38 @@ def test_clinical_logits_alone_have_the_loss_of_the_label():
         torch.testing.assert_close(MultiTaskLoss({"scanner": 1.0}, 0.5)(logits, targets), expected)
 
 
+def test_classes_have_weights_within_the_label_term():
+    logits, others, codes = example()
+    weights = [0.5, 2.0, 1.0]
+    terms = [surprise(row, code) for row, code in zip(logits.tolist(), codes[:, 0].tolist(), strict=True)]
+    expected = np.average(terms, weights=[weights[code] for code in codes[:, 0].tolist()])
+    found = MultiTaskLoss(0.0, class_weights=weights)((logits, others), codes)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert abs(float(found) - np.mean(terms)) > 1e-3
+    attributes_only = MultiTaskLoss(1.0, 0.0, weights)((logits, others), codes)
+    torch.testing.assert_close(attributes_only, MultiTaskLoss(1.0, 0.0)((logits, others), codes))
+
+
+def test_a_missing_label_adds_nothing():
+    logits, others, codes = example()
+    codes[1, 0] = codes[4, 0] = -1
+    known = codes[:, 0] >= 0
+    expected = cross_entropy(logits[known], codes[known, 0])
+    torch.testing.assert_close(MultiTaskLoss(0.0)((logits, others), codes), expected)
+    logits.requires_grad_()
+    nothing = MultiTaskLoss(0.0)((logits, others), torch.full_like(codes, -1))
+    nothing.backward()
+    assert float(nothing.detach()) == 0
+    assert not logits.grad.any()
+
+
 def test_codes_and_weights_that_do_not_fit_are_refused():
     logits, others, codes = example()
+    for weights in ([1.0, 0.0, 1.0], [1.0, float("nan"), 1.0]):
+        with pytest.raises(ValueError, match=r"class_weights must be positive, got \(1.0, "):
+            MultiTaskLoss(class_weights=weights)
+    with pytest.raises(ValueError, match="class_weights must be 3, one per class, got 2"):
+        MultiTaskLoss(class_weights=[1.0, 2.0])((logits, others), codes)
     for wrong in (codes[:, :2], codes[1:], codes[:, 0]):
         with pytest.raises(
             ValueError, match=rf"targets must have shape \(5, 3\) .* got \({', ?'.join(map(str, wrong.shape))},?\)"
@@ -257,6 +298,42 @@ def test_monais_trainer_and_evaluator_run_it_and_the_recorder_reads_it():
     torch.testing.assert_close(torch.stack(read), network(values).detach())
 
 
+def test_the_documented_configuration_trains_it():
+    text = cleandoc(MultiTaskClassifier.__doc__).partition("::\n\n")[2].partition("\n\nArgs:")[0]
+    config = json.loads("{" + text + "}")
+    rows = [
+        {"image_id": f"i{i}", "patient_id": f"p{i}", "label": i % 3, "image": f"i{i}.png", "site.of.birth": "ab"[i % 2]}
+        | {"scanner": None if i == 4 else "xyz"[i // 20], "age": 20.0 + i * 7 % 60}
+        for i in range(60)
+    ]
+    cohort = Cohort.from_table(pd.DataFrame(rows), continuous=["age"])
+    parser = ConfigParser(config | {"attributes": ["scanner", "site.of.birth", "age"]})
+    parser.update({"cohort": cohort, "network_def": SonoNet(2, 1, 3, width=1)})
+    for line in ("import numpy as np", "import monai_shortcut"):
+        assert f"${line}" in config["imports"]
+    items, network, loss = (parser.get_parsed_content(name) for name in ("training", "network", "loss"))
+    assert network.attributes == ("scanner", "site.of.birth", "age")
+    assert [len(weight) for weight in network.attribute_weights().values()] == [3, 2, 3]
+    images = torch.randn(60, 1, 16, 16)
+    items = [item | {"image": image} for item, image in zip(items, images, strict=True)]
+    batch = next(iter(DataLoader(Dataset(items), batch_size=60)))
+    assert batch["label"][:6, :3].tolist() == [[0, 0, 0], [1, 0, 1], [2, 0, 0], [0, 0, 1], [1, -1, 0], [2, 0, 1]]
+    bins = [0 if row["age"] < 40 else 1 if row["age"] < 60 else 2 for row in rows]
+    assert batch["label"][:, 3].tolist() == bins
+    before = [head.weight.clone() for head in network.attribute_heads.values()]
+    trainer = SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        train_data_loader=DataLoader(Dataset(items), batch_size=20),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), 0.1),
+        loss_function=loss,
+    )
+    trainer.run()
+    for head, old in zip(network.attribute_heads.values(), before, strict=True):
+        assert not torch.equal(head.weight, old)
+
+
 # --- copies, kinds of networks and what is refused -------------------------------------------------------------------
 
 
@@ -266,17 +343,77 @@ def test_states_copies_and_pickles_give_the_same_logits():
     other = MultiTaskClassifier(NETWORKS["sononet"][0](), LEVELS, images=images).eval()
     logits, of_attributes = model.all_logits(images)
     assert float((other.all_logits(images)[1]["scanner"] - of_attributes["scanner"]).detach().abs().max()) > 1e-3
-    other.load_state_dict(model.state_dict())
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
     copy, stored = deepcopy(model), pickle.loads(pickle.dumps(model))
     for restored in (other, copy, stored):
         again, of_restored = restored.all_logits(images)
         torch.testing.assert_close(again, logits, rtol=0, atol=0)
         torch.testing.assert_close(of_restored, of_attributes, rtol=0, atol=0)
     with torch.no_grad():
-        copy.attribute_heads[0].weight.zero_()
+        heads(copy)[0].weight.zero_()
         copy.network.features[0].weight.zero_()
     torch.testing.assert_close(model.all_logits(images)[0], logits, rtol=0, atol=0)
     assert model.attribute_weights()["scanner"].any()
+
+
+def test_states_are_read_by_the_attributes_names():
+    images = torch.randn(3, 4)
+    names = ["type", "keys", "a.b", "a%2Eb", ""]  # a ModuleDict's own names, and one with a dot beside its escape
+    model, other = (
+        MultiTaskClassifier(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), dict.fromkeys(order, 2), images=images)
+        for order in (names, names[::-1])
+    )
+    other.load_state_dict(model.state_dict())
+    (logits, expected), (again, found) = model.all_logits(images), other.all_logits(images)
+    torch.testing.assert_close(again, logits)
+    assert list(found) == names[::-1]
+    for name in names:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0)
+    assert len({tuple(values.flatten().tolist()) for values in expected.values()}) == len(names)
+    third = MultiTaskClassifier(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), {"type": 2}, images=images)
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        third.load_state_dict(model.state_dict())
+
+
+def test_without_images_the_head_is_found_on_random_ones():
+    network = SonoNet(2, 1, 4, width=2).eval()
+    images = torch.randn(2, 1, 32, 32)
+    model = MultiTaskClassifier(network, LEVELS).eval()
+    assert model.layer == MultiTaskClassifier(network, LEVELS, images=images).layer == "adaptation.3"
+    with pytest.raises(ValueError, match=r"dummy batch of shape \(2, 3\), got TypeError: .*pass images= a batch"):
+        MultiTaskClassifier(Pair(), LEVELS)
+
+
+def test_distributed_training_reaches_every_head_also_where_a_batch_lacks_an_attribute():
+    network, images = settled("sononet")
+    model = MultiTaskClassifier(network, LEVELS, images=images).train()
+    codes = torch.tensor([[0, -1, 1], [1, -1, 0], [3, -1, 1]])
+    alone = deepcopy(model)
+    MultiTaskLoss()(alone(images), codes).backward()
+    distributed.init_process_group("gloo", rank=0, world_size=1, store=distributed.HashStore())
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        for _ in range(2):  # a parameter without a gradient in the first pass stops the second
+            wrapped.zero_grad()
+            MultiTaskLoss()(wrapped(images), codes).backward()
+        layer = linear_head(wrapped, images=images).layer
+    finally:
+        distributed.destroy_process_group()
+    assert layer == "network.adaptation.3"
+    for parameter, expected in zip(model.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, expected.grad)
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, first, second):
+        return self.head(first + second)
 
 
 class Twice(nn.Module):
@@ -297,7 +434,7 @@ def test_a_named_head_is_read_also_where_it_is_called_by_keyword():
     logits, of_attributes = model(images)
     embeddings = torch.relu(network.body(images))
     torch.testing.assert_close(logits, network.plane(embeddings))
-    torch.testing.assert_close(of_attributes["scanner"], model.attribute_heads[0](embeddings))
+    torch.testing.assert_close(of_attributes["scanner"], heads(model)[0](embeddings))
     assert isinstance(model.eval()(images), torch.Tensor)
     assert MultiTaskClassifier(network, {"scanner": 2}, images=images).layer == "view"  # the last to run
 

@@ -21,10 +21,10 @@ class MultiTaskClassifier(nn.Module):
 
     In training mode it returns ``(logits, {attribute: logits})``, in evaluation mode the clinical logits alone, so that
     evaluators, inferers and audits take it for the classifier inside. Train it with `MultiTaskLoss` on a datalist whose
-    ``label`` is the vector of the label's and the attributes' codes; validation needs the label alone. In a bundle:
+    ``label`` is the vector of the label's and the attributes' codes; validation needs the label alone. In a bundle
+    whose ``attributes`` name columns of its ``cohort``::
 
-    .. code-block:: python
-
+        "imports": ["$import numpy as np", "$import monai_shortcut"],
         "levels": "$[monai_shortcut.levels.attribute_levels(@cohort.values(a), @cohort.patients) for a in @attributes]",
         "codes": "$np.stack([@cohort.labels, *[found.codes for found in @levels]], axis=1)",
         "training": "$[item | {'label': row} for item, row in zip(@cohort.datalist(), @codes)]",

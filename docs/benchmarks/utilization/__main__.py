@@ -34,6 +34,7 @@ from tables import figure, report  # noqa: E402
 from monai_shortcut.levels import attribute_levels  # noqa: E402
 
 MODELS = (False, True)  # multi-task?
+FIRST = 40  # draws
 
 
 def models(
@@ -89,8 +90,9 @@ def main() -> None:
             jobs.append(delayed(models)(folder, name, make, ("balanced", "biased")))
     if "embeddings" in arguments.parts:
         draws = range(arguments.first_draw, arguments.first_draw + arguments.draws)
-        wide_last = sorted(SCENARIOS, key=lambda name: SCENARIOS[name].columns)
-        jobs += [delayed(scenario)(folder, name, draw) for name, draw in product(wide_last, draws)]
+        # Some draws of every scenario before more of any, the slow ones last.
+        order = sorted(product(SCENARIOS, draws), key=lambda job: (job[1] >= FIRST, SCENARIOS[job[0]].columns))
+        jobs += [delayed(scenario)(folder, name, draw) for name, draw in order]
     done = Parallel(arguments.workers, return_as="generator_unordered")(jobs)
     rows = [row for rows in done for row in rows]
     if arguments.shortkit_python:
