@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from scenarios import SCENARIOS
 from scipy.stats import rankdata, spearmanr
 
 LARGE = {"devices": 0.3}  # standard deviations of the score; elsewhere 0.1 of probability
@@ -41,6 +42,9 @@ def report(rows: list[dict[str, Any]]) -> str:
         chosen = frame[frame["part"] == part]
         if len(chosen):
             parts += [f"## {part.capitalize()}", verdicts(chosen), against_truth(chosen, groups)]
+    if (frame["part"] == "embeddings").any():
+        binary = frame[(frame["part"] == "embeddings") & frame["gap p"].notna()]
+        parts += ["## Statistics against the truth, embeddings", against_truth(binary, [])]
     return "\n\n".join(parts)
 
 
@@ -59,11 +63,17 @@ def scenarios(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _in_order(frame: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+    """Scenarios as they are listed, with their attributes."""
+    groups = dict(list(frame.groupby(["scenario", "attribute"])))
+    return sorted(groups.items(), key=lambda item: (list(SCENARIOS).index(item[0][0]), item[0][1]))
+
+
 def statistics_by_scenario(frame: pd.DataFrame) -> str:
     """False alarms where nothing is used and power where the use is strong, of every statistic with a p-value."""
     tested = [name for name, p_value in STATISTICS.items() if p_value and name != "WSC, post-hoc"]
     lines = ["| scenario | true effect | " + " | ".join(tested) + " |", "|---|---|" + "---|" * len(tested)]
-    for (scenario, attribute), group in frame.groupby(["scenario", "attribute"], sort=False):
+    for (scenario, attribute), group in _in_order(frame):
         shares = [f"{(group[STATISTICS[name]] <= 0.05).mean():.2f}" for name in tested]
         label = scenario if attribute == "attribute 0" else f"{scenario}, another ({attribute[-1]})"
         lines.append(f"| {label} | {group['truth'].mean():.2f} | " + " | ".join(shares) + " |")
