@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+Cell = tuple[str, str | None]  # class and level
 
 
 def draw_table(
@@ -19,15 +22,23 @@ def draw_table(
 ) -> NDArray[np.int64]:
     """Draw images so that each class and level has as many as a table asks for.
 
-    Patients come in random order, each with all images that their cells still have room for: the images of a patient
-    stay together unless a cell fills up. Classes and levels that the table does not name are not drawn.
+    Images of a class and level that the table does not name are not drawn, and count for nothing below. Patients come
+    in random order, in two rounds:
+
+    1. A patient is taken with all images if they fit into their cells and leave as many images to be taken with later
+       whole patients as skipping the patient would.
+    2. Where a cell lacks images still, patients are split: first who fills most, with the first images (in the order of
+       the rows) that still fit.
+
+    Where the images of each patient are all of one class and level, as few patients as possible are split: none if the
+    counts allow it, else one in a cell. Where patients have images in several cells this is a heuristic.
 
     Args:
         labels: (N,) class of each image.
         levels: (N,) level of each image, None where missing.
         patients: (N,) patient of each image.
         table: number of images by class and level.
-        rng: source of the order.
+        rng: source of the order of the patients.
 
     Returns:
         Indices of the drawn images, ascending, int64.
@@ -45,23 +56,66 @@ def draw_table(
         [0, 2]
     """
     room = _checked(labels, levels, table)
-    _, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    turn = rng.permutation(int(patient.max()) + 1)[patient]
-    chosen = []
-    for index in np.argsort(turn, kind="stable").tolist():
-        cell = (labels[index], levels[index])
+    names, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    wanted: list[dict[Cell, list[int]]] = [{} for _ in names]
+    for row, (code, cell) in enumerate(zip(patient.tolist(), zip(labels, levels, strict=True), strict=True)):
         if room.get(cell, 0) > 0:
-            room[cell] -= 1
-            chosen.append(index)
-    return np.sort(np.array(chosen, dtype=np.int64))
+            wanted[code].setdefault(cell, []).append(row)
+    queue = [wanted[code] for code in np.argsort(rng.permutation(len(names))) if wanted[code]]
+    whole, others = _whole(queue, room)
+    return np.sort(np.array(whole + _split(others, room), dtype=np.int64))
+
+
+def _whole(queue: list[dict[Cell, list[int]]], room: dict[Cell, int]) -> tuple[list[int], list[dict[Cell, list[int]]]]:
+    """Rows of the patients who are taken whole, and the other patients; the room they need is taken away."""
+    # Bit n of a number: whether later patients have n images of the cell together.
+    sums, later = dict.fromkeys(room, 1), []
+    for own in reversed(queue):
+        later.append({cell: sums[cell] for cell in own})
+        for cell, rows in own.items():
+            sums[cell] = (sums[cell] | sums[cell] << len(rows)) & ((2 << room[cell]) - 1)
+    taken, others = [], []
+    for own, after in zip(queue, reversed(later), strict=True):
+        fits = all(len(rows) <= room[cell] for cell, rows in own.items())
+        if fits and sum(_gain(after[cell], room[cell], len(rows)) for cell, rows in own.items()) >= 0:
+            for cell, rows in own.items():
+                room[cell] -= len(rows)
+                taken += rows
+        else:
+            others.append(own)
+    return taken, others
+
+
+def _gain(sums: int, room: int, count: int) -> int:
+    """How many more images fill a cell if a patient with some is taken, than with later whole patients alone."""
+    most_with, most_without = ((sums & ((2 << space) - 1)).bit_length() - 1 for space in (room - count, room))
+    return count + most_with - most_without
+
+
+def _split(others: list[dict[Cell, list[int]]], room: dict[Cell, int]) -> list[int]:
+    """Rows that fill what room is left, from few patients; the room they need is taken away."""
+    taken: list[int] = []
+    # What a patient can fill only shrinks, so the first of the heap whose number still holds fills most.
+    heap = [(-sum(map(len, own.values())), turn) for turn, own in enumerate(others)]
+    heapq.heapify(heap)
+    while any(room.values()):
+        told, turn = heapq.heappop(heap)
+        fills = {cell: min(len(rows), room[cell]) for cell, rows in others[turn].items()}
+        if sum(fills.values()) < -told:
+            heapq.heappush(heap, (-sum(fills.values()), turn))
+            continue
+        for cell, count in fills.items():
+            room[cell] -= count
+            taken += others[turn][cell][:count]
+    return taken
 
 
 def _checked(
     labels: Sequence[str], levels: Sequence[str | None], table: Mapping[str, Mapping[str, int]]
-) -> dict[tuple[str, str | None], int]:
+) -> dict[Cell, int]:
     """Wanted images by class and level, none of them impossible."""
     known_labels, known_levels = sorted(set(labels)), sorted({level for level in levels if level is not None})
-    room: dict[tuple[str, str | None], int] = {}
+    room: dict[Cell, int] = {}
     for label, row in table.items():
         if label not in known_labels:
             raise ValueError(f"table must name classes among {known_labels}, got {label!r}.")

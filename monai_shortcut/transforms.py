@@ -16,7 +16,7 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import MapTransform, Transform
 from monai.utils import MetaKeys, TransformBackends, convert_to_dst_type, convert_to_tensor
 
-from monai_shortcut.planting import LEVELS, check_mark, plant_mark, planted_levels
+from monai_shortcut.planting import LEVELS, check_mark, check_tie, plant_mark, planted_levels
 from monai_shortcut.regions import check_settings, mask_roi
 
 __all__ = [
@@ -179,7 +179,9 @@ class PlantShortcutd(MapTransform):  # type: ignore[misc]
 
     Whether an image is marked follows from its label, its id and the seed alone
     (:py:func:`monai_shortcut.planting.planted_levels`), so that epochs, workers and caches agree with each other and
-    with a cohort's column; to MONAI it is no random transform.
+    with a cohort's column. To MONAI it is no random transform: ``CacheDataset`` keeps its results, and may.
+    ``PersistentDataset`` keeps no track of these settings: give it ``hash_transform=pickle_hashing``, or one folder per
+    setting.
 
     Args:
         keys: Keys of the images to mark.
@@ -189,12 +191,13 @@ class PlantShortcutd(MapTransform):  # type: ignore[misc]
         label_key: Key of the label, an integer.
         id_key: Key of the image id, or of the patient id, so that a patient's images of one label agree.
         marked_labels: Labels that the mark goes along with.
-        attribute_key: Key that receives "absent" or "present"; where the data hold one of them there, it is obeyed.
+        attribute_key: Key that receives "absent" or "present"; where the data hold one of them there, it is obeyed. Two
+            marks on one image need a key each.
         swapped_suffix: Adds ``key + swapped_suffix``, the same image under the other level: its counterfactual.
         allow_missing_keys: Skip images that are missing.
 
     Raises:
-        ValueError: If a setting does not exist.
+        ValueError: If a setting does not exist; the message lists those that do.
     """
 
     backend = PlantShortcut.backend
@@ -214,7 +217,9 @@ class PlantShortcutd(MapTransform):  # type: ignore[misc]
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        planted_levels([], [], strength)
+        check_tie(strength, marked_labels)
+        if swapped_suffix == "":
+            raise ValueError("swapped_suffix must not be empty, or swapped images would replace the images, got ''.")
         self.strength = strength
         self.seed = seed
         self.label_key = label_key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from monai_shortcut.cohort import Cohort
+from monai_shortcut.planting import planted_levels
 
 
 @pytest.fixture
@@ -253,6 +255,96 @@ def test_sections_of_a_datalist_are_joined_or_chosen():
 def test_a_cohort_can_be_pickled(frame):
     cohort = Cohort.from_table(frame)
     pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(cohort)).table, cohort.table)
+
+
+def test_a_cohort_is_drawn_to_a_table(frame):
+    cohort = Cohort.from_table(with_value(frame, "device", [7, 8], None)).with_folds(3, seed=0).exclude({"img003": "x"})
+    table = {"malignant": {"A": 4, "B": 12}, "benign": {"B": 30}}
+    drawn = cohort.draw("device", table, seed=3)
+    assert Counter(zip(drawn.table["label"], drawn.values("device"), strict=True)) == {
+        ("malignant", "A"): 4,
+        ("malignant", "B"): 12,
+        ("benign", "B"): 30,
+    }
+    assert (drawn.attributes, drawn.label_names, drawn.excluded) == (
+        cohort.attributes,
+        cohort.label_names,
+        cohort.excluded,
+    )
+    rows = [image for image in cohort.image_ids if image in set(drawn.image_ids)]
+    pd.testing.assert_frame_equal(drawn.table, cohort.table.loc[rows])  # rows as they were, in their order
+    assert drawn.image_ids == cohort.draw("device", table, seed=3).image_ids
+    assert drawn.image_ids != cohort.draw("device", table, seed=4).image_ids
+
+
+def test_a_draw_keeps_patients_together_where_counts_allow(frame):
+    cohort = Cohort.from_table(frame.assign(device=np.where(np.arange(120) // 2 % 5 == 0, "A", "B")))
+    for count, alone in ((20, 0), (21, 1)):
+        drawn = cohort.draw("device", {"benign": {"B": count}, "malignant": {"A": 4}}, seed=1)
+        images = Counter(drawn.patients.tolist())
+        assert sum(number == 1 for number in images.values()) == alone
+
+
+def test_impossible_draws_are_refused(frame):
+    cohort = Cohort.from_table(frame)
+    with pytest.raises(ValueError, match=r"attribute must be categorical to be drawn by its levels, got 'age'\."):
+        cohort.draw("age", {"benign": {"A": 1}}, seed=0)
+    with pytest.raises(ValueError, match=r"attribute must be one of the cohort's \(device, age\), got 'site'\."):
+        cohort.draw("site", {"benign": {"A": 1}}, seed=0)
+    with pytest.raises(
+        ValueError,
+        match=r"table must ask for at most the images there are, got 300 of benign / A where there are 16\.",
+    ):
+        cohort.draw("device", {"benign": {"A": 300}}, seed=0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["present", "absent", None, "absent"] * 30,
+        [1.0, 2.0, np.nan, 1.0] * 30,
+        [0, 1, 1, 0] * 30,
+        [True, False, False, True] * 30,
+        [" a", "a ", "", "b"] * 30,
+        list(range(120)),
+        [None, *np.linspace(0, 1, 119)],
+        [None] * 120,
+    ],
+)
+@pytest.mark.parametrize("kind", [None, "categorical"])
+def test_an_attribute_is_added_as_if_it_had_been_in_the_table(frame, values, kind):
+    cohort = Cohort.from_table(frame)
+    wider = cohort.with_attribute("site", values, kind)
+    listed = () if kind is None else ("site",)
+    expected = Cohort.from_table(frame.assign(site=pd.Series(values, dtype=object)), categorical=listed)
+    pd.testing.assert_frame_equal(wider.table, expected.table)
+    assert wider.attributes == expected.attributes == ("device", "age", "site")
+    assert wider.kind("site") == expected.kind("site")
+    assert "site" not in cohort.table
+
+
+def test_an_added_attribute_goes_with_its_images(frame):
+    cohort = Cohort.from_table(frame)
+    levels = planted_levels(cohort.labels, cohort.image_ids, 0.5, seed=2)
+    tagged = cohort.with_attribute("tag", levels)
+    assert tagged.kind("tag") == "categorical"
+    np.testing.assert_array_equal(tagged.select(cohort.image_ids[::-1]).values("tag"), levels[::-1])
+    assert set(tagged.draw("tag", {"benign": {"present": 5}}, seed=0).values("tag")) == {"present"}
+    numbers = tagged.with_attribute("dose", [1, 2] * 60, "continuous")
+    assert (numbers.kind("dose"), numbers.values("dose").dtype) == ("continuous", np.float64)
+
+
+def test_wrong_attributes_are_not_added(frame):
+    cohort = Cohort.from_table(frame).with_attribute("tag", ["a", "b"] * 60)
+    for name in ("tag", "device", "label", "image_id", "fold"):
+        with pytest.raises(ValueError, match=rf"name must be that of no other column, got '{name}'\."):
+            cohort.with_attribute(name, range(120))
+    with pytest.raises(ValueError, match=r"values must be one for each of the 120 images, got 2\."):
+        cohort.with_attribute("dose", [1, 2])
+    with pytest.raises(ValueError, match=r"kind must be categorical or continuous, got 'ordinal'\."):
+        cohort.with_attribute("dose", [1] * 120, "ordinal")
+    with pytest.raises(ValueError, match=r"attribute dose must hold numbers to be continuous, got 120 others: x, x,"):
+        cohort.with_attribute("dose", ["x"] * 120, "continuous")
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from monai.data import CacheDataset, DataLoader, MetaTensor
+from monai.data import CacheDataset, DataLoader, MetaTensor, set_track_meta
 from monai.transforms import Compose, EnsureTyped, Flipd, LoadImaged, MaskIntensity, Resized, Spacingd
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
+from monai_shortcut.cohort import Cohort
+from monai_shortcut.planting import MARKS, plant_mark, planted_levels
 from monai_shortcut.regions import FILLS, STRATEGIES, UNITS, mask_roi
-from monai_shortcut.transforms import MaskROI, MaskROID, MaskROId, MaskROIDict
+from monai_shortcut.transforms import (
+    MaskROI,
+    MaskROID,
+    MaskROId,
+    MaskROIDict,
+    PlantShortcut,
+    PlantShortcutD,
+    PlantShortcutd,
+    PlantShortcutDict,
+)
 
 CONTAINERS = [np.asarray, torch.as_tensor, MetaTensor]
 AFFINE = torch.diag(torch.tensor([0.5, 2.0, 1.0, 1.0]))
@@ -202,6 +214,179 @@ def test_settings_are_checked_when_the_transform_is_built(build, settings, messa
 def test_the_aliases_are_the_transform():
     assert MaskROID is MaskROIDict is MaskROId
     assert MaskROId.backend == MaskROI.backend
+
+
+# --- planted marks
+
+
+def plain(image) -> torch.Tensor:
+    return torch.as_tensor(image).as_subclass(torch.Tensor)
+
+
+@pytest.fixture
+def cohort() -> Cohort:
+    """24 images, two of each patient; the label is the patient's."""
+    number = np.arange(24)
+    frame = {"image_id": [f"img{i:02d}" for i in number], "patient_id": number // 2, "label": number // 2 % 2}
+    return Cohort.from_table(pd.DataFrame(frame))
+
+
+@pytest.fixture
+def items(cohort, rng) -> list[dict]:
+    return [
+        {
+            "image": torch.from_numpy(rng.uniform(size=(1, 12, 14))),
+            "label": int(code),
+            "image_id": name,
+            "patient": patient,
+        }
+        for code, name, patient in zip(cohort.labels, cohort.image_ids, cohort.patients.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "float16", "float32"])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_every_container_gives_the_values_of_plant_mark(image, container, dtype):
+    image = image.to(getattr(torch, dtype))
+    given = container(image) if container is not np.asarray else image.numpy()
+    before = plain(given).clone()
+    for mark in MARKS:
+        for present, expected in ((True, plant_mark(image, mark)), (False, image)):
+            marked = PlantShortcut(mark)(given, present)
+            assert type(marked) is type(MaskROI("full")(given, given[:1] > 0))
+            assert marked.dtype == expected.dtype
+            assert torch.equal(plain(marked), expected)
+            marked[:] = 1  # never in place: the result is no view of the image
+            assert torch.equal(plain(given), before)
+
+
+def test_without_metadata_a_mark_gives_a_tensor(image):
+    set_track_meta(False)
+    try:
+        assert type(PlantShortcut("gain")(MetaTensor(image.float()), present=True)) is torch.Tensor
+    finally:
+        set_track_meta(True)
+
+
+def test_marked_and_swapped_images_keep_the_metadata(image):
+    given = MetaTensor(image.float(), affine=AFFINE, meta={"patient_id": "p1"})
+    data = Flipd("image", spatial_axis=0)({"image": given, "label": 1, "image_id": "a"})
+    marked = PlantShortcutd("image", "gain", swapped_suffix="_swapped")(data)
+    for key in ("image", "image_swapped"):
+        assert marked[key].meta["patient_id"] == "p1"
+        assert torch.equal(marked[key].affine, data["image"].affine)
+        assert marked[key].pixdim.tolist() == [0.5, 2.0]
+        assert marked[key].applied_operations == data["image"].applied_operations
+    assert marked["image"].applied_operations is not marked["image_swapped"].applied_operations
+
+
+@pytest.mark.parametrize("id_key", ["image_id", "patient"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_table_and_pipeline_agree_for_every_image_over_workers_and_epochs(cohort, items, id_key, workers):
+    units = cohort.image_ids if id_key == "image_id" else cohort.patients
+    cohort = cohort.with_attribute("tag", planted_levels(cohort.labels, units, 0.5, seed=4))
+    levels = dict(zip(cohort.image_ids, cohort.values("tag"), strict=True))
+    assert set(levels.values()) == {"absent", "present"}
+    plant = PlantShortcutd("image", "gain", 0.5, seed=4, id_key=id_key, swapped_suffix="_swapped")
+    source = {item["image_id"]: item["image"] for item in items}
+    loader = DataLoader(CacheDataset(items, plant, progress=False), batch_size=5, num_workers=workers, shuffle=True)
+    for _ in range(2):
+        seen = []
+        for batch in loader:
+            for name, level, *shown in zip(
+                batch["image_id"], batch["shortcut"], batch["image"], batch["image_swapped"], strict=True
+            ):
+                assert level == levels[name]
+                pair = [source[name], plant_mark(source[name], "gain")]
+                pair = pair if level == "absent" else pair[::-1]
+                assert all(torch.equal(plain(found), wanted) for found, wanted in zip(shown, pair, strict=True))
+                seen.append(name)
+        assert sorted(seen) == sorted(levels)
+
+
+def test_a_column_of_the_table_decides_where_there_is_one(items):
+    plant = PlantShortcutd("image", "gain", strength=1.0, attribute_key="tag", swapped_suffix="_swapped")
+    for level, swapped in (("absent", "present"), ("present", "absent")):
+        for item in items[:4]:  # both labels, so that strength 1 would mark half of them
+            marked = plant({"image": item["image"], "tag": level})  # neither label nor id is needed
+            other = plant({"image": item["image"], "tag": swapped})
+            assert marked["tag"] == level
+            assert torch.equal(marked["image"], other["image_swapped"])
+            assert torch.equal(marked["image_swapped"], other["image"])
+            assert torch.equal(plain(marked["image"]), item["image"]) == (level == "absent")
+    drawn = [plant(item) for item in items]
+    assert [item["tag"] for item in drawn] == ["present" if item["label"] else "absent" for item in items]
+    assert not any("tag" in item or "image_swapped" in item for item in items)
+
+
+def test_all_images_of_a_dictionary_share_one_level_and_the_rest_is_left_alone(items):
+    plant = PlantShortcutd(["image", "second", "third"], "blur", 0.0, swapped_suffix="_x", allow_missing_keys=True)
+    for item in items:
+        data = {**item, "second": item["image"] + 1}
+        marked = plant(data)
+        for key in ("image", "second"):
+            both = (data[key], plant_mark(data[key], "blur"))
+            for name, shown in zip(
+                (key, f"{key}_x"), both if marked["shortcut"] == "absent" else both[::-1], strict=True
+            ):
+                assert torch.equal(plain(marked[name]), shown)
+        assert set(marked) == {*data, "image_x", "second_x", "shortcut"}
+        assert (marked["label"], marked["image_id"]) == (item["label"], item["image_id"])
+
+
+def test_labels_may_be_tensors_and_any_label_may_be_marked(items):
+    plant = PlantShortcutd("image", strength=1.0, label_key="plane", id_key="patient", marked_labels=[0, 2])
+    for code in range(4):
+        for label in (code, torch.tensor(code), np.int64(code)):
+            data = {"image": items[0]["image"], "plane": label, "patient": "p"}
+            assert plant(data)["shortcut"] == ("present" if code in (0, 2) else "absent")
+
+
+def test_missing_keys_are_named(items):
+    with pytest.raises(KeyError, match=r"the data must have the key 'label' to plant a shortcut, got 'image'"):
+        PlantShortcutd("image")({"image": items[0]["image"]})
+    with pytest.raises(
+        KeyError, match=r"must have the key 'case' to plant a shortcut, got 'image', 'label', 'image_id'"
+    ):
+        PlantShortcutd("image", id_key="case")(items[0])
+    with pytest.raises(KeyError, match="other"):
+        PlantShortcutd(["image", "other"])(items[0])
+
+
+def test_an_unknown_level_in_the_data_is_refused(items):
+    with pytest.raises(ValueError, match=r"shortcut must be one of absent, present, got 'maybe'\."):
+        PlantShortcutd("image")({**items[0], "shortcut": "maybe"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mark": "logo"}, r"mark must be one of tag, gain, blur, got 'logo'\."),
+        ({"amount": -1}, r"amount must be a positive number, got -1\."),
+        ({"strength": 1.5}, r"strength must be in \[-1, 1\], got 1\.5\."),
+        ({"marked_labels": ["sick"]}, r"marked_labels must be integers, got \['sick'\]\."),
+        ({"swapped_suffix": ""}, r"swapped_suffix must not be empty, .*, got ''\."),
+    ],
+)
+def test_settings_of_a_shortcut_are_checked_when_the_transform_is_built(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PlantShortcutd("image", **settings)
+    if set(settings) <= {"mark", "amount"}:
+        with pytest.raises(ValueError, match=message):
+            PlantShortcut(**settings)
+
+
+def test_the_aliases_are_the_shortcut():
+    assert PlantShortcutD is PlantShortcutDict is PlantShortcutd
+    assert PlantShortcutd.backend == PlantShortcut.backend
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_marked_image_stays_on_its_device(image):
+    for mark in MARKS:
+        marked = PlantShortcut(mark)(MetaTensor(image.float().cuda()), present=True)
+        assert marked.is_cuda
+        torch.testing.assert_close(plain(marked).cpu(), plant_mark(image.float(), mark))
 
 
 # --- a real image

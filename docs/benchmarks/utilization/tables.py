@@ -54,7 +54,7 @@ def scenarios(frame: pd.DataFrame) -> str:
         "| scenario | attribute | true effect | not encoded | encoded, not used | inconclusive | used | ShortKit-ML |"
     ]
     lines.append("|---|---|---|---|---|---|---|---|")
-    for (scenario, attribute), group in frame.groupby(["scenario", "attribute"], sort=False):
+    for (scenario, attribute), group in _in_order(frame):
         found = Counter(group["verdict"])
         cells = [scenario, attribute[-1], f"{group['truth'].mean():.2f}", *(str(found[verdict]) for verdict in ORDER)]
         told = Counter(group["shortkit"].dropna()) if "shortkit" in group else Counter()
