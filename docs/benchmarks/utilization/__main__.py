@@ -35,6 +35,7 @@ from monai_shortcut.levels import attribute_levels  # noqa: E402
 
 MODELS = (False, True)  # multi-task?
 FIRST = 40  # draws
+PARTS = ("embeddings", "phantoms", "devices", "marks")
 
 
 def models(
@@ -63,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("output/utilization"))
     parser.add_argument("--dataset_dir", type=Path, help="BUS-BRA; without it the parts on real images are left out")
-    parser.add_argument("--parts", nargs="+", default=["embeddings", "phantoms", "devices", "marks"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--draws", type=int, default=100, help="of each scenario of embeddings")
     parser.add_argument("--first_draw", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=4, help="of each kind of model")
@@ -93,6 +94,8 @@ def main() -> None:
         # Some draws of every scenario before more of any, the slow ones last.
         order = sorted(product(SCENARIOS, draws), key=lambda job: (job[1] >= FIRST, SCENARIOS[job[0]].columns))
         jobs += [delayed(scenario)(folder, name, draw) for name, draw in order]
+    if not jobs:
+        parser.error("the parts on real images need --dataset_dir, the folder of BUS-BRA")
     done = Parallel(arguments.workers, return_as="generator_unordered")(jobs)
     rows = [row for rows in done for row in rows]
     if arguments.shortkit_python:
