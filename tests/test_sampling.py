@@ -155,6 +155,22 @@ def test_images_that_the_table_does_not_ask_for_split_nobody():
         assert split_patients(rows, table, chosen) == 0
 
 
+def test_images_of_a_cell_with_count_0_keep_nobody_from_being_whole():
+    rows = ["head"] * 10, ["A"] * 7 + ["B"] * 3, list("aaabbccabc")
+    table = {"head": {"A": 4, "B": 0}}
+    for seed in range(20):
+        assert set(rows[2][i] for i in draw_table(*rows, table, np.random.default_rng(seed))) == {"b", "c"}
+
+
+def test_among_patients_who_must_be_split_who_fills_most_comes_first():
+    images = {"x": "AAABBB", "y": "AAAAADD", "z": "CCCCDD"}  # y has most, but fills least
+    levels, patients = zip(*((level, name) for name, own in images.items() for level in own), strict=True)
+    table = {"head": {"A": 2, "B": 2, "C": 3, "D": 1}}
+    for seed in range(20):
+        chosen = draw_table(["head"] * 19, levels, patients, table, np.random.default_rng(seed))
+        assert Counter(patients[i] for i in chosen) == {"x": 4, "z": 4}
+
+
 def test_a_split_patient_gives_the_first_images(rng):
     rows = ["head"] * 5, ["A"] * 5, ["p"] * 5
     assert draw_table(*rows, {"head": {"A": 2}}, rng).tolist() == [0, 1]
