@@ -1,100 +1,58 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Regions of interest: their boxes, their margins, and an image with a region hidden or shown alone."""
+"""Regions of interest: an image with a region, or with all but a region, hidden."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
-STRATEGIES = ("full", "without_roi", "without_roi_box", "roi_only", "roi_box_only", "silhouette", "box_silhouette")
-UNITS = ("pixel", "mm", "area")
-FILLS = ("mean",)
+from monai_shortcut.fills import FILLS, check_fill, fill_hidden
+from monai_shortcut.margins import METRICS, UNITS, RegionMargins, check_margin, dilate
+from monai_shortcut.placement import shift_region
+from monai_shortcut.region_pixels import RegionError, as_booleans, bounding_box, check_labels, choose_labels
 
+__all__ = [
+    "FILLS",
+    "METRICS",
+    "STRATEGIES",
+    "UNITS",
+    "RegionError",
+    "RegionMargins",
+    "bounding_box",
+    "check_labels",
+    "check_settings",
+    "checked_roi",
+    "choose_labels",
+    "dilate",
+    "mask_roi",
+]
 
-def bounding_box(roi: torch.Tensor) -> tuple[slice, ...]:
-    """The smallest box that holds a region, its first and last row and column included.
-
-    Args:
-        roi: (*spatial) region; bool, or values 0 and 1, or 0 and 255.
-
-    Returns:
-        One slice per axis, so that ``roi[bounding_box(roi)]`` holds every pixel of the region.
-
-    Raises:
-        ValueError: If the region is empty or holds other values.
-
-    Example:
-        >>> roi = torch.zeros(4, 5)
-        >>> roi[1, 2] = roi[3, 3] = 1
-        >>> bounding_box(roi)
-        (slice(1, 4, None), slice(2, 4, None))
-    """
-    pixels = _nonempty(_boolean(roi)).nonzero()
-    first, last = pixels.amin(dim=0).tolist(), pixels.amax(dim=0).tolist()
-    return tuple(slice(start, stop + 1) for start, stop in zip(first, last, strict=True))
-
-
-def dilate(
-    roi: torch.Tensor, margin: float, unit: str = "pixel", spacing: Sequence[float] | None = None
-) -> torch.Tensor:
-    """A region grown (margin > 0) or shrunk (margin < 0) evenly to all sides.
-
-    Every margin reads the same signed Euclidean distance to the region: growing by r adds the pixels at most r from it,
-    shrinking by r removes the pixels at most r from what surrounds it. The edge of the image shrinks nothing.
-
-    Args:
-        roi: (*spatial) region of one channel; bool, or values 0 and 1, or 0 and 255.
-        margin: How far, in ``unit``; 0 gives back the region itself.
-        unit: "pixel"; "mm"; or "area", a share of the region's own area: 0.5 grows the region to 1.5 times its area and
-            -0.5 shrinks it to half, to the nearest pixel and at most to the whole image. Of the pixels at the last
-            distance, those closest to the region's centre come first.
-        spacing: (n_spatial,) millimetres per pixel along each axis; "mm" needs it, the other units ignore it.
-
-    Returns:
-        (*spatial) bool, on the device of ``roi``.
-
-    Raises:
-        ValueError: If the region is empty or becomes so, or a setting is not as described.
-
-    Example:
-        >>> dilate(torch.tensor([[0, 0, 1, 0, 0, 0]]), 1).int().tolist()
-        [[0, 1, 1, 1, 0, 0]]
-    """
-    check_settings(unit=unit, margin=margin)
-    inside = _nonempty(_boolean(roi))
-    sampling = _checked_spacing(spacing, inside.ndim) if unit == "mm" else None
-    if margin == 0:
-        return inside.clone()
-    pixels = inside.cpu().numpy()
-    distance = _signed_distance(pixels, sampling)
-    if unit == "area":
-        region = _nearest_pixels(distance, round((1 + margin) * int(pixels.sum())), pixels)
-    else:
-        reach = margin * (1 + 1e-7) if unit == "mm" else margin  # headers keep the spacing in float32
-        region = distance <= reach if margin > 0 else distance < reach
-    if not region.any():
-        raise ValueError(
-            f"margin must leave at least one pixel of the region, got margin={margin} {unit} "
-            f"for a region of {int(pixels.sum())} pixels."
-        )
-    return torch.from_numpy(region).to(inside.device)
+STRATEGIES = (
+    "full",
+    "without_roi",
+    "without_roi_box",
+    "roi_only",
+    "roi_box_only",
+    "silhouette",
+    "box_silhouette",
+    "shifted_roi",
+    "swapped_roi",
+)
 
 
 def mask_roi(
     image: torch.Tensor,
-    roi: torch.Tensor,
+    roi: torch.Tensor | RegionMargins,
     strategy: str = "without_roi",
     margin: float = 0.0,
     unit: str = "pixel",
     fill: float | str = 0.0,
     spacing: Sequence[float] | None = None,
+    *,
+    metric: str = "euclidean",
+    swapped_roi: torch.Tensor | RegionMargins | None = None,
 ) -> torch.Tensor:
     """An image of which only the region of interest, or all but that region, can still be seen.
 
@@ -102,37 +60,50 @@ def mask_roi(
 
     Args:
         image: (C, *spatial) of two or three spatial axes and any dtype; it is not changed.
-        roi: (1, *spatial) for all channels, or (C, *spatial) with a region per channel; values as in ``dilate``.
+        roi: (1, *spatial) for all channels, or (C, *spatial) with a region per channel; bool, or values 0 and 1, or 0
+            and 255. For a curve over margins give ``RegionMargins(roi)`` instead, made once: it computes the distances
+            for the first margins and reads all others from them.
         strategy: One of ``STRATEGIES``. The box is that of the region with its margin. "full" hides nothing and accepts
-            an empty region; the silhouettes are 1 inside and 0 outside whatever the image and ``fill``.
+            an empty region; the silhouettes are 1 inside and 0 outside whatever the image and ``fill``. Two controls
+            hide as much as "without_roi" and show the region: "shifted_roi" hides the region's shape, margin included,
+            at another place of the image, drawn by the region itself (see ``monai_shortcut.placement``); "swapped_roi"
+            hides ``swapped_roi``, with the same margin, which may overlap the image's own region.
         margin: How far to grow or shrink the region first, in ``unit``; see ``dilate``.
         unit: "pixel", "mm" or "area".
-        fill: What replaces a hidden pixel: a number, or "mean", each channel's mean over the pixels that stay visible
-            (rounded for images of integers).
+        fill: What replaces a hidden pixel: a number, or "mean", "noise", "blur" or "inpaint", made from the pixels that
+            stay visible; see ``monai_shortcut.fills``.
         spacing: (n_spatial,) millimetres per pixel along each axis; only "mm" needs it.
+        metric: Of the margin: "euclidean" or "taxicab"; see ``dilate``.
+        swapped_roi: Region of another patient, of the same shape as ``roi`` may have; only "swapped_roi" uses it.
 
     Returns:
         (C, *spatial) new tensor with the dtype and device of ``image``.
 
     Raises:
-        ValueError: If the shapes disagree, the region is empty, or a setting is not as described.
+        RegionError: If the region is empty or becomes so, "shifted_roi" has no room, or nothing visible is left to
+            make a fill from.
+        ValueError: If the shapes disagree, "swapped_roi" is missing, or a setting is not as described.
+        ImportError: If scikit-image is missing for ``fill="inpaint"``.
 
     Example:
         >>> mask_roi(torch.tensor([[[5, 6, 7]]]), torch.tensor([[[0, 1, 0]]]), fill=9).tolist()
         [[[5, 9, 7]]]
     """
-    check_settings(strategy, margin, unit, fill)
-    inside = checked_roi(roi, image.shape).to(image.device)
+    check_settings(strategy, margin, unit, fill, metric)
+    margins = _fitting(roi, image.shape, "roi")
     if strategy == "full":
         return image.clone()
-    region = torch.stack([dilate(channel, margin, unit, spacing) for channel in inside])
+    if strategy == "swapped_roi":
+        margins = _fitting(swapped_roi, image.shape, "swapped_roi")
+    region = margins.at(margin, unit, spacing, metric)
     if "box" in strategy:
         region = torch.stack([_filled_box(channel) for channel in region])
-    region = region.expand_as(image)
+    elif strategy == "shifted_roi":
+        region = torch.stack([shift_region(channel) for channel in region])
+    region = region.to(image.device).expand_as(image)
     if "silhouette" in strategy:
         return region.to(image.dtype, copy=True)
-    visible = region if strategy.endswith("only") else ~region
-    return torch.where(visible, image, _fill_values(image, visible, fill))
+    return fill_hidden(image, region if strategy.endswith("only") else ~region, fill)
 
 
 def checked_roi(roi: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor:
@@ -148,16 +119,17 @@ def checked_roi(roi: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor:
     Raises:
         ValueError: If the shapes disagree or the region holds other values.
     """
-    channels, *spatial = image_shape
-    if len(spatial) not in (2, 3):
-        raise ValueError(f"image must have shape (C, H, W) or (C, H, W, D), got {tuple(image_shape)}.")
-    if tuple(roi.shape) not in {(1, *spatial), (channels, *spatial)}:
-        wanted = " or ".join(str((n, *spatial)) for n in sorted({1, channels}))
-        raise ValueError(f"roi must have shape {wanted} to match the image, got {tuple(roi.shape)}.")
-    return _boolean(roi)
+    _check_shape(roi.shape, image_shape, "roi")
+    return as_booleans(roi)
 
 
-def check_settings(strategy: str = "full", margin: float = 0.0, unit: str = "pixel", fill: float | str = 0.0) -> None:
+def check_settings(
+    strategy: str = "full",
+    margin: float = 0.0,
+    unit: str = "pixel",
+    fill: float | str = 0.0,
+    metric: str = "euclidean",
+) -> None:
     """Refuse settings of ``mask_roi`` that do not exist, before there is an image.
 
     Args:
@@ -165,95 +137,38 @@ def check_settings(strategy: str = "full", margin: float = 0.0, unit: str = "pix
         margin: A finite number.
         unit: One of ``UNITS``.
         fill: A finite number or one of ``FILLS``.
+        metric: One of ``METRICS``.
 
     Raises:
         ValueError: If a setting is not as described; the message lists what exists.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}.")
-    if unit not in UNITS:
-        raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}.")
-    if not (isinstance(margin, Real) and math.isfinite(margin)):
-        raise ValueError(f"margin must be a finite number, got {margin!r}.")
-    if not (fill in FILLS if isinstance(fill, str) else isinstance(fill, Real) and math.isfinite(fill)):
-        raise ValueError(f"fill must be a finite number or one of {', '.join(FILLS)}, got {fill!r}.")
+    check_margin(margin, unit, metric)
+    check_fill(fill)
 
 
-def _boolean(roi: torch.Tensor) -> torch.Tensor:
-    if roi.dtype == torch.bool:
-        return roi
-    if roi.isnan().any():
-        raise ValueError("roi must hold only 0 and 1 (or 0 and 255), got NaN.")
-    inside = roi != 0
-    if not any((inside == (roi == one)).all() for one in (1, 255)):
-        found = np.unique(roi.cpu().numpy()).tolist()
-        some = ", ".join(f"{value:g}" for value in found[:5]) + (", ..." if len(found) > 5 else "")
+def _fitting(roi: torch.Tensor | RegionMargins | None, image_shape: Sequence[int], name: str) -> RegionMargins:
+    if roi is None:
         raise ValueError(
-            f"roi must hold only 0 and 1 (or 0 and 255), got {some}; threshold it, "
-            'or resize it with mode="nearest" so that no values appear in between.'
+            'strategy "swapped_roi" needs the region of another patient as swapped_roi, got none; '
+            "Cohort.with_swapped_roi chooses one for each image."
         )
-    return inside
+    _check_shape(roi.shape, image_shape, name)
+    return roi if isinstance(roi, RegionMargins) else RegionMargins(roi)
 
 
-def _nonempty(inside: torch.Tensor) -> torch.Tensor:
-    if not inside.any():
-        raise ValueError("roi must hold at least one pixel, got an empty region.")
-    return inside
-
-
-def _checked_spacing(spacing: Sequence[float] | None, n_axes: int) -> list[float]:
-    if spacing is None:
-        raise ValueError(
-            'unit="mm" needs the spacing in millimetres per pixel, got none: PNG and JPEG files and plain arrays carry '
-            'none. Read images that carry it, or measure the margin with unit="pixel" or unit="area".'
-        )
-    sampling = [float(step) for step in spacing]
-    if len(sampling) != n_axes or not all(0 < step < math.inf for step in sampling):
-        raise ValueError(f"spacing must be {n_axes} positive numbers, one per spatial axis, got {sampling}.")
-    return sampling
-
-
-def _signed_distance(inside: NDArray[np.bool_], sampling: list[float] | None) -> NDArray[np.float64]:
-    """Distance to the region outside it, minus the distance to the background inside it."""
-    if inside.all():
-        return np.full(inside.shape, -np.inf)  # SciPy's distances mean nothing without background
-    outer: NDArray[np.float64] = distance_transform_edt(~inside, sampling=sampling)
-    inner: NDArray[np.float64] = distance_transform_edt(inside, sampling=sampling)
-    return outer - inner
-
-
-def _nearest_pixels(distance: NDArray[np.float64], count: int, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The ``count`` pixels of least signed distance, ties by distance to the region's centre."""
-    if count < 1:
-        return np.zeros_like(inside)
-    count = min(count, distance.size)
-    level = np.partition(distance, count - 1, axis=None)[count - 1]
-    region: NDArray[np.bool_] = distance < level
-    rim = np.argwhere(distance == level)
-    from_centre = ((rim - np.argwhere(inside).mean(axis=0)) ** 2).sum(axis=1)
-    chosen = rim[np.argsort(from_centre, kind="stable")[: count - int(region.sum())]]
-    region[tuple(chosen.T)] = True
-    return region
+def _check_shape(roi_shape: Sequence[int], image_shape: Sequence[int], name: str) -> None:
+    channels, *spatial = image_shape
+    if len(spatial) not in (2, 3):
+        raise ValueError(f"image must have shape (C, H, W) or (C, H, W, D), got {tuple(image_shape)}.")
+    if tuple(roi_shape) not in {(1, *spatial), (channels, *spatial)}:
+        wanted = " or ".join(str((n, *spatial)) for n in sorted({1, channels}))
+        hint = "; resize all images and regions to one size first" if name == "swapped_roi" else ""
+        raise ValueError(f"{name} must have shape {wanted} to match the image, got {tuple(roi_shape)}{hint}.")
 
 
 def _filled_box(inside: torch.Tensor) -> torch.Tensor:
     box = torch.zeros_like(inside)
     box[bounding_box(inside)] = True
     return box
-
-
-def _fill_values(image: torch.Tensor, visible: torch.Tensor, fill: float | str) -> torch.Tensor:
-    """What to write over hidden pixels, in the image's dtype: (C, 1, ...), or a scalar."""
-    if fill == "mean":
-        means = torch.stack([pixels[seen].double().mean() for pixels, seen in zip(image, visible, strict=True)])
-        if not means.isfinite().all():
-            raise ValueError(
-                f'fill="mean" needs visible pixels, all finite, in every channel, got channel means {means.tolist()}.'
-            )
-        means = means if image.is_floating_point() else means.round()
-        return means.to(image.dtype).reshape(-1, *[1] * (image.ndim - 1))
-    wanted = torch.tensor(float(fill), dtype=torch.float64, device=image.device)
-    value = wanted.to(image.dtype)
-    if not (value.isfinite() if image.is_floating_point() else value.double() == wanted):
-        raise ValueError(f"fill must be a value that an image of {image.dtype} can hold, got {fill}.")
-    return value

@@ -8,11 +8,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from region_drawings import SHAPES, blob, box_by_hand, dilated_by_hand, disk
 
-from monai_shortcut.regions import FILLS, STRATEGIES, UNITS, bounding_box, checked_roi, dilate, mask_roi
+from monai_shortcut.placement import shift_region
+from monai_shortcut.regions import (
+    FILLS,
+    METRICS,
+    STRATEGIES,
+    UNITS,
+    RegionError,
+    RegionMargins,
+    checked_roi,
+    mask_roi,
+)
 
-SHAPES = [(9, 11), (6, 7, 5)]
 REFERENCE = {  # strategy -> which region, what is seen inside it, what outside it, when fill is 7
     "full": ("region", "seen", "seen"),
     "without_roi": ("region", 7, "seen"),
@@ -21,177 +30,9 @@ REFERENCE = {  # strategy -> which region, what is seen inside it, what outside 
     "roi_box_only": ("box", "seen", 7),
     "silhouette": ("region", 1, 0),
     "box_silhouette": ("box", 1, 0),
+    "shifted_roi": ("shifted", 7, "seen"),
+    "swapped_roi": ("swapped", 7, "seen"),
 }
-
-
-def blob(rng: np.random.Generator, shape: tuple[int, ...], share: float = 0.1) -> torch.Tensor:
-    roi = torch.from_numpy(rng.random(shape) < share)
-    roi[tuple(n // 2 for n in shape)] = True
-    return roi
-
-
-def disk(shape: tuple[int, ...], radius: float) -> torch.Tensor:
-    steps = np.indices(shape) - np.array([n // 2 for n in shape]).reshape(-1, *[1] * len(shape))
-    return torch.from_numpy((steps**2).sum(axis=0) <= radius**2)
-
-
-def box_by_hand(roi: torch.Tensor) -> torch.Tensor:
-    box = torch.zeros_like(roi)
-    points = [p for p in itertools.product(*map(range, roi.shape)) if roi[p]]
-    limits = [(min(p[axis] for p in points), max(p[axis] for p in points)) for axis in range(roi.ndim)]
-    for p in itertools.product(*map(range, roi.shape)):
-        box[p] = all(first <= step <= last for step, (first, last) in zip(p, limits, strict=True))
-    return box
-
-
-def dilated_by_hand(roi: torch.Tensor, margin: float, spacing: tuple[float, ...]) -> torch.Tensor:
-    """A pixel joins (leaves) when any region (background) pixel lies within the margin."""
-    result = roi.clone()
-    everywhere = list(itertools.product(*map(range, roi.shape)))
-    others = [p for p in everywhere if bool(roi[p]) == (margin > 0)]
-    for p in everywhere:
-        if any(math.dist(np.multiply(p, spacing), np.multiply(q, spacing)) <= abs(margin) + 1e-6 for q in others):
-            result[p] = margin > 0
-    return result
-
-
-# --- bounding_box
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_box_equals_a_loop_over_all_pixels(rng, shape):
-    for share in (0.0, 0.02, 0.1):
-        roi = blob(rng, shape, share)
-        box = torch.zeros_like(roi)
-        box[bounding_box(roi)] = True
-        assert torch.equal(box, box_by_hand(roi))
-        assert bounding_box(roi) == ndimage.find_objects(roi.numpy().astype(int))[0]
-
-
-def test_the_box_keeps_its_last_row_and_column():
-    roi = torch.zeros(4, 5)
-    roi[1, 0] = roi[3, 4] = 255
-    assert bounding_box(roi) == (slice(1, 4), slice(0, 5))
-
-
-def test_an_empty_region_has_no_box_and_no_margin():
-    for function in (bounding_box, lambda roi: dilate(roi, 1), lambda roi: mask_roi(roi[None], roi[None])):
-        with pytest.raises(ValueError, match="roi must hold at least one pixel, got an empty region"):
-            function(torch.zeros(4, 5))
-
-
-# --- dilate
-
-
-@pytest.mark.parametrize("margin", [-2.5, -math.sqrt(2), -1, -0.5, 0.5, 1, math.sqrt(2), 2, 3.3])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_margins_equal_brute_force_pixel_distances(rng, shape, margin):
-    roi = disk(shape, 3) if margin < 0 else blob(rng, shape, 0.03)
-    expected = dilated_by_hand(roi, margin, (1.0,) * len(shape))
-    if expected.any():
-        assert torch.equal(dilate(roi, margin), expected)
-    else:
-        with pytest.raises(ValueError, match="at least one pixel"):
-            dilate(roi, margin)
-
-
-@pytest.mark.parametrize("spacing", [(0.5, 2.0), (0.1, 0.3), (0.7, 0.7, 1.5)])
-@pytest.mark.parametrize("steps", [-1, 1, 3])
-def test_millimetres_equal_brute_force_distances(rng, spacing, steps):
-    shape = SHAPES[len(spacing) - 2]
-    roi = disk(shape, 3) if steps < 0 else blob(rng, shape, 0.03)
-    margin = steps * spacing[0]
-    for given in (spacing, np.float32(spacing), torch.tensor(spacing)):  # headers keep float32: 3 * 0.1 must reach 0.3
-        assert torch.equal(dilate(roi, margin, "mm", given), dilated_by_hand(roi, margin, spacing))
-
-
-@pytest.mark.parametrize("radius", [1, 2, 3.5])
-def test_margins_equal_scipys_morphology_with_a_disk(rng, radius):
-    footprint = disk((9, 9), radius).numpy()
-    roi = blob(rng, (30, 31), 0.01)
-    grown = ndimage.binary_dilation(roi.numpy(), footprint)
-    assert np.array_equal(dilate(roi, radius), grown)
-    roi = disk((30, 31), 11)
-    shrunk = ndimage.binary_erosion(roi.numpy(), footprint, border_value=1)
-    assert np.array_equal(dilate(roi, -radius), shrunk)
-    assert not np.array_equal(dilate(roi, -radius - 1), shrunk)
-
-
-@pytest.mark.parametrize(("unit", "scale"), [("pixel", 3), ("mm", 3), ("area", 1)])
-def test_margins_are_nested_and_zero_is_the_region_itself(rng, unit, scale):
-    roi = disk((25, 24), 6)
-    roi[8, 12] = False  # a hole near the edge
-    spacing = (0.8, 1.3)
-    regions = [dilate(roi, scale * margin, unit, spacing) for margin in (-0.35, -0.3, -0.2, 0, 0.3, 1, 1.6)]
-    for smaller, larger in itertools.pairwise(regions):
-        assert not (smaller & ~larger).any()
-    assert torch.equal(regions[3], roi)
-    assert regions[0].sum() < roi.sum() < regions[-1].sum()
-
-
-def test_growing_a_box_is_not_growing_its_region(rng):
-    roi = disk((25, 24), 6)
-    assert torch.equal(dilate(box_by_hand(roi), 0), box_by_hand(roi))
-    assert (dilate(box_by_hand(roi), 2) & ~dilate(roi, 2)).any()
-
-
-@pytest.mark.parametrize("margin", [-0.9, -0.5, -0.25, 0.1, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("roi", [disk((40, 41), 7), disk((14, 15, 13), 4), torch.ones(12, 10, dtype=torch.bool)])
-def test_the_area_asked_is_reached(roi, margin):
-    wanted = min(round((1 + margin) * int(roi.sum())), roi.numel())
-    assert int(dilate(roi, margin, "area").sum()) == wanted
-    assert int(dilate(roi, margin / 2, "area").sum()) != wanted or wanted == roi.numel()
-
-
-def test_the_area_unit_takes_the_nearest_pixels_first():
-    roi = disk((40, 41), 7)
-    grown = dilate(roi, 0.7, "area")
-    distance = torch.from_numpy(ndimage.distance_transform_edt(~roi))
-    assert distance[grown].max() <= distance[~grown].min()
-    shrunk = dilate(roi, -0.4, "area")
-    depth = torch.from_numpy(ndimage.distance_transform_edt(roi))
-    assert depth[shrunk].min() >= depth[roi & ~shrunk].max()
-
-
-def test_pixels_at_the_last_distance_come_in_order_from_the_centre():
-    roi = torch.zeros(7, 7)
-    roi[2:5, 2:5] = 1
-    roi_and_the_middle_of_each_side = roi.bool()
-    roi_and_the_middle_of_each_side[[1, 3, 3, 5], [3, 1, 5, 3]] = True
-    assert torch.equal(dilate(roi, 4 / 9, "area"), roi_and_the_middle_of_each_side)
-
-
-def test_a_region_that_fills_the_image_has_no_edge_to_shrink_from():
-    roi = torch.ones(6, 7)
-    assert dilate(roi, -2).all()
-    assert dilate(roi, 2).all()
-    roi[0, 0] = 0
-    assert torch.equal(dilate(roi, -2), dilated_by_hand(roi.bool(), -2, (1, 1)))
-
-
-@pytest.mark.parametrize(("margin", "unit"), [(-4, "pixel"), (-4, "mm"), (-1, "area"), (-0.999, "area")])
-def test_a_margin_that_leaves_nothing_is_an_error(margin, unit):
-    with pytest.raises(ValueError, match=f"margin must leave at least one pixel .* got margin={margin} {unit}"):
-        dilate(disk((9, 9), 3), margin, unit, spacing=(1, 1))
-
-
-def test_dilate_neither_changes_nor_shares_its_region():
-    roi = disk((9, 9), 3)
-    for margin in (-1, 0, 1):
-        dilate(roi, margin)[:] = False
-    assert torch.equal(roi, disk((9, 9), 3))
-
-
-def test_millimetres_need_one_positive_spacing_per_axis():
-    roi = disk((9, 9), 3)
-    with pytest.raises(ValueError, match=r'unit="mm" needs the spacing .* got none'):
-        dilate(roi, 0, "mm")
-    for spacing in [(1.0,), (1.0, 0.0), (1.0, math.nan), (1.0, -1.0), (1.0, 1.0, 1.0)]:
-        with pytest.raises(ValueError, match="spacing must be 2 positive numbers, one per spatial axis, got"):
-            dilate(roi, 1, "mm", spacing)
-
-
-# --- mask_roi
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.float16, torch.float32, torch.float64])
@@ -199,16 +40,16 @@ def test_millimetres_need_one_positive_spacing_per_axis():
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_equals_a_loop_over_all_pixels(rng, strategy, shape, dtype):
     image = torch.from_numpy(rng.integers(1, 100, (3, *shape))).to(dtype)
-    roi = blob(rng, shape, 0.02)
+    roi, other = blob(rng, shape, 0.02 if strategy != "shifted_roi" else 0), blob(rng, shape, 0.02)
     for margin in (0, 1):
         kind, inside, outside = REFERENCE[strategy]
-        region = dilated_by_hand(roi, margin, (1.0,) * len(shape))
-        region = region if kind == "region" else box_by_hand(region)
+        region = dilated_by_hand(other if kind == "swapped" else roi, margin, (1.0,) * len(shape))
+        region = {"box": box_by_hand, "shifted": shift_region}.get(kind, torch.clone)(region)
         expected = image.clone()
         for point in itertools.product(range(3), *map(range, shape)):
             value = inside if region[point[1:]] else outside
             expected[point] = image[point] if value == "seen" else value
-        masked = mask_roi(image, roi[None], strategy, margin, fill=7)
+        masked = mask_roi(image, roi[None], strategy, margin, fill=7, swapped_roi=other[None])
         assert masked.dtype == dtype
         assert torch.equal(masked, expected)
 
@@ -223,20 +64,22 @@ def test_the_parts_add_up_to_the_image(rng, box):
     assert not torch.equal(shown + other, image)  # another margin leaves a gap
 
 
-@pytest.mark.parametrize("fill", [0.0, 5, "mean"])
+@pytest.mark.parametrize("fill", [0.0, 5, *FILLS])
+@pytest.mark.parametrize("shape", [(12, 14), (8, 9, 7)])
 @pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "full"])
-def test_a_hidden_pixel_never_reaches_the_result(rng, strategy, fill):
-    image = torch.from_numpy(rng.normal(size=(2, 9, 11)))
-    roi = disk((9, 11), 2)[None]
-    before = mask_roi(image, roi, strategy, 1, fill=fill)
+def test_a_hidden_pixel_never_reaches_the_result(rng, strategy, shape, fill):
+    image = torch.from_numpy(rng.normal(size=(2, *shape)))
+    roi, other = disk(shape, 1)[None], disk(shape, 2).roll((2, 1), (0, 1))[None]
+    settings = {"strategy": strategy, "margin": 0.5, "fill": fill, "swapped_roi": other}
+    before = mask_roi(image, roi, **settings)
     hidden = ~before.eq(image) if "silhouette" not in strategy else torch.ones_like(image, dtype=torch.bool)
     assert hidden.any()
     for value in (math.nan, math.inf, 1e9):
-        assert torch.equal(mask_roi(image.masked_fill(hidden, value), roi, strategy, 1, fill=fill), before)
+        assert torch.equal(mask_roi(image.masked_fill(hidden, value), roi, **settings), before)
     if "silhouette" not in strategy:
         visible = (~hidden).nonzero()[3]
         image[tuple(visible)] += 1
-        assert not torch.equal(mask_roi(image, roi, strategy, 1, fill=fill), before)
+        assert not torch.equal(mask_roi(image, roi, **settings), before)
 
 
 def test_the_silhouette_knows_the_region_and_not_the_image(rng):
@@ -268,26 +111,31 @@ def test_the_mean_of_integers_is_rounded():
 
 def test_each_channel_is_masked_with_its_own_region(rng):
     image = torch.from_numpy(rng.normal(size=(2, 9, 11)))
-    rois = torch.stack([blob(rng, (9, 11), 0.02), disk((9, 11), 3)])
-    for strategy in STRATEGIES:
-        expected = [mask_roi(image[c : c + 1], rois[c : c + 1], strategy, 1)[0] for c in range(2)]
-        assert torch.equal(mask_roi(image, rois, strategy, 1), torch.stack(expected))
+    rois = torch.stack([blob(rng, (9, 11), 0), disk((9, 11), 1)])
+    others = torch.stack([disk((9, 11), 3), blob(rng, (9, 11), 0.02)])
+    for strategy, fill in itertools.product(STRATEGIES, (0, *FILLS)):
+        expected = [
+            mask_roi(image[c : c + 1], rois[c : c + 1], strategy, 1, fill=fill, swapped_roi=others[c : c + 1])[0]
+            for c in range(2)
+        ]
+        masked = mask_roi(image, rois, strategy, 1, fill=fill, swapped_roi=others)
+        assert torch.equal(masked, torch.stack(expected))
     assert not torch.equal(mask_roi(image, rois), mask_roi(image, rois[:1]))
 
 
 def test_one_empty_channel_is_an_empty_region():
     rois = torch.stack([disk((9, 9), 3), torch.zeros(9, 9, dtype=torch.bool)])
-    with pytest.raises(ValueError, match="at least one pixel"):
+    with pytest.raises(RegionError, match="at least one pixel"):
         mask_roi(torch.ones(2, 9, 9), rois)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_neither_image_nor_region_changes(rng, strategy):
-    image, roi = torch.from_numpy(rng.normal(size=(2, 9, 11))), blob(rng, (9, 11))[None]
-    kept_image, kept_roi = image.clone(), roi.clone()
-    mask_roi(image, roi, strategy, 1).zero_()
-    assert torch.equal(image, kept_image)
-    assert torch.equal(roi, kept_roi)
+    image, roi = torch.from_numpy(rng.normal(size=(2, 9, 11))), blob(rng, (9, 11), 0)[None]
+    other, kept = roi.roll(2, 1), (image.clone(), roi.clone(), roi.roll(2, 1))
+    for fill in (0, *FILLS):
+        mask_roi(image, roi, strategy, 1, fill=fill, swapped_roi=other).zero_()
+    assert all(map(torch.equal, (image, roi, other), kept))
 
 
 @pytest.mark.parametrize("one", [1, 255])
@@ -311,6 +159,8 @@ def test_the_margin_comes_before_the_box():
 def test_full_shows_everything_and_accepts_an_empty_region():
     image = torch.arange(81.0).reshape(1, 9, 9)
     assert torch.equal(mask_roi(image, torch.zeros(1, 9, 9), "full", fill="mean"), image)
+    for fill in FILLS:
+        assert torch.equal(mask_roi(image, RegionMargins(torch.zeros(1, 9, 9)), "full", 1, fill=fill), image)
     with pytest.raises(ValueError, match="roi must have shape"):
         mask_roi(image, torch.zeros(1, 9, 8), "full")
 
@@ -318,11 +168,11 @@ def test_full_shows_everything_and_accepts_an_empty_region():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_result_stays_on_the_images_device(strategy):
-    image, roi = torch.arange(162.0).reshape(2, 9, 9), disk((9, 9), 3)[None]
-    for fill in (0.0, "mean"):
-        masked = mask_roi(image.cuda(), roi, strategy, 1, fill=fill)
+    image, roi, other = torch.arange(162.0).reshape(2, 9, 9), disk((9, 9), 1)[None], disk((9, 9), 2)[None]
+    for fill, region in itertools.product((0.0, *FILLS), (roi, roi.cuda(), RegionMargins(roi))):
+        masked = mask_roi(image.cuda(), region, strategy, 1, fill=fill, swapped_roi=other)
         assert masked.is_cuda
-        assert torch.equal(masked.cpu(), mask_roi(image, roi, strategy, 1, fill=fill))
+        torch.testing.assert_close(masked.cpu(), mask_roi(image, roi, strategy, 1, fill=fill, swapped_roi=other))
 
 
 @pytest.mark.parametrize(
@@ -352,11 +202,12 @@ def test_images_without_a_channel_axis_are_refused():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"strategy": "swapped_roi"}, f"strategy must be one of {', '.join(STRATEGIES)}, got 'swapped_roi'"),
+        ({"strategy": "inverse"}, f"strategy must be one of {', '.join(STRATEGIES)}, got 'inverse'"),
         ({"unit": "cm"}, f"unit must be one of {', '.join(UNITS)}, got 'cm'"),
         ({"margin": math.nan}, "margin must be a finite number, got nan"),
         ({"margin": "1"}, "margin must be a finite number, got '1'"),
-        ({"fill": "noise"}, f"fill must be a finite number or one of {', '.join(FILLS)}, got 'noise'"),
+        ({"fill": "median"}, f"fill must be a finite number or one of {', '.join(FILLS)}, got 'median'"),
+        ({"metric": "L1"}, f"metric must be one of {', '.join(METRICS)}, got 'L1'"),
         ({"fill": math.inf}, "fill must be a finite number .* got inf"),
         ({"fill": None}, "fill must be a finite number .* got None"),
     ],
@@ -388,12 +239,77 @@ def test_a_fill_the_image_cannot_hold_is_refused(dtype, fill, fits):
             mask_roi(image, roi, fill=fill)
 
 
-@pytest.mark.parametrize("spoil", ["no pixel", "nan"])
-def test_a_mean_without_visible_finite_pixels_is_refused(spoil):
-    image, roi = torch.ones(1, 3, 3), disk((3, 3), 0)[None]
-    if spoil == "no pixel":
-        roi[:] = True
-    else:
-        image[0, 0, 0] = math.nan
-    with pytest.raises(ValueError, match=r'fill="mean" needs visible pixels, all finite, in every channel, got .*nan'):
-        mask_roi(image, roi, fill="mean")
+# --- regions elsewhere and of others
+
+
+@pytest.mark.parametrize("margin", [0, 1.5])
+def test_a_shifted_region_hides_as_much_and_leaves_the_region(rng, margin):
+    image, roi = torch.from_numpy(rng.normal(size=(1, 30, 28))), disk((30, 28), 3)[None]
+    without = mask_roi(image, roi, "without_roi", margin) == 0
+    shifted = mask_roi(image, roi, "shifted_roi", margin) == 0
+    assert int(shifted.sum()) == int(without.sum())
+    assert not (shifted & without).any()
+    (rows, columns), (other_rows, other_columns) = (hidden[0].nonzero().T for hidden in (without, shifted))
+    assert (rows - other_rows).unique().numel() == (columns - other_columns).unique().numel() == 1
+
+
+def test_a_region_without_room_elsewhere_is_an_error():
+    with pytest.raises(RegionError, match="shifted_roi needs a place that leaves at least half of the region visible"):
+        mask_roi(torch.ones(1, 9, 9), disk((9, 9), 3)[None], "shifted_roi", 1)
+
+
+def test_a_swapped_region_is_that_of_another_and_grows_alike(rng):
+    image, roi, other = torch.from_numpy(rng.normal(size=(2, 9, 11))), disk((9, 11), 1)[None], blob(rng, (9, 11))[None]
+    for margin, unit in ((0, "pixel"), (1, "pixel"), (0.5, "area"), (2, "mm")):
+        swapped = mask_roi(image, roi, "swapped_roi", margin, unit, "mean", (2, 1), swapped_roi=other)
+        assert torch.equal(swapped, mask_roi(image, other, "without_roi", margin, unit, "mean", (2, 1)))
+        assert not torch.equal(swapped, mask_roi(image, roi, "without_roi", margin, unit, "mean", (2, 1)))
+    for strategy in set(STRATEGIES) - {"swapped_roi"}:  # which no other strategy looks at
+        assert torch.equal(mask_roi(image, roi, strategy), mask_roi(image, roi, strategy, swapped_roi=other[:, :3]))
+
+
+def test_another_patients_region_must_be_there_and_fit():
+    image, roi = torch.ones(2, 9, 9), disk((9, 9), 1)[None]
+    with pytest.raises(
+        ValueError, match=r"needs the region of another patient as swapped_roi, got none; Cohort\.with_s"
+    ):
+        mask_roi(image, roi, "swapped_roi")
+    with pytest.raises(
+        ValueError,
+        match=r"swapped_roi must have shape \(1, 9, 9\) or \(2, 9, 9\) to match the image, got \(1, 8, 9\); resize all",
+    ):
+        mask_roi(image, roi, "swapped_roi", swapped_roi=roi[:, 1:])
+    with pytest.raises(RegionError, match="roi must hold at least one pixel"):
+        mask_roi(image, roi, "swapped_roi", swapped_roi=torch.zeros(1, 9, 9))
+
+
+# --- many margins
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_margins_made_once_give_the_same_images(rng, strategy):
+    image = torch.from_numpy(rng.normal(size=(2, 24, 21)))
+    roi, other = disk((24, 21), 3)[None], disk((24, 21), 2).roll(5, 0)[None]
+    margins, others = RegionMargins(roi), RegionMargins(other)
+    for margin, metric in itertools.product((0, 1, 2.5, -1, 0.5), METRICS):
+        once = mask_roi(image, margins, strategy, margin, metric=metric, swapped_roi=others)
+        assert torch.equal(once, mask_roi(image, roi, strategy, margin, metric=metric, swapped_roi=other))
+    with pytest.raises(ValueError, match=r"roi must have shape \(1, 9, 9\) to match the image, got \(1, 24, 21\)"):
+        mask_roi(torch.ones(1, 9, 9), margins)
+
+
+def test_a_taxicab_margin_is_a_diamond():
+    image, roi = torch.ones(1, 9, 9), torch.zeros(1, 9, 9)
+    roi[0, 4, 4] = 1
+    rows, columns = torch.meshgrid(torch.arange(9), torch.arange(9), indexing="ij")
+    diamond = ((rows - 4).abs() + (columns - 4).abs() <= 3)[None]
+    assert torch.equal(mask_roi(image, roi, "silhouette", 3, metric="taxicab"), diamond.float())
+    assert not torch.equal(mask_roi(image, roi, "silhouette", 3), diamond.float())
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_a_margin_that_hides_everything_leaves_nothing_to_fill_from(fill):
+    image, roi = torch.ones(1, 9, 9), disk((9, 9), 2)[None]
+    assert (mask_roi(image, roi, margin=500, fill=3) == 3).all()
+    with pytest.raises(RegionError, match=f'fill="{fill}" needs visible pixels'):
+        mask_roi(image, roi, margin=500, fill=fill)

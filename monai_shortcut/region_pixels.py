@@ -1,0 +1,134 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The pixels of a region of interest: read from a mask's values or labels, their box, and a seed of their own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+class RegionError(ValueError):
+    """A region cannot be used with these settings: it is empty, would be emptied, or has no room."""
+
+
+def bounding_box(roi: torch.Tensor) -> tuple[slice, ...]:
+    """The smallest box that holds a region, its first and last row and column included.
+
+    Args:
+        roi: (*spatial) region; bool, or values 0 and 1, or 0 and 255.
+
+    Returns:
+        One slice per axis, so that ``roi[bounding_box(roi)]`` holds every pixel of the region.
+
+    Raises:
+        RegionError: If the region is empty.
+        ValueError: If it holds other values.
+
+    Example:
+        >>> roi = torch.zeros(4, 5)
+        >>> roi[1, 2] = roi[3, 3] = 1
+        >>> bounding_box(roi)
+        (slice(1, 4, None), slice(2, 4, None))
+    """
+    pixels = nonempty(as_booleans(roi))
+    lines = [pixels.any(dim=[a for a in range(pixels.ndim) if a != axis]) for axis in range(pixels.ndim)]
+    ends = [line.nonzero()[[0, -1], 0].tolist() for line in lines]
+    return tuple(slice(first, last + 1) for first, last in ends)
+
+
+def choose_labels(roi: torch.Tensor, labels: int | Sequence[int]) -> torch.Tensor:
+    """The region made of some labels of a multi-label mask; other labels may be there as well.
+
+    Args:
+        roi: tensor of any shape that holds whole numbers, one label per pixel.
+        labels: one label or several. All of them must be there: a region without one of its parts is another region.
+
+    Returns:
+        Tensor of the same shape, bool: true where a pixel has one of the labels.
+
+    Raises:
+        RegionError: If a label is absent; the message lists the labels that are there.
+        ValueError: If the labels are not whole numbers, or the mask holds others.
+
+    Example:
+        >>> choose_labels(torch.tensor([0, 1, 2, 3]), [1, 3]).tolist()
+        [False, True, False, True]
+    """
+    wanted = check_labels(labels)
+    found = [float(value) for value in np.unique(roi.cpu().double().numpy())]
+    broken = [value for value in found if not value.is_integer()]
+    if broken:
+        raise ValueError(
+            f"roi must hold whole numbers to choose labels from, got {_listed(broken)}; "
+            'resize it with mode="nearest" so that no values appear in between.'
+        )
+    absent = [label for label in wanted if label not in found]
+    if absent:
+        raise RegionError(
+            f"roi_labels must be among the labels of the image ({_listed(found)}), got {_listed(absent)}."
+        )
+    region: torch.Tensor = torch.stack([roi == label for label in wanted]).any(dim=0)
+    return region
+
+
+def check_labels(labels: int | Sequence[int]) -> tuple[int, ...]:
+    """Labels as a tuple of int.
+
+    Raises:
+        ValueError: If there are none, or one is not a whole number.
+    """
+    several = (labels,) if isinstance(labels, Integral | str) or not isinstance(labels, Sequence) else tuple(labels)
+    if not several or not all(isinstance(label, Integral) and not isinstance(label, bool) for label in several):
+        raise ValueError(f"roi_labels must be an integer or several of them, got {labels!r}.")
+    return tuple(int(label) for label in several)
+
+
+def as_booleans(roi: torch.Tensor) -> torch.Tensor:
+    """A region as booleans.
+
+    Raises:
+        ValueError: If it holds other values than 0 and 1, or 0 and 255.
+    """
+    if roi.dtype == torch.bool:
+        return roi
+    if roi.isnan().any():
+        raise ValueError("roi must hold only 0 and 1 (or 0 and 255), got NaN.")
+    inside = roi != 0
+    if not any((inside == (roi == one)).all() for one in (1, 255)):
+        raise ValueError(
+            f"roi must hold only 0 and 1 (or 0 and 255), got {_listed(np.unique(roi.cpu().numpy()).tolist())}; "
+            'threshold it, or resize it with mode="nearest" so that no values appear in between; '
+            "roi_labels chooses from several labels."
+        )
+    return inside
+
+
+def nonempty(inside: torch.Tensor) -> torch.Tensor:
+    """The region itself.
+
+    Raises:
+        RegionError: If it has no pixel.
+    """
+    if not inside.any():
+        raise RegionError("roi must hold at least one pixel, got an empty region.")
+    return inside
+
+
+def region_generator(inside: NDArray[np.bool_]) -> np.random.Generator:
+    """A generator seeded by the region alone, so that workers, caches, runs and devices draw alike.
+
+    Args:
+        inside: (*spatial) region.
+    """
+    content = f"{inside.shape}".encode() + np.packbits(inside).tobytes()
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(content).digest()[:16], "big"))
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
