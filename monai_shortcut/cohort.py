@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_shortcut.columns import (
+    FINDING_LEVELS,
     RESERVED,
     as_names,
     as_text,
@@ -24,8 +25,10 @@ from monai_shortcut.columns import (
     attribute_values,
     class_labels,
     exclusions,
+    finding_outcomes,
     fold_numbers,
     identifiers,
+    other_patients_rows,
     plain_texts,
     require_none,
     role_columns,
@@ -40,11 +43,13 @@ class Cohort:
 
     Attributes:
         table: indexed by unique ``image_id`` (str); columns ``patient_id`` and ``label`` (str), ``fold`` (int),
-            ``image`` and ``roi`` (paths) where known, and the attributes: float64 with NaN where missing when
-            continuous, str with None where missing when categorical.
+            ``image``, ``roi`` and ``swapped_roi`` (paths) where known, and the attributes: float64 with NaN where
+            missing when continuous, str with None where missing when categorical.
         label_names: the classes, in the order of the model's outputs.
         attributes: names of the attribute columns.
         excluded: image_id -> why the image cannot be used.
+        finding: what the label says is absent or present; None if the classes are of another kind. Images may have
+            several findings: one is the label, the others are attributes with the levels "absent" and "present".
 
     Example:
         >>> frame = pd.DataFrame({"image_id": ["a", "b"], "patient_id": [1, 2], "label": [0, 1], "sex": ["F", None]})
@@ -56,6 +61,7 @@ class Cohort:
     label_names: tuple[str, ...]
     attributes: tuple[str, ...]
     excluded: Mapping[str, str] = field(default_factory=dict)
+    finding: str | None = None
 
     @classmethod
     def from_table(
@@ -103,7 +109,8 @@ class Cohort:
         indexed = frame.index.name == image_id and image_id not in frame.columns
         frame = frame.reset_index() if indexed else frame
         asked = {"image_id": image_id, "patient_id": patient_id, "label": label}
-        columns = role_columns(frame, asked, {"image": image, "roi": roi, "fold": fold})
+        optional = {"image": image, "roi": roi, "swapped_roi": "swapped_roi", "fold": fold}
+        columns = role_columns(frame, asked, optional)
         others = tuple(name for name in frame.columns if name not in columns.values())
         names = others if attributes is None else tuple(dict.fromkeys(as_names(attributes)))
         kinds = attribute_kinds(frame, names, as_names(continuous), as_names(categorical))
@@ -113,7 +120,7 @@ class Cohort:
         kept = [image not in excluded for image in images]
         rows = {role: list(compress(values, kept)) for role, values in texts.items()}
         rows["label"], classes = class_labels(list(compress(frame[label], kept)), label_names)
-        for role in ("image", "roi") if root is not None else ():
+        for role in ("image", "roi", "swapped_roi") if root is not None else ():
             rows |= {role: [path and str(Path(root or "", path)) for path in rows[role]]} if role in rows else {}
         data: dict[str, NDArray[Any]] = {role: np.array(values, dtype=object) for role, values in rows.items()}
         if "fold" in rows:
@@ -264,6 +271,28 @@ class Cohort:
         fold = patient_folds(self.patients, self.labels, folds, np.random.default_rng(seed))
         return replace(self, table=self.table.assign(fold=fold))
 
+    def with_swapped_roi(self, seed: int) -> Cohort:
+        """The same cohort with a new column ``swapped_roi``: for each image, the path of another patient's region.
+
+        The region is drawn with equal chances from the images of all other patients. Exclude unusable images first, and
+        resize images and regions to one size before masking.
+
+        Args:
+            seed: of the draws.
+
+        Raises:
+            ValueError: If there are no regions, or those of one patient only.
+        """
+        if "roi" not in self.table:
+            raise ValueError(f"the cohort must have roi paths, got columns {', '.join(map(str, self.table))}.")
+        known = np.flatnonzero(self.table["roi"].notna())
+        owners = set(self.patients[known].tolist())
+        if len(owners) < 2:
+            raise ValueError(f"roi paths must be of two patients or more to be swapped, got {len(owners)}.")
+        rows = other_patients_rows(self.patients, known, np.random.default_rng(seed))
+        paths = pd.Series(self.table["roi"].to_numpy()[rows], self.table.index, object)
+        return replace(self, table=self.table.assign(swapped_roi=paths))
+
     def in_folds(self, *folds: int) -> Cohort:
         """The same cohort with the images of these folds only.
 
@@ -314,28 +343,102 @@ class Cohort:
         table = self.table.assign(**{name: pd.Series(column, self.table.index, column.dtype)})
         return replace(self, table=table, attributes=(*self.attributes, name))
 
-    def datalist(self, *, roi: bool = True) -> list[dict[str, Any]]:
-        """Dictionaries for a MONAI dataset: ``image``, ``roi`` if known, ``label`` (int) and ``image_id``.
+    def with_label(self, finding: str, former: str | None = None) -> Cohort:
+        """The same cohort with another finding as its label; the former label becomes an attribute.
+
+        Images where the finding is unknown are excluded.
+
+        Args:
+            finding: an attribute with the levels "absent" and "present", or the finding that is the label already.
+            former: name of the attribute that holds the former label; by default its finding's.
+
+        Raises:
+            ValueError: If there is no such attribute, it has other levels or only one, or the former label is no
+                finding and no name is given.
+        """
+        if finding == self.finding:
+            return self
+        present = finding_outcomes(self._levels(finding), finding)
+        if {0.0, 1.0} - set(present):
+            raise ValueError(f"finding {finding} must be absent in some images and present in others, got one level.")
+        name = former or self.finding
+        if name is None:
+            raise ValueError(f"former must name the label ({', '.join(self.label_names)}), which is no finding.")
+        labels = pd.Series(self.values(finding), self.table.index, object)
+        table = self.table.assign(label=labels).drop(columns=finding)
+        others = tuple(attribute for attribute in self.attributes if attribute != finding)
+        changed = replace(self, table=table, attributes=others, label_names=FINDING_LEVELS, finding=finding)
+        changed = changed.with_attribute(name, self.table["label"].tolist(), "categorical")
+        return changed.exclude(dict.fromkeys(self.table.index[np.isnan(present)], f"{finding} unknown"))
+
+    def outcomes(self, findings: Sequence[str] | None = None) -> pd.DataFrame:
+        """What models are to predict, as numbers: 1.0 or 0.0 for each image and outcome, NaN where unknown.
+
+        Args:
+            findings: the label's finding or attributes with the levels "absent" and "present", one column for each.
+                None means the label: one column if it has two classes, named after its finding or else its second
+                class; of more classes, a column for each.
+
+        Returns:
+            (N, outcomes) float64, indexed by image_id.
+
+        Raises:
+            ValueError: If there is no such attribute, it has other levels, or a name is given twice.
+
+        Example:
+            >>> frame = pd.DataFrame({"image_id": ["a", "b"], "patient_id": [1, 2], "label": ["good", "bad"]})
+            >>> Cohort.from_table(frame).outcomes().to_dict("list")
+            {'good': [1.0, 0.0]}
+        """
+        if findings is not None:
+            names = as_names(findings)
+            require_none([name for name, count in Counter(names).items() if count > 1], "findings must be unique")
+            columns = {name: finding_outcomes(self._levels(name), name) for name in names}
+        elif len(self.label_names) == 2:
+            columns = {self.finding or self.label_names[1]: self.labels.astype(np.float64)}
+        else:
+            columns = {name: (self.labels == code).astype(np.float64) for code, name in enumerate(self.label_names)}
+        return pd.DataFrame(columns, index=self.table.index)
+
+    def datalist(self, *, roi: bool = True, findings: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Dictionaries for a MONAI dataset: ``image``, ``roi`` and ``swapped_roi`` if known, ``label``, ``image_id``.
 
         Attributes are left out: join them by image_id, since collating refuses None and alters numbers.
 
         Args:
-            roi: whether to include the paths of the regions of interest.
+            roi: whether to include the paths of the regions of interest, swapped ones too.
+            findings: if given, ``label`` is a list of 0.0 and 1.0, one for each finding as in `outcomes`, which
+                EnsureTyped has to make a tensor before images are collated; else the index (int) of the image's class.
 
         Raises:
-            ValueError: If there are no image paths, or only some images have a region.
+            ValueError: If there are no image paths, only some images have a region, or a finding is unknown in some.
         """
         if "image" not in self.table:
             raise ValueError(f"the cohort must have image paths, got columns {', '.join(map(str, self.table))}.")
-        keys = ["image", "roi"] if roi and "roi" in self.table else ["image"]
+        keys = ["image", *(name for name in ("roi", "swapped_roi") if roi and name in self.table)]
         lacking = self.table.index[self.table[keys].isna().any(axis=1)].tolist()
         require_none(lacking, f"every image must have a path for {' and '.join(keys)} (or use roi=False)", "without")
         paths = self.table[keys].to_dict("records")
-        codes = zip(paths, self.labels.tolist(), self.image_ids, strict=True)
+        labels = self.labels.tolist() if findings is None else self._known_outcomes(findings)
+        codes = zip(paths, labels, self.image_ids, strict=True)
         return [
             {**{str(key): path for key, path in row.items()}, "label": code, "image_id": image}
             for row, code, image in codes
         ]
+
+    def _levels(self, finding: str) -> list[str | None]:
+        """(N,) levels of a finding, which may be the label."""
+        if finding == self.finding:
+            return list(self.table["label"])
+        if self.kind(finding) != "categorical":
+            raise ValueError(f"finding {finding} must be {' or '.join(FINDING_LEVELS)}, got numbers.")
+        return list(self.values(finding))
+
+    def _known_outcomes(self, findings: Sequence[str]) -> list[list[float]]:
+        outcomes = self.outcomes(findings)
+        unknown = outcomes.index[outcomes.isna().any(axis=1)].tolist()
+        require_none(unknown, f"every image must have a value for {' and '.join(as_names(findings))}", "without")
+        return [[float(value) for value in row] for row in outcomes.to_numpy().tolist()]
 
     def _known(self, image_ids: Iterable[str]) -> list[str]:
         chosen, known = [str(image) for image in image_ids], set(self.table.index)

@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 MOST_CATEGORIES = 10  # a numeric attribute with more distinct values is continuous
-RESERVED = ("image_id", "patient_id", "label", "image", "roi", "fold")
+FINDING_LEVELS = ("absent", "present")  # of a finding, in the order of an outcome 0 and 1
+RESERVED = ("image_id", "patient_id", "label", "image", "roi", "swapped_roi", "fold")
 
 
 def require_none(wrong: Collection[object], must_hold: str, what: str = "others") -> None:
@@ -139,3 +140,36 @@ def attribute_values(values: list[Any], name: str, kind: str | None) -> NDArray[
     wrong = [text for text, number in zip(texts, numbers, strict=True) if text is not None and np.isnan(number)]
     require_none(wrong, f"attribute {name} must hold numbers to be continuous")
     return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def other_patients_rows(
+    patients: NDArray[np.str_], candidates: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """(N,) for each image one of the candidate rows, drawn with equal chances from those of other patients.
+
+    Args:
+        patients: (N,) patient of each image.
+        candidates: (M,) rows that may be drawn; of two patients at least, unless none of the images is theirs.
+        rng: source of the draws.
+    """
+    owners = patients[candidates]
+    order = np.argsort(owners, kind="stable")
+    first, last = (np.searchsorted(owners[order], patients, side=side) for side in ("left", "right"))
+    drawn = rng.integers(len(candidates) - (last - first))
+    return candidates[order[np.where(drawn < first, drawn, drawn + last - first)]]  # the patient's own are skipped
+
+
+def finding_outcomes(values: Sequence[str | None], name: str) -> NDArray[np.float64]:
+    """(N,) 0.0 where a finding is absent, 1.0 where it is present, NaN where unknown.
+
+    Args:
+        values: (N,) levels of the finding, None where unknown.
+        name: of the finding, for the message.
+
+    Raises:
+        ValueError: If the column holds anything else.
+    """
+    strangers = sorted({str(value) for value in values} - {*FINDING_LEVELS, "None"})
+    require_none(strangers, f"finding {name} must be {' or '.join(FINDING_LEVELS)}")
+    outcome = {level: float(code) for code, level in enumerate(FINDING_LEVELS)}
+    return np.array([np.nan if value is None else outcome[value] for value in values], dtype=np.float64)

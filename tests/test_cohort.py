@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chisquare
 
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.planting import planted_levels
@@ -345,6 +346,69 @@ def test_wrong_attributes_are_not_added(frame):
         cohort.with_attribute("dose", [1] * 120, "ordinal")
     with pytest.raises(ValueError, match=r"attribute dose must hold numbers to be continuous, got 120 others: x, x,"):
         cohort.with_attribute("dose", ["x"] * 120, "continuous")
+
+
+def test_every_image_gets_the_region_of_another_patient(frame):
+    cohort = Cohort.from_table(frame)
+    owner = dict(zip(frame["roi"], frame["patient_id"], strict=True))
+    swapped = cohort.with_swapped_roi(seed=0)
+    for patient, path in zip(swapped.patients, swapped.table["swapped_roi"], strict=True):
+        assert owner[path] != patient
+    pd.testing.assert_frame_equal(swapped.table.drop(columns="swapped_roi"), cohort.table)
+    assert "swapped_roi" not in cohort.table
+    again, other = (cohort.with_swapped_roi(seed).table["swapped_roi"].tolist() for seed in (0, 1))
+    assert swapped.table["swapped_roi"].tolist() == again != other
+    assert swapped.with_swapped_roi(1).table["swapped_roi"].tolist() == other
+
+
+def test_regions_of_others_are_drawn_with_equal_chances():
+    patients = ["b", "a", "b", "c", "b", "d", "a"]
+    frame = pd.DataFrame(
+        {
+            "image_id": range(7),
+            "patient_id": patients,
+            "label": [0, 1] * 3 + [0],
+            "image": [f"{i}.png" for i in range(7)],
+            "roi": [None if i == 5 else f"{i}" for i in range(7)],
+        }
+    )
+    cohort = Cohort.from_table(frame)
+    draws = np.stack([cohort.with_swapped_roi(seed).table["swapped_roi"].astype(int) for seed in range(2000)])
+    for image, patient in enumerate(patients):
+        allowed = [i for i in range(7) if patients[i] != patient and i != 5]  # image 5 has no region to give
+        found, counts = np.unique(draws[:, image], return_counts=True)
+        assert found.tolist() == allowed
+        assert chisquare(counts).pvalue > 0.001
+    assert abs(np.corrcoef(draws[:, 0], draws[:, 2])[0, 1]) < 0.1  # images of one patient are drawn apart
+
+
+def test_the_datalist_holds_the_swapped_regions(frame, tmp_path):
+    cohort = Cohort.from_table(frame, root=tmp_path).with_swapped_roi(seed=3)
+    for item, path in zip(cohort.datalist(), cohort.table["swapped_roi"], strict=True):
+        assert list(item) == ["image", "roi", "swapped_roi", "label", "image_id"]
+        assert item["swapped_roi"] == path != item["roi"]
+    assert list(cohort.datalist(roi=False)[0]) == ["image", "label", "image_id"]
+    cohort.table.to_csv(tmp_path / "cohort.csv")
+    again = Cohort.from_csv(tmp_path / "cohort.csv")
+    assert again.datalist() == cohort.datalist()
+    assert again.attributes == cohort.attributes == ("device", "age")
+    moved = Cohort.from_table(frame.assign(swapped_roi=frame["roi"]), root="/data")
+    assert moved.table["swapped_roi"].tolist() == moved.table["roi"].tolist()
+
+
+def test_regions_are_not_swapped_within_one_patient(frame):
+    with pytest.raises(ValueError, match=r"roi paths must be of two patients or more to be swapped, got 1\."):
+        Cohort.from_table(frame.assign(patient_id="p")).with_swapped_roi(seed=0)
+    only = with_value(frame, "roi", list(range(2, 120)), None)
+    with pytest.raises(ValueError, match=r"of two patients or more to be swapped, got 1\."):
+        Cohort.from_table(only).with_swapped_roi(seed=0)
+    with pytest.raises(
+        ValueError, match=r"the cohort must have roi paths, got columns patient_id, label, image, device"
+    ):
+        Cohort.from_table(frame.drop(columns="roi")).with_swapped_roi(seed=0)
+    for name in ("swapped_roi", "roi"):
+        with pytest.raises(ValueError, match=rf"name must be that of no other column, got '{name}'\."):
+            Cohort.from_table(frame).with_attribute(name, range(120))
 
 
 @pytest.mark.parametrize(

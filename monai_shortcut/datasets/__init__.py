@@ -4,7 +4,28 @@
 
 from __future__ import annotations
 
+from monai_shortcut.datasets.airogs import read_airogs
 from monai_shortcut.datasets.busbra import read_busbra
+from monai_shortcut.datasets.chaksu import read_chaksu, write_chaksu_regions
+from monai_shortcut.datasets.chexmask import decode_rle, encode_rle, write_chexmask
+from monai_shortcut.datasets.fetal_planes import read_fetal_planes
 from monai_shortcut.datasets.files import usable
+from monai_shortcut.datasets.hc18 import read_hc18, write_hc18_regions
+from monai_shortcut.datasets.nih import read_nih
+from monai_shortcut.datasets.padchest import read_padchest
 
-__all__ = ["read_busbra", "usable"]
+__all__ = [
+    "decode_rle",
+    "encode_rle",
+    "read_airogs",
+    "read_busbra",
+    "read_chaksu",
+    "read_fetal_planes",
+    "read_hc18",
+    "read_nih",
+    "read_padchest",
+    "usable",
+    "write_chaksu_regions",
+    "write_chexmask",
+    "write_hc18_regions",
+]

@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from monai_shortcut.cohort import Cohort
+from monai_shortcut.datasets.tables import not_found, read_table
 
 _PACK = {
     "orig_width": "width",
@@ -67,11 +68,7 @@ def read_busbra(folder: str | Path) -> Cohort:
     elif (folder / "bus_data.csv").is_file() and (folder / "Images").is_dir() and (folder / "Masks").is_dir():
         frame = _published(folder)
     else:
-        names = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else ["no such folder"]
-        raise FileNotFoundError(
-            "the folder must hold either metadata.csv or bus_data.csv, Images and Masks, "
-            f"got {folder} with: {', '.join(names) or 'nothing'}."
-        )
+        raise not_found(folder, "either metadata.csv or bus_data.csv, Images and Masks")
     continuous = [name for name in (*_CONTINUOUS, "mean_outside_roi") if name in frame]
     return Cohort.from_table(
         frame,
@@ -85,12 +82,12 @@ def read_busbra(folder: str | Path) -> Cohort:
 
 def _pack(folder: Path) -> pd.DataFrame:
     needed = ["image", "label", "patient_id", "device", "frequency", "birads", "histology", "side", *_PACK]
-    frame = _table(folder / "metadata.csv", needed).rename(columns=_PACK)
+    frame = read_table(folder / "metadata.csv", needed).rename(columns=_PACK)
     return frame.assign(image_id=[Path(str(path)).stem for path in frame["image"]])
 
 
 def _published(folder: Path) -> pd.DataFrame:
-    frame = _table(folder / "bus_data.csv", ["Case", "Device", *_PUBLISHED]).rename(columns=_PUBLISHED)
+    frame = read_table(folder / "bus_data.csv", ["Case", "Device", *_PUBLISHED]).rename(columns=_PUBLISHED)
     names = frame["image_id"].astype(str)
     scanner = frame["Device"].str.partition("@")
     frame = frame.assign(
@@ -101,14 +98,6 @@ def _published(folder: Path) -> pd.DataFrame:
         frequency=scanner[2],
     )
     return frame.assign(lesion_fraction=[_fraction(folder / path) for path in frame["roi"]])
-
-
-def _table(path: Path, needed: list[str]) -> pd.DataFrame:
-    frame = pd.read_csv(path)
-    absent = [name for name in needed if name not in frame.columns]
-    if absent:
-        raise ValueError(f"{path} must have columns {', '.join(needed)}, got none named {', '.join(absent)}.")
-    return frame
 
 
 def _fraction(path: Path) -> float:

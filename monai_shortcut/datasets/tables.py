@@ -1,0 +1,127 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What readers of published collections share: checked tables, images found by name, findings as columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from monai_shortcut.cohort import Cohort
+from monai_shortcut.columns import FINDING_LEVELS
+
+
+def read_table(path: Path, needed: Sequence[str], **options: Any) -> pd.DataFrame:
+    """Read a CSV file, blanks around the column names removed.
+
+    Args:
+        path: the file, which may be compressed.
+        needed: columns that must be there.
+        **options: as for `pandas.read_csv`.
+
+    Raises:
+        ValueError: If a column is absent.
+    """
+    frame: pd.DataFrame = pd.read_csv(path, **options).rename(columns=lambda name: str(name).strip())
+    absent = [name for name in needed if name not in frame.columns]
+    if absent:
+        raise ValueError(f"{path} must have columns {', '.join(needed)}, got none named {', '.join(absent)}.")
+    return frame
+
+
+def not_found(folder: Path, must_hold: str) -> FileNotFoundError:
+    """The error for a folder that is not laid out as published, with what it holds."""
+    names = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else ["no such folder"]
+    return FileNotFoundError(f"the folder must hold {must_hold}, got {folder} with: {', '.join(names) or 'nothing'}.")
+
+
+def first_file(folder: Path, names: Iterable[str], must_hold: str) -> Path:
+    """The first of several files that is there.
+
+    Raises:
+        FileNotFoundError: If none is.
+    """
+    present = [folder / name for name in names if (folder / name).is_file()]
+    if not present:
+        raise not_found(folder, must_hold)
+    return present[0]
+
+
+def files_by_name(folders: Iterable[Path]) -> dict[str, str]:
+    """File name -> path of all files right inside the folders; of files with one name the first is taken."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                found = {**{entry.name: entry.path for entry in entries if entry.is_file()}, **found}
+    return found
+
+
+def finding_cohort(frame: pd.DataFrame, label: str, findings: Sequence[str], **columns: Any) -> Cohort:
+    """A cohort of images with several findings, one of them the label and the others attributes.
+
+    Args:
+        frame: (N, columns) with a column of "absent" and "present" for each finding.
+        label: the finding that is the label.
+        findings: all findings.
+        **columns: as for `Cohort.from_table`.
+
+    Raises:
+        ValueError: If the label is none of the findings, or as for `Cohort.from_table`.
+    """
+    if label not in findings:
+        raise ValueError(f"label must be one of {', '.join(findings)}, got {label!r}.")
+    others = tuple(name for name in findings if name != label)
+    attributes = (*others, *columns.pop("attributes"))
+    columns["categorical"] = (*others, *columns.pop("categorical", ()))
+    cohort = Cohort.from_table(frame, label=label, label_names=FINDING_LEVELS, attributes=attributes, **columns)
+    return replace(cohort, finding=label)
+
+
+def roi_paths(images: Iterable[str], masks: str | Path) -> NDArray[np.object_]:
+    """Paths, str or None where there is none, of the images' regions in a folder of files named like the images.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    if not Path(masks).is_dir():
+        raise FileNotFoundError(f"regions must be in a folder, in files named like the images, got {masks}.")
+    present = files_by_name([Path(masks)])
+    return np.array([present.get(image) for image in images], dtype=object)
+
+
+def without_regionless(cohort: Cohort, reason: str) -> Cohort:
+    """The cohort without the images that have no region, excluded with this reason; unchanged without regions."""
+    if "roi" not in cohort.table:
+        return cohort
+    return cohort.exclude(dict.fromkeys(cohort.table.index[cohort.table["roi"].isna()], reason))
+
+
+def write_regions(makers: Mapping[Path, Callable[[], NDArray[np.bool_] | None]]) -> list[Path]:
+    """Write regions that are not there yet as one-bit PNG files, each in one step.
+
+    A file is first written beside its place and then moved there, so that what is there is complete even if the
+    program was stopped, and several programs may write at once.
+
+    Args:
+        makers: path of the file -> function that gives the (H, W) bool region, or None if there is none.
+
+    Returns:
+        The paths that hold a region, in order.
+    """
+    for path, make in makers.items():
+        region = None if path.exists() else make()
+        if region is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.{os.getpid()}.part")
+            Image.fromarray(region).save(part, format="PNG")
+            part.replace(path)
+    return [path for path in makers if path.exists()]
