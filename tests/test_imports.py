@@ -14,13 +14,13 @@ PACKAGE = Path(monai_shortcut.__file__).parent
 # Top to bottom: a module imports from rows below its own, and never from its own row.
 ROWS = (
     ("monai_shortcut",),
-    ("handlers",),
-    ("transforms",),
+    ("handlers", "workflows"),
+    ("transforms", "region_report"),
     ("report",),
-    ("plots",),
+    ("plots", "region_plots"),
     ("weight_plots",),
     ("audit",),
-    ("evidence",),
+    ("evidence", "region_study"),
     ("findings",),
     (
         "probes",
@@ -33,19 +33,20 @@ ROWS = (
         "subgroups",
     ),
     ("heads", "networks"),
-    ("embeddings", "datasets"),
+    ("embeddings", "datasets", "region_phantom"),
     ("phantom",),
     ("cohort",),
-    ("classification", "columns", "discriminant", "gaps", "levels", "regions", "records", "subspaces"),
-    ("delong", "planting", "resampling", "sampling"),
+    ("classification", "columns", "discriminant", "gaps", "levels", "overlays", "regions", "records", "subspaces"),
+    ("delong", "fills", "margins", "placement", "planting", "resampling", "sampling"),
+    ("region_pixels",),
 )
 VERSION = "monai_shortcut.__version__"  # stands before every import, so that anything may read it
 RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}
 CONFINED = {
-    "monai": {"handlers", "transforms", "networks", "datasets"},
-    "ignite": {"handlers", "transforms", "networks", "datasets"},
-    "matplotlib": {"plots", "weight_plots", "report"},
-    "jinja2": {"plots", "report"},
+    "monai": {"handlers", "transforms", "workflows", "networks", "datasets"},
+    "ignite": {"handlers", "transforms", "workflows", "networks", "datasets"},
+    "matplotlib": {"plots", "weight_plots", "region_plots", "report", "region_report"},
+    "jinja2": {"plots", "report", "region_report"},
 }
 
 

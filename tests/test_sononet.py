@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import DATA
+from monai.networks.utils import convert_to_torchscript
 from torch import nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from monai_shortcut.heads import linear_head
+from monai_shortcut.heads import linear_head, logit_map_head
 from monai_shortcut.networks import SonoNet
 
 
@@ -111,17 +112,31 @@ def test_the_seed_decides_weights_logits_and_gradients():
         assert torch.equal(first, second)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_torchscript_gives_the_same_logits():
-    network = trained(SonoNet(out_channels=2, width=2), 4, 1, 32, 32)
-    images = torch.randn(2, 1, 32, 48)
-    scripted = torch.jit.script(network)
-    torch.testing.assert_close(scripted(images), network(images))
+SIDES = [(2, (32, 48)), (3, (16, 32, 16))]
+# PyTorch 2.13 deprecates TorchScript, which bundles are still exported to.
+DEPRECATED = "ignore:.torch.jit:DeprecationWarning"
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+@pytest.mark.parametrize(("spatial_dims", "sides"), SIDES)
+@pytest.mark.parametrize("use_trace", [False, True], ids=["script", "trace"])
+def test_torchscript_as_a_bundle_exports_it_gives_the_same_logits(tmp_path, spatial_dims, sides, use_trace):
+    network = trained(SonoNet(spatial_dims, 1, 2, width=2), 4, 1, *sides)
+    images = torch.randn(2, 1, *sides)
+    convert_to_torchscript(network, str(tmp_path / "model.ts"), verify=True, inputs=(images,), use_trace=use_trace)
+    exported = torch.jit.load(str(tmp_path / "model.ts"))
+    torch.testing.assert_close(exported(images), network(images))
+    other = torch.randn(3, 1, *[16 + side for side in sides])  # of another batch size and another shape
+    torch.testing.assert_close(exported(other), network(other))
+
+
+@pytest.mark.filterwarnings(DEPRECATED)
+def test_torchscript_refuses_small_images():
     with pytest.raises(torch.jit.Error, match=r"at least 16 pixels, got shape \[2, 1, 8, 8\]"):
-        scripted(torch.zeros(2, 1, 8, 8))
+        torch.jit.script(SonoNet(width=2).eval())(torch.zeros(2, 1, 8, 8))
 
 
-@pytest.mark.parametrize(("spatial_dims", "sides"), [(2, (32, 48)), (3, (16, 32, 16))])
+@pytest.mark.parametrize(("spatial_dims", "sides"), SIDES)
 def test_the_head_is_the_last_convolution_with_its_norm(spatial_dims, sides):
     network = trained(SonoNet(spatial_dims, 1, 3, width=2), 4, 1, *sides)
     images = torch.randn(3, 1, *sides)
@@ -130,3 +145,15 @@ def test_the_head_is_the_last_convolution_with_its_norm(spatial_dims, sides):
     assert head.layer == "adaptation.3"
     assert head.weight.shape == (3, 8)
     torch.testing.assert_close(head(inner), network(images).detach())
+
+
+@pytest.mark.parametrize(("spatial_dims", "sides"), SIDES)
+def test_the_head_of_the_logit_map_is_made_of_ones(spatial_dims, sides):
+    network = trained(SonoNet(spatial_dims, 1, 3, width=2), 4, 1, *sides)
+    images = torch.randn(3, 1, *sides)
+    head = logit_map_head(network, images=images)
+    cells = int(np.prod(sides)) // 16**spatial_dims
+    with torch.no_grad():
+        of_map = network.adaptation(network.features(images)).flatten(1)
+        torch.testing.assert_close(head(of_map), network(images))
+    assert torch.equal(head.weight, torch.eye(3).repeat_interleave(cells, dim=1) / cells)

@@ -7,14 +7,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.data import CacheDataset, DataLoader, MetaTensor, set_track_meta
-from monai.transforms import Compose, EnsureTyped, Flipd, LoadImaged, MaskIntensity, Resized, Spacingd
+from conftest import DATA
+from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, PersistentDataset, set_track_meta
+from monai.data.utils import pickle_hashing
+from monai.transforms import (
+    Compose,
+    EnsureTyped,
+    Flipd,
+    LoadImaged,
+    MaskIntensity,
+    Resized,
+    ScaleIntensityd,
+    Spacingd,
+)
 from PIL import Image
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.planting import MARKS, plant_mark, planted_levels
-from monai_shortcut.regions import FILLS, STRATEGIES, UNITS, mask_roi
+from monai_shortcut.regions import FILLS, METRICS, STRATEGIES, UNITS, RegionError, mask_roi
 from monai_shortcut.transforms import (
     MaskROI,
     MaskROID,
@@ -42,16 +53,24 @@ def roi() -> torch.Tensor:
     return roi
 
 
+@pytest.fixture
+def other() -> torch.Tensor:
+    """Another patient's region."""
+    other = torch.zeros(1, 12, 10, dtype=torch.uint8)
+    other[0, 1:3, 2:9] = 1
+    return other
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "float16", "float32"])
 @pytest.mark.parametrize("roi_container", CONTAINERS)
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_every_container_gives_the_values_of_mask_roi(image, roi, container, roi_container, dtype):
+def test_every_container_gives_the_values_of_mask_roi(image, roi, other, container, roi_container, dtype):
     image = image.to(getattr(torch, dtype))
     given = container(image) if container is not np.asarray else image.numpy()
-    region = roi_container(roi) if roi_container is not np.asarray else roi.numpy()
-    for strategy in STRATEGIES:
-        masked = MaskROI(strategy, margin=0.5, unit="area", fill="mean")(given, region)
-        expected = mask_roi(image, roi, strategy, 0.5, "area", "mean")
+    region, swapped = (roi_container(x) if roi_container is not np.asarray else x.numpy() for x in (roi, other))
+    for strategy, fill in [*((name, "mean") for name in STRATEGIES), *(("shifted_roi", name) for name in FILLS)]:
+        masked = MaskROI(strategy, 0.5, "area", fill, "taxicab")(given, region, swapped)
+        expected = mask_roi(image, roi, strategy, 0.5, "area", fill, metric="taxicab", swapped_roi=other)
         assert type(masked) is type(MaskIntensity()(given, region))
         assert masked.dtype == expected.dtype
         assert torch.equal(torch.as_tensor(masked).as_subclass(torch.Tensor), expected)
@@ -112,6 +131,168 @@ def test_a_lazy_pipeline_that_interpolates_the_region_is_refused(image, roi):
     with pytest.raises(RuntimeError) as error:  # MONAI issue 6850: lazy execution forgets mode="nearest"
         Compose(steps, lazy=True)(data)
     assert "threshold it" in str(error.value.__cause__)
+
+
+# --- labels and other patients' regions
+
+
+def test_the_region_is_made_of_labels(image, roi, other):
+    labels = 2 * roi + 3 * other
+    for chosen, region in ((2, roi), (3, other), ((3, 2), roi | other)):
+        for container in (np.asarray, torch.as_tensor, MetaTensor):
+            masked = MaskROId("image", "roi", roi_labels=chosen)({"image": image, "roi": container(labels)})["image"]
+            assert torch.equal(masked.as_tensor(), mask_roi(image, region))
+    with pytest.raises(ValueError, match=r"got 0, 2, 3; threshold it, .*; roi_labels chooses from several labels"):
+        MaskROId("image", "roi")({"image": image, "roi": labels})
+    with pytest.raises(RegionError, match=r"among the labels of the image \(0, 2, 3\), got 1\."):
+        MaskROI(roi_labels=1)(image, labels)
+    assert torch.equal(MaskROI("full", roi_labels=1)(image, labels).as_tensor(), image)  # which needs no region
+    with pytest.raises(ValueError, match="roi must have shape"):
+        MaskROI("full", roi_labels=1)(image, labels[:, 1:])
+
+
+def test_another_patients_region_comes_from_its_key(image, roi, other):
+    data = {"image": image, "roi": roi, "swapped_roi": 5 * other, "spare": 5 * roi}
+    step = MaskROId("image", "roi", "swapped_roi", fill="noise", roi_labels=5)
+    with pytest.raises(RegionError, match="got 5"):
+        step(data)  # its own region has to have the labels too
+    data["roi"] = 5 * roi
+    expected = mask_roi(image, roi, "swapped_roi", fill="noise", swapped_roi=other)
+    assert torch.equal(step(data)["image"].as_tensor(), expected)
+    renamed = MaskROId("image", "roi", "swapped_roi", fill="noise", roi_labels=5, swapped_key="spare")(data)
+    assert torch.equal(renamed["image"].as_tensor(), mask_roi(image, roi, fill="noise"))
+    assert not torch.equal(renamed["image"].as_tensor(), expected)
+    del data["swapped_roi"]
+    with pytest.raises(
+        KeyError, match=r"swapped_key must be one of the data's keys \('image', 'roi', 'spare'\), got 's"
+    ):
+        step(data)
+    MaskROId("image", "roi", "shifted_roi", roi_labels=5)(data)  # no other strategy asks for it
+    with pytest.raises(ValueError, match="needs the region of another patient as swapped_roi, got none"):
+        MaskROI("swapped_roi")(image, roi)
+
+
+def test_a_cohort_chooses_the_regions_that_are_swapped(tmp_path, rng):
+    frame = pd.DataFrame({"image_id": list("abcd"), "patient_id": list("ppqr"), "label": [0, 1, 0, 1]})
+    regions = {}
+    for row, name in enumerate("abcd"):
+        regions[name] = np.zeros((8, 9), np.uint8)
+        regions[name][row : row + 3, 2 : 5 + row] = 255
+        for folder, pixels in (("images", rng.integers(0, 255, (8, 9), np.uint8)), ("masks", regions[name])):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    paths = {
+        role: [f"{folder}/{name}.png" for name in "abcd"] for role, folder in (("image", "images"), ("roi", "masks"))
+    }
+    cohort = Cohort.from_table(frame.assign(**paths), root=tmp_path).with_swapped_roi(seed=1)
+    keys = ["image", "roi", "swapped_roi"]
+    steps = Compose([LoadImaged(keys, ensure_channel_first=True), MaskROId("image", "roi", "swapped_roi", fill=-1)])
+    for item, masked in zip(cohort.datalist(), Dataset(cohort.datalist(), steps), strict=True):
+        swapped = item["swapped_roi"][-5]
+        assert cohort.table["patient_id"][swapped] != cohort.table["patient_id"][item["image_id"]]
+        assert np.array_equal(masked["image"][0].numpy() == -1, regions[swapped].T > 0)
+
+
+# --- caches, workers, and the order of steps
+
+
+@pytest.fixture
+def phantoms(rng) -> list[dict]:
+    """Eight images with regions of their own, and another's."""
+    items = []
+    for number in range(8):
+        roi = torch.zeros(1, 16, 18)
+        roi[0, 2 + number % 4 : 6 + number % 4, 3 + number : 7 + number] = 1
+        items.append({"image": torch.from_numpy(rng.normal(size=(2, 16, 18))), "roi": roi, "swapped_roi": roi.flip(2)})
+    return items
+
+
+def images_of(dataset, **settings) -> torch.Tensor:
+    return torch.cat([plain(batch["image"]) for batch in DataLoader(dataset, batch_size=3, **settings)])
+
+
+@pytest.mark.parametrize("fill", ["noise", "mean"])
+@pytest.mark.parametrize("strategy", ["without_roi", "shifted_roi", "swapped_roi"])
+def test_workers_caches_and_epochs_agree(phantoms, strategy, fill):
+    step = MaskROId("image", "roi", strategy, 1, fill=fill)
+    expected = torch.stack(
+        [
+            mask_roi(item["image"], item["roi"], strategy, 1, fill=fill, swapped_roi=item["swapped_roi"])
+            for item in phantoms
+        ]
+    )
+    plainly = Dataset(phantoms, step)
+    cached = CacheDataset(phantoms, step, progress=False)
+    torch.manual_seed(3)
+    assert torch.equal(images_of(plainly), expected)
+    assert torch.equal(images_of(plainly, num_workers=2), expected)
+    for _ in range(2):
+        assert torch.equal(images_of(cached), expected)
+    assert not torch.equal(expected[0], expected[4])  # the same rows, other columns
+
+
+def test_one_folder_of_cached_files_tells_strategies_apart_given_a_hash(phantoms, tmp_path):
+    seen = {}
+    for hashing, folder in ((pickle_hashing, tmp_path / "hashed"), (None, tmp_path / "plain")):
+        for step in (
+            *(MaskROId("image", "roi", strategy) for strategy in STRATEGIES),
+            MaskROId("image", "roi", margin=1),
+            MaskROId("image", "roi", fill="noise"),
+            MaskROId("image", "roi", margin=3),
+            MaskROId("image", "roi", margin=3, metric="taxicab"),
+        ):
+            dataset = PersistentDataset(phantoms, step, cache_dir=folder, hash_transform=hashing)
+            for _ in range(2):
+                stored = torch.stack([plain(item["image"]) for item in dataset])
+                right = torch.stack([plain(step(item)["image"]) for item in phantoms])
+                seen.setdefault(hashing, []).append(torch.equal(stored, right))
+    assert all(seen[pickle_hashing])
+    assert seen[None] == [True, True] + [False] * 24  # the control: the first strategy's images, whatever was asked for
+
+
+@pytest.mark.parametrize("fill", [0.0, *FILLS])
+@pytest.mark.parametrize(
+    "strategy", [name for name in STRATEGIES if name not in ("full", "silhouette", "box_silhouette")]
+)
+def test_a_hidden_pixel_leaks_through_a_scale_taken_before_masking_only(phantoms, strategy, fill):
+    mask, scale = MaskROId("image", "roi", strategy, fill=fill), ScaleIntensityd("image", 0.0, 1.0)
+    item = phantoms[0]
+    shown = plain(mask(item)["image"]) == item["image"]
+    image = item["image"].clone()
+    image[0, ~shown[0]] = 1000.0
+    bright = {**item, "image": image}
+
+    leaky, tight = Compose([scale, mask]), Compose([mask, scale])
+    first, second = (plain(leaky(data)["image"]) for data in (item, bright))
+    assert not torch.equal(first[shown], second[shown])
+    hidden_scale = (item["image"].min(), torch.tensor(1000.0))
+    expected = ((item["image"] - hidden_scale[0]) / (hidden_scale[1] - hidden_scale[0]))[shown]
+    if image[shown].min() == item["image"].min():  # the darkest pixel is visible: the leak, in numbers
+        torch.testing.assert_close(second[shown].double(), expected.double(), atol=1e-6, rtol=1e-5)
+
+    first, second = (plain(tight(data)["image"]) for data in (item, bright))
+    assert torch.equal(first, second)
+    masked = plain(mask(bright)["image"]).double()
+    expected = (masked - masked.min()) / (masked.max() - masked.min())
+    torch.testing.assert_close(second.double(), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_lazy_pipelines_resample_every_region_in_time(phantoms, strategy):
+    keys = ["image", "roi", "swapped_roi"]
+    data = {key: MetaTensor(value.float()) for key, value in phantoms[1].items()}
+    steps = [
+        Flipd(keys, 0),
+        Resized(keys, (32, 36), mode="nearest"),
+        MaskROId("image", "roi", strategy, 1, fill="noise"),
+    ]
+    eager = Compose(steps)(data)["image"]
+    lazy = Compose(steps, lazy=True, overrides={key: {"mode": "nearest"} for key in keys})(data)["image"]
+    assert torch.equal(eager, lazy)
+    image, roi, other = (
+        value.flip(1).repeat_interleave(2, 1).repeat_interleave(2, 2).float() for value in phantoms[1].values()
+    )
+    assert torch.equal(plain(eager), mask_roi(image, roi, strategy, 1, fill="noise", swapped_roi=other))
 
 
 # --- millimetres
@@ -202,7 +383,9 @@ def test_a_missing_region_names_the_keys_that_are_there(image, roi):
     [
         ({"strategy": "roi"}, f"strategy must be one of {', '.join(STRATEGIES)}, got 'roi'"),
         ({"unit": "inch"}, f"unit must be one of {', '.join(UNITS)}, got 'inch'"),
-        ({"fill": "blur"}, f"fill must be a finite number or one of {', '.join(FILLS)}, got 'blur'"),
+        ({"fill": "median"}, f"fill must be a finite number or one of {', '.join(FILLS)}, got 'median'"),
+        ({"metric": "L1"}, f"metric must be one of {', '.join(METRICS)}, got 'L1'"),
+        ({"roi_labels": ()}, r"roi_labels must be an integer or several of them, got \(\)"),
         ({"margin": float("inf")}, "margin must be a finite number, got inf"),
     ],
 )
@@ -408,6 +591,56 @@ def test_a_real_lesion_is_hidden_and_nothing_else(busbra, reader_dtype):
     box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
     assert np.array_equal(only[0], np.where(box, pixels, 0))
     assert 0 < lesion.sum() < hidden.sum() < box.sum() < box.size
+
+
+@pytest.mark.parametrize(
+    ("pack", "names", "without_room"),
+    [
+        ("covid-cxr-ccby", ("00870a9c", "0a7faa2a", "08d780ae"), ("08d780ae",)),  # lungs: large, and in two parts
+        ("hc18-fetal-head", ("000_HC", "002_HC", "011_HC"), ()),
+    ],
+)
+def test_lungs_and_heads_go_through_every_strategy(pack, names, without_room):
+    folder = DATA / pack
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder}; set MONAI_SHORTCUT_DATA to the folder that holds {pack}")
+    keys = ["image", "roi", "swapped_roi"]
+    load = LoadImaged(keys, ensure_channel_first=True)
+    for name, another in zip(names, names[1:] + names[:1], strict=True):
+        places = {"image": f"images/{name}.png", "roi": f"masks/{name}.png", "swapped_roi": f"masks/{another}.png"}
+        data = load({key: folder / place for key, place in places.items()})
+        pixels = {key: np.asarray(Image.open(folder / place), np.float32).T for key, place in places.items()}
+        region, other = (dilate_with_scipy(pixels[key] > 0, 4) for key in ("roi", "swapped_roi"))
+        box = np.zeros_like(region)
+        box[tuple(slice(line.min(), line.max() + 1) for line in np.nonzero(region))] = True
+        hidden = {"without_roi": region, "without_roi_box": box, "roi_only": ~region, "roi_box_only": ~box}
+        hidden |= {"full": np.zeros_like(box), "swapped_roi": other}
+        for strategy in STRATEGIES:
+            if strategy == "shifted_roi" and name in without_room:
+                with pytest.raises(RegionError, match=f"got a region of {region.sum()} pixels"):
+                    MaskROId("image", "roi", strategy, 4)(data)
+                continue
+            masked = MaskROId("image", "roi", strategy, 4, fill=-1)(data)["image"]
+            assert masked.meta["filename_or_obj"] == str(folder / places["image"])
+            found = plain(masked)[0].numpy()
+            if strategy in hidden:
+                assert np.array_equal(found, np.where(hidden[strategy], -1, pixels["image"]))
+            elif strategy == "shifted_roi":
+                moved = found == -1
+                assert np.array_equal(found, np.where(moved, -1, pixels["image"]))
+                assert moved.sum() == region.sum() > 2 * (moved & region).sum()
+            else:
+                assert np.array_equal(found, region if strategy == "silhouette" else box)
+        rim = region & dilate_with_scipy(~region, 1)
+        nearest = distance_transform_edt(region, return_distances=False, return_indices=True)
+        beside, step = pixels["image"][tuple(nearest)][rim], {}
+        for fill in ("mean", "noise", "blur"):
+            filled = plain(MaskROId("image", "roi", "without_roi", 4, fill=fill)(data)["image"])[0].numpy()
+            seen = pixels["image"][~region]
+            assert np.array_equal(filled[~region], seen)
+            assert seen.min() <= filled[region].min() <= filled[region].max() <= seen.max()
+            step[fill] = abs(filled[rim] - beside).mean()  # how much of an edge the hole has
+        assert step["blur"] < step["mean"] < step["noise"]
 
 
 def dilate_with_scipy(region: np.ndarray, radius: int) -> np.ndarray:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from monai_shortcut.networks.multi_task import MultiTaskClassifier, MultiTaskLoss
+from monai_shortcut.networks.sa_sononet import SASonoNet
 from monai_shortcut.networks.sononet import SonoNet
+from monai_shortcut.networks.sononet_weights import load_sononet_weights
 
-__all__ = ["MultiTaskClassifier", "MultiTaskLoss", "SonoNet"]
+__all__ = ["MultiTaskClassifier", "MultiTaskLoss", "SASonoNet", "SonoNet", "load_sononet_weights"]

@@ -7,8 +7,10 @@ from __future__ import annotations
 import torch
 from monai.networks.layers.factories import Conv, Norm, Pool
 from torch import nn
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 BLOCKS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))  # channels of each 3x3 convolution, in units of the width
+EPSILON = 1e-4  # of every batch normalization
 SMALLEST_SIDE = 2 ** (len(BLOCKS) - 1)  # pixels that leave one cell after the pools between the blocks
 
 
@@ -16,7 +18,8 @@ class SonoNet(nn.Module):
     """A VGG-like network whose logits are the global average of a map of logits.
 
     Every convolution has no bias and is followed by batch normalization. Softmax stays outside. The last 1x1
-    convolution with its batch normalization is the head; it reads 4 * width channels.
+    convolution with its batch normalization is the head; it reads 4 * width channels. `load_sononet_weights` loads the
+    published weights, of networks that see 224 rows and 288 columns, standardized and times 255.
 
     Args:
         spatial_dims: of the image, 2 or 3.
@@ -67,17 +70,21 @@ class SonoNet(nn.Module):
         Returns:
             (B, C) logits.
         """
-        shape = list(images.shape)
+        # A trace would only record that its own example is accepted.
+        if not is_tracing():  # type: ignore[no-untyped-call]
+            self._check(list(images.shape))
+        logit_map: torch.Tensor = self.adaptation(self.features(images))
+        return logit_map.flatten(2).mean(dim=2)
+
+    def _check(self, shape: list[int]) -> None:
         if len(shape) != self.spatial_dims + 2 or shape[1] != self.in_channels or min(shape[2:]) < self.smallest_side:
             raise ValueError(
                 f"images must have a batch axis, {self.in_channels} channels and {self.spatial_dims} sides of at least "
                 f"{self.smallest_side} pixels, got shape {shape}."
             )
-        logit_map: torch.Tensor = self.adaptation(self.features(images))
-        return logit_map.flatten(2).mean(dim=2)
 
 
 def _normalized_convolution(spatial_dims: int, in_channels: int, out_channels: int, size: int) -> list[nn.Module]:
     convolution = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, size, padding=size // 2, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return [convolution, Norm[Norm.BATCH, spatial_dims](out_channels, eps=1e-4)]
+    return [convolution, Norm[Norm.BATCH, spatial_dims](out_channels, eps=EPSILON)]
