@@ -90,7 +90,7 @@ class Phantom:
         row = {str(key): str(value) for key, value in self.cohort.table.iloc[index].items()} | changed
         rng = np.random.default_rng(self.seeds[index])
         echo, region = _anatomy(row["label"], self.size, self.visibility, rng)
-        image = _scan(echo, SCANNERS[row["scanner"]], rng)
+        image = scan(echo, SCANNERS[row["scanner"]], rng)
         if row["annotation"] == "present":
             _mark(image)
         return image[None], region[None].astype(np.uint8)
@@ -238,7 +238,7 @@ def _thorax(u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[Any, Any]:
 _PLANES = {"head": _head, "abdomen": _abdomen, "femur": _femur, "thorax": _thorax}
 
 
-def _scan(echo: NDArray[np.float64], scanner: Scanner, rng: np.random.Generator) -> Image:
+def scan(echo: NDArray[np.float64], scanner: Scanner, rng: np.random.Generator) -> Image:
     """Speckle, gain and log compression; the scatterers are the same whatever the scanner."""
     scatterers = rng.normal(size=(2, *echo.shape)) * 10 ** (echo / 20)
     blurred = gaussian_filter(scatterers, (0, scanner.axial, scanner.lateral))
