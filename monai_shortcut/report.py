@@ -48,7 +48,7 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"]).to_csv(place / "excluded.csv", index=False)
     pictures = {}
     for name, figure in figures(record):
-        content = _png(figure)
+        content = png(figure)
         (place / "figures" / f"{name}.png").write_bytes(content)
         pictures[name] = base64.b64encode(content).decode("ascii")
     page = place / "report.html"
@@ -137,7 +137,15 @@ def _html(audit: Audit, pictures: dict[str, str]) -> str:
     return template.render(audit=audit, pictures=pictures, headlines=headlines, colours=COLOURS)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The picture of a figure, without the name and version of the program that drew it.
+
+    Args:
+        figure: the figure.
+
+    Returns:
+        A PNG file.
+    """
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

@@ -15,8 +15,8 @@ def freeze_except(network: nn.Module, trainable: Sequence[str]) -> nn.Module:
     """Freeze a network but for some of its modules, in every respect.
 
     Frozen parameters get no gradient, and frozen modules run in evaluation mode even while the network trains: without
-    that, their batch-norm statistics would follow the new images, and their dropout would go on. Names of parameters stay,
-    so checkpoints fit networks that are not frozen.
+    that, their batch-norm statistics would follow the new images, and their dropout would go on. Names of parameters
+    stay, so checkpoints fit networks that are not frozen.
 
     Args:
         network: changed in place.

@@ -17,9 +17,9 @@ _FIRST = "features.conv0.weight"
 def load_imagenet_densenet(network: DenseNet, path: str | Path) -> DenseNet:
     """Load a DenseNet that torchvision trained on ImageNet; everything but the head.
 
-    MONAI's own ``pretrained=True`` needs a network connection, and leaves the first convolution at random, without a word,
-    where an image has one channel. Here it gets the sum over the colours, which answers a grey image as the colour
-    network answers it in three equal channels.
+    MONAI's own ``pretrained=True`` needs a network connection, and leaves the first convolution at random, without a
+    word, where an image has one channel. Here it gets the sum over the colours, which answers a grey image as the
+    colour network answers it in three equal channels.
 
     Args:
         network: of MONAI, in two dimensions with one or three input channels; changed in place.

@@ -1,0 +1,346 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One cell of a region study: a bundle trained on one strategy and fold, and its scores under every strategy."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+from monai.data import decollate_batch
+from monai.utils import set_determinism
+
+from monai_shortcut.regions import RegionError
+from monai_shortcut.workflows.configuration import cell_parser, digest_of, first_difference
+
+Item = dict[str, Any]
+Result = TypeVar("Result")
+_ENDED = "cell.json"
+_SWAPPED = "swapped_roi"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a trained model is tested on.
+
+    Attributes:
+        cohort: name of an external cohort, or "" for the study's own test images.
+        strategy: masking strategy.
+        margin: of the region, in the study's unit.
+    """
+
+    cohort: str
+    strategy: str
+    margin: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """The evaluation, to be read."""
+        margin = f" with margin {self.margin:g}" if self.margin else ""
+        return f"{self.strategy}{margin}{f' in {self.cohort}' if self.cohort else ''}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything a worker needs to train one model and test it; plain values that any back end can send.
+
+    Attributes:
+        trained_on: masking strategy of the training images.
+        fold: index of the patients that are left out.
+        config: the bundle's training configuration, merged and not yet parsed.
+        folder: of the results.
+        seed: of the training.
+        train: items to train on.
+        validation: items that choose the checkpoint.
+        test: items to test on, by name of the cohort; "" is the study's own.
+        evaluations: what to test on, in order.
+        labels: names of the columns of scores.
+        threads: of torch; results are equal for equal numbers only.
+    """
+
+    trained_on: str
+    fold: int
+    config: Mapping[str, Any]
+    folder: str
+    seed: int
+    train: Sequence[Item]
+    validation: Sequence[Item]
+    test: Mapping[str, Sequence[Item]]
+    evaluations: Sequence[Evaluation]
+    labels: Sequence[str]
+    threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of the cell's folder."""
+        return f"{self.trained_on}_fold{self.fold}"
+
+    def path(self, evaluation: Evaluation) -> Path:
+        """Of the file of its scores; that of an external cohort changes with its images."""
+        parts = [evaluation.strategy, f"{evaluation.margin:g}"]
+        if evaluation.cohort:
+            images = [[item["image_id"], item["label"]] for item in self.test[evaluation.cohort]]
+            parts = [f"{evaluation.cohort}-{digest_of(images)[:8]}", *parts]
+        return Path(self.folder, "_".join(parts) + ".csv")
+
+    def configuration(self) -> dict[str, Any]:
+        """What decides the results: the configuration without paths, the seed, and who is in which part.
+
+        External cohorts are no part of it: adding one leaves trained models as they are.
+        """
+        parts = {"train": self.train, "validation": self.validation, "test": self.test[""]}
+        rows = {part: [[item["image_id"], item["label"]] for item in items] for part, items in parts.items()}
+        return {
+            "config": dict(self.config),
+            "trained_on": self.trained_on,
+            "fold": self.fold,
+            "seed": self.seed,
+            "threads": self.threads,
+            "images": rows,
+        }
+
+
+@dataclass
+class _Curve:
+    """Loss and validation metric of each epoch."""
+
+    losses: list[float] = field(default_factory=list)
+    epochs: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def attach(self, trainer: Engine, validator: Engine) -> None:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._loss)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._epoch, validator)
+
+    def _loss(self, engine: Engine) -> None:
+        output = engine.state.output
+        self.losses.append(float((output[0] if isinstance(output, list) else output)["loss"]))
+
+    def _epoch(self, engine: Engine, validator: Engine) -> None:
+        name = getattr(validator.state, "key_metric_name", None)
+        metric = float(validator.state.metrics.get(name, float("nan"))) if name else float("nan")
+        loss = float(np.mean(self.losses)) if self.losses else float("nan")
+        self.epochs.append((engine.state.epoch, loss, metric))
+        self.losses.clear()
+
+
+def run_cell(cell: Cell) -> float:
+    """Train the model of a cell unless that is done, test it where that is not done, and keep the results.
+
+    The folder then holds ``model.pt``, ``cell.json`` (digest, configuration, learning curve, who trained, who could not
+    be masked) and a CSV file of scores per evaluation. Every file appears at once or not at all, so a worker may be
+    killed at any moment.
+
+    Args:
+        cell: what to do.
+
+    Returns:
+        Seconds that it took; 0 if nothing was left to do.
+
+    Raises:
+        ValueError: If the folder holds a cell of another configuration.
+    """
+    folder, begun = Path(cell.folder), time.monotonic()
+    configuration = cell.configuration()
+    done = finished(folder, configuration)
+    missing = [evaluation for evaluation in cell.evaluations if not cell.path(evaluation).is_file()]
+    if done and not missing:
+        return 0.0
+    torch.set_num_threads(cell.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Many cells at once would write their progress over each other.
+    with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        if not done:
+            for stale in (*folder.glob("*.csv"), *folder.glob("*.part")):
+                stale.unlink()
+            _train(cell, folder, configuration)
+            missing = list(cell.evaluations)
+        for evaluation in missing:
+            _test(cell, evaluation)
+    return time.monotonic() - begun
+
+
+def finished(folder: Path, configuration: Mapping[str, Any]) -> bool:
+    """Whether a folder holds a trained cell of this configuration.
+
+    Raises:
+        ValueError: If it holds one of another configuration.
+    """
+    path = folder / _ENDED
+    if not path.is_file():
+        return False
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if kept["digest"] != digest_of(configuration):
+        where = first_difference(kept["configuration"], configuration)
+        raise ValueError(
+            f"the cells of a folder must have one configuration, got {folder} with another ({where}): "
+            "choose another output folder, or remove this one to train anew."
+        )
+    return True
+
+
+def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
+    checkpoint, started = folder / "best.part", time.monotonic()
+
+    def attempt(excluded: Mapping[str, str]) -> tuple[_Curve, dict[str, torch.Tensor]]:
+        checkpoint.unlink(missing_ok=True)
+        set_determinism(cell.seed)
+        parser = cell_parser(
+            cell.config,
+            {"seed": cell.seed, "strategy": cell.trained_on, "margin": 0.0, "ckpt_path": str(checkpoint)}
+            | {"output_dir": str(folder)},
+            {"train#dataset#data": _for(cell.train, cell.trained_on, excluded)}
+            | {"validate#dataset#data": _for(cell.validation, cell.trained_on, excluded)},
+        )
+        if "initialize" in parser:
+            parser.get_parsed_content("initialize")
+        trainer, curve = parser.get_parsed_content("train#trainer"), _Curve()
+        curve.attach(trainer, parser.get_parsed_content("validate#evaluator"))
+        trainer.run()
+        if not curve.epochs or not trainer.state.iteration:
+            raise ValueError(
+                f"there must be images for at least one batch of training, got {len(cell.train)} images: "
+                "choose a smaller batch_size or fewer folds."
+            )
+        weights = parser.get_parsed_content("network").state_dict()
+        if checkpoint.is_file():
+            kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            weights = kept.get("model", kept)
+        return curve, {name: value.cpu() for name, value in weights.items()}
+
+    (curve, weights), excluded = _usable_only(
+        attempt, cell, [*cell.train, *cell.validation], Evaluation("", cell.trained_on)
+    )
+    checkpoint.unlink(missing_ok=True)
+    with _replacing(folder / "model.pt") as part:
+        torch.save(weights, part)
+    record = {
+        "digest": digest_of(configuration),
+        "configuration": configuration,
+        "curve": curve.epochs,
+        "trained": [item["image_id"] for item in cell.train if item["image_id"] not in excluded],
+        "excluded": dict(excluded),
+        "seconds": round(time.monotonic() - started, 1),
+        "software": {"torch": torch.__version__},
+    }
+    with _replacing(folder / _ENDED) as part:
+        part.write_text(json.dumps(record, default=str), encoding="utf-8")
+
+
+def _test(cell: Cell, evaluation: Evaluation) -> None:
+    path, items = cell.path(evaluation), cell.test[evaluation.cohort]
+    weights = torch.load(Path(cell.folder) / "model.pt", map_location="cpu", weights_only=True)
+
+    def attempt(excluded: Mapping[str, str]) -> dict[str, list[float]]:
+        set_determinism(cell.seed)
+        parser = _evaluation(cell, evaluation, _for(items, evaluation.strategy, excluded))
+        parser.get_parsed_content("network").load_state_dict(weights)
+        evaluator = parser.get_parsed_content("validate#evaluator")
+        scores: dict[str, list[float]] = {}
+
+        def record(engine: Engine) -> None:
+            batch, output = engine.state.batch, engine.state.output
+            batch = batch if isinstance(batch, list) else decollate_batch(batch)
+            output = output if isinstance(output, list) else decollate_batch(output)
+            for item, result in zip(batch, output, strict=True):
+                scores[str(item["image_id"])] = _scores(result["pred"], len(cell.labels))
+
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, record)
+        evaluator.run()
+        return scores
+
+    scores, excluded = _usable_only(attempt, cell, items, evaluation)
+    frame = pd.DataFrame(list(scores.values()), pd.Index(list(scores), name="image_id"), list(cell.labels))
+    if excluded:
+        with _replacing(path.with_suffix(".json")) as part:
+            part.write_text(json.dumps(excluded), encoding="utf-8")
+    with _replacing(path) as part:
+        frame.to_csv(part, float_format="%.9g")
+
+
+def _evaluation(cell: Cell, evaluation: Evaluation, items: Sequence[Item]) -> ConfigParser:
+    """The bundle's validation on other images, without the handlers that go with training."""
+    settings = {"seed": cell.seed, "strategy": evaluation.strategy, "margin": evaluation.margin}
+    return cell_parser(
+        cell.config,
+        settings | {"output_dir": cell.folder, "validate#evaluator#val_handlers": []},
+        {"validate#dataset#data": items},
+    )
+
+
+def _usable_only(
+    attempt: Callable[[Mapping[str, str]], Result], cell: Cell, items: Sequence[Item], evaluation: Evaluation
+) -> tuple[Result, Mapping[str, str]]:
+    """Try with all images; if a region cannot be used, find all such images, and try once more without them."""
+    try:
+        return attempt({}), {}
+    except Exception as error:
+        if not _about_a_region(error):
+            raise
+    prepare = _evaluation(cell, evaluation, []).get_parsed_content("validate#preprocessing")
+    excluded = {}
+    for item in _for(items, evaluation.strategy, {}):
+        try:
+            prepare(dict(item))
+        except Exception as error:
+            if not _about_a_region(error):
+                raise
+            excluded[str(item["image_id"])] = _reason(error)
+    return attempt(excluded), excluded
+
+
+def _for(items: Sequence[Item], strategy: str, excluded: Mapping[str, str]) -> list[Item]:
+    """Items without the excluded images, and without another patient's region where that is not asked for."""
+    chosen = [item for item in items if item["image_id"] not in excluded]
+    if strategy == _SWAPPED:
+        return chosen
+    return [{key: value for key, value in item.items() if key != _SWAPPED} for item in chosen]
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    return [] if error is None else [error, *_causes(error.__cause__ or error.__context__)]
+
+
+def _about_a_region(error: BaseException) -> bool:
+    """MONAI wraps errors of transforms, and workers send them as text."""
+    return any(isinstance(cause, RegionError) or RegionError.__name__ in str(cause) for cause in _causes(error))
+
+
+def _reason(error: BaseException) -> str:
+    return next((str(cause) for cause in _causes(error) if isinstance(cause, RegionError)), str(error).splitlines()[-1])
+
+
+def _scores(output: torch.Tensor, columns: int) -> list[float]:
+    """One score per label from a model's output for one image; of two classes, how far the second is ahead."""
+    values = torch.as_tensor(output).double().flatten().tolist()
+    if columns == 1 and len(values) == 2:
+        return [values[1] - values[0]]
+    if len(values) != columns:
+        raise ValueError(f"the entry 'pred' must hold {columns} values per image, got {len(values)}.")
+    return values
+
+
+class _replacing:  # noqa: N801 - read as a verb
+    """A path to write to, which takes the place of another when all is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.part = path, path.with_name(f"{path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        return self.part
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self.part.replace(self.path)
+        else:
+            self.part.unlink(missing_ok=True)

@@ -1,0 +1,312 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Which region does a classifier need? Its bundle trained on every masking strategy, and tested on every one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from monai_shortcut import __version__
+from monai_shortcut.cohort import Cohort
+from monai_shortcut.region_report import write_region_report
+from monai_shortcut.region_study import RegionStudyRecord, metadata_scores, study_record
+from monai_shortcut.regions import STRATEGIES, check_settings
+from monai_shortcut.report import writable
+from monai_shortcut.workflows.cell import Cell, Evaluation, Item, finished, run_cell
+from monai_shortcut.workflows.configuration import merged
+
+_PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who trains, who chooses the checkpoint and who is tested in one fold."""
+
+    fold: int
+    train: Cohort
+    validation: Cohort
+    test: Cohort
+
+
+class RegionStudy:
+    """Trains a bundle once per masking strategy and fold, tests each model under every strategy, and reads the result.
+
+    The bundle's own training configuration is run, with its keys ``strategy``, ``margin``, ``seed``, ``ckpt_path``,
+    ``output_dir``, ``train#dataset#data`` and ``validate#dataset#data`` changed for each cell. Its preprocessing must
+    hold a `MaskROId` that reads ``@strategy`` and ``@margin``, before any step that computes from the pixels, such as
+    ``ScaleIntensityd``. After training, the checkpoint at ``ckpt_path`` is taken if the bundle saved one there, else
+    the last weights.
+
+    A study can be stopped at any moment and run again: finished cells are kept, unfinished ones done anew, with equal
+    results. Cells run through joblib: ``n_jobs`` of them at once, or wherever ``parallel`` says, for example
+    ``{"backend": "dask", "scheduler_host": "tcp://host:8786"}``; all workers must see the same folders.
+
+    Args:
+        config_file: the bundle's training configuration; one or more files.
+        cohort: the images with regions. Without ``test``, its patients are split into ``folds`` parts, each of which is
+            the test set once.
+        output_dir: folder of the cells, the record and the report.
+        overrides: settings of the training configuration by id, such as ``{"max_epochs": 5}``.
+        strategies: masking strategies to train on and to test under; "full" among them.
+        folds: number K of folds.
+        test: images that are the test set of every fold, of other patients than ``cohort``; each fold of the cohort
+            then chooses the checkpoint once, and trains otherwise.
+        validation_folds: without ``test``: one part in this many of the patients who are not tested chooses the
+            checkpoint.
+        margins: of the curves, in the unit of the bundle's `MaskROId`; 0 is added. None are drawn if empty.
+        margin_strategies: strategies whose region grows along the curves, for their own models and those of "full".
+        external: cohorts of other places by name, tested by every model; they need regions if a strategy does.
+        external_strategies: what they are tested under.
+        findings: of a multi-label cohort, the columns that the model tells apart; by default its label.
+        attributes: columns of the metadata-only baseline; by default all of the cohort.
+        baseline: "logistic" or "gradient_boosting".
+        seed: of folds and trainings.
+        n_jobs: cells at once; None leaves it to ``parallel``.
+        threads: of torch in each cell.
+        parallel: arguments of ``joblib.parallel_config``.
+        level: of the intervals.
+        title: what is studied.
+
+    Raises:
+        ValueError: If a setting is not as described, the cohort has no regions or patients are tested and trained on.
+        PermissionError: If the folder cannot be written to.
+
+    References:
+        Sourget et al. (2025), Mask of truth, arXiv 2412.04030.
+    """
+
+    def __init__(
+        self,
+        config_file: str | Path | Sequence[str | Path],
+        cohort: Cohort,
+        output_dir: str | Path,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        strategies: Sequence[str] = STRATEGIES,
+        folds: int = 5,
+        test: Cohort | None = None,
+        validation_folds: int = 5,
+        margins: Sequence[float] = (),
+        margin_strategies: Sequence[str] = ("without_roi", "roi_only"),
+        external: Mapping[str, Cohort] | None = None,
+        external_strategies: Sequence[str] = ("full",),
+        findings: Sequence[str] | None = None,
+        attributes: Sequence[str] | None = None,
+        baseline: str = "logistic",
+        seed: int = 0,
+        n_jobs: int | None = 1,
+        threads: int = 1,
+        parallel: Mapping[str, Any] | None = None,
+        level: float = 0.95,
+        title: str = "Which region does the model need?",
+    ) -> None:
+        self.config = merged(config_file, overrides or {})
+        self.cohort, self.test, self.external = cohort, test, dict(external or {})
+        self.strategies, self.margin_strategies = tuple(strategies), tuple(margin_strategies)
+        self.external_strategies = tuple(external_strategies)
+        self.margins = tuple(sorted({0.0, *map(float, margins)})) if margins else ()
+        self.folds, self.validation_folds, self.seed, self.threads = folds, validation_folds, seed, threads
+        self.findings = None if findings is None else tuple(findings)
+        self.attributes = tuple(cohort.attributes if attributes is None else attributes)
+        self.attributes = tuple(name for name in self.attributes if name not in (self.findings or ()))
+        self.baseline, self.n_jobs, self.parallel = baseline, n_jobs, parallel
+        self.level, self.title, self.output_dir = level, title, Path(output_dir)
+        self._check()
+        writable(self.output_dir)
+        self.splits = tuple(self._splits())
+        self.outcomes = pd.concat([part.outcomes(self.findings) for part in self._cohorts()])
+
+    def _check(self) -> None:
+        for name in (*self.strategies, *self.margin_strategies, *self.external_strategies):
+            check_settings(strategy=name)
+        if "full" not in self.strategies or len(set(self.strategies)) < len(self.strategies):
+            raise ValueError(f'strategies must hold "full" and each once, got {", ".join(self.strategies)}.')
+        odd = [name for name in self.margin_strategies if name not in self.strategies]
+        if self.margins and odd:
+            raise ValueError(f"margin_strategies must be among the strategies, got {', '.join(odd)}.")
+        if "roi" not in self.cohort.table or self.cohort.table["roi"].isna().any():
+            raise ValueError(
+                "every image of the cohort must have a region of interest; see monai_shortcut.datasets.usable."
+            )
+        unknown = [name for name in self.attributes if name not in self.cohort.attributes]
+        if unknown:
+            raise ValueError(f"attributes must be among {list(self.cohort.attributes)}, got {unknown}.")
+        names = [name for name in self.external if not name.replace("-", "").replace("_", "").isalnum()]
+        if names:
+            raise ValueError(f"names of external cohorts must be letters, digits, - and _, got {names}.")
+        taken = set(self.cohort.image_ids) | set(() if self.test is None else self.test.image_ids)
+        for name, other in self.external.items():
+            if other.label_names != self.cohort.label_names or taken & set(other.image_ids):
+                shared_ids = len(taken & set(other.image_ids))
+                raise ValueError(
+                    f"an external cohort must have the labels {', '.join(self.cohort.label_names)} and other images, "
+                    f"got {name} with {', '.join(other.label_names)} and {shared_ids} shared ids."
+                )
+            taken |= set(other.image_ids)
+        shared = set(() if self.test is None else self.test.patients) & set(self.cohort.patients)
+        if shared:
+            raise ValueError(f"patients of test must not be in cohort, got {', '.join(sorted(shared)[:5])}.")
+
+    def _cohorts(self) -> list[Cohort]:
+        return [self.cohort, *([] if self.test is None else [self.test]), *self.external.values()]
+
+    def _splits(self) -> Iterator[Split]:
+        numbered = self.cohort.with_folds(self.folds, self.seed)
+        for fold in range(self.folds):
+            left_out = numbered.in_folds(fold)
+            rest = numbered.in_folds(*(other for other in range(self.folds) if other != fold))
+            if self.test is not None:
+                yield Split(fold, rest, left_out, self.test)
+                continue
+            inner = rest.with_folds(self.validation_folds, self.seed)
+            yield Split(fold, inner.in_folds(*range(1, self.validation_folds)), inner.in_folds(0), left_out)
+
+    def cells(self) -> list[Cell]:
+        """Everything there is to do, one entry per training."""
+        return [self._cell(strategy, split) for split in self.splits for strategy in self.strategies]
+
+    def _cell(self, trained_on: str, split: Split) -> Cell:
+        evaluations = [Evaluation("", strategy) for strategy in self.strategies]
+        evaluations += [Evaluation(name, strategy) for name in self.external for strategy in self.external_strategies]
+        for strategy in self.margin_strategies:
+            if trained_on in ("full", strategy):
+                evaluations += [Evaluation("", strategy, margin) for margin in self.margins if margin != 0]
+        external = {name: self._items(other) for name, other in self.external.items()}
+        return Cell(
+            trained_on=trained_on,
+            fold=split.fold,
+            config=self.config,
+            folder=str(self.output_dir / "cells" / f"{trained_on}_fold{split.fold}"),
+            seed=int(np.random.SeedSequence([self.seed, split.fold]).generate_state(1)[0]),
+            train=self._items(split.train),
+            validation=self._items(split.validation),
+            test={"": self._items(split.test), **external},
+            evaluations=evaluations,
+            labels=tuple(self.outcomes.columns),
+            threads=self.threads,
+        )
+
+    def _items(self, cohort: Cohort) -> list[Item]:
+        with_roi = "roi" in cohort.table
+        if with_roi and "swapped_roi" in self.strategies:
+            cohort = cohort.with_swapped_roi(self.seed)
+        return cohort.datalist(roi=with_roi, findings=self.findings)
+
+    def run(self) -> RegionStudyRecord:
+        """Do what is not done yet, then write the record, the tables, the figures and the page.
+
+        Returns:
+            The record, also in ``region_study.json``.
+
+        Raises:
+            ValueError: If a cell of the folder was made with another configuration.
+        """
+        cells = self.cells()
+        for cell in cells:
+            finished(Path(cell.folder), cell.configuration())  # refuse before hours of training, not after
+        context = joblib.parallel_config(**self.parallel) if self.parallel else nullcontext()
+        with context:
+            jobs = (joblib.delayed(run_cell)(cell) for cell in cells)
+            done = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")(jobs)
+            for count, seconds in enumerate(done, 1):
+                print(f"{count} of {len(cells)} cells done, the last in {seconds:.0f} s", flush=True)
+        record = self._record(cells)
+        page = write_region_report(record, self.output_dir)
+        print(f"\n{self.title}\n")
+        for reading in record.readings:
+            print(*(f"- {sentence}" for sentence in (f"{reading.label}:", *reading.sentences)), sep="\n")
+        print(f"\nreport: {page} (beside it region_study.json, CSV tables and figures)\n", flush=True)
+        return record
+
+    def _record(self, cells: Sequence[Cell]) -> RegionStudyRecord:
+        """The statistics of what the cells left on disk."""
+        frames, curves, excluded = [], {}, dict(self.cohort.excluded)
+        trained: dict[int, list[str]] = {}
+        for cell in cells:
+            folder = Path(cell.folder)
+            kept = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+            curves[cell.trained_on, cell.fold] = kept["curve"]
+            if cell.trained_on == "full":
+                trained[cell.fold] = kept["trained"]
+            excluded |= {f"{name}, trained on {cell.trained_on}": why for name, why in kept["excluded"].items()}
+            for evaluation in cell.evaluations:
+                frames.append(_scores(cell, evaluation))
+                left_out = cell.path(evaluation).with_suffix(".json")
+                if left_out.is_file():
+                    reasons = json.loads(left_out.read_text(encoding="utf-8"))
+                    excluded |= {f"{name}, tested on {evaluation.words}": why for name, why in reasons.items()}
+        scores, patients = pd.concat(frames, ignore_index=True), self._patients()
+        return study_record(
+            scores,
+            self.outcomes,
+            patients,
+            metadata=self._baseline(trained, patients),
+            title=self.title,
+            level=self.level,
+            learning_curves=curves,
+            excluded=excluded,
+            settings=self._settings(),
+            software={"monai_shortcut": __version__, **{name: version(name) for name in _PACKAGES}},
+        )
+
+    def _patients(self) -> pd.Series[Any]:
+        # Patients of another place are others, whatever their names.
+        named = [("", self.cohort), ("", self.test), *self.external.items()]
+        parts = [
+            pd.Series([f"{name}/{patient}" for patient in cohort.patients], cohort.image_ids)
+            for name, cohort in named
+            if cohort is not None
+        ]
+        return pd.concat(parts)
+
+    def _baseline(self, trained: Mapping[int, Sequence[str]], patients: pd.Series[Any]) -> pd.DataFrame | None:
+        if not self.attributes:
+            return None
+        parts = [self.cohort] + ([] if self.test is None else [self.test])
+        attributes = pd.concat([part.table.reindex(columns=list(self.attributes)) for part in parts])
+        tested = {split.fold: split.test.image_ids for split in self.splits}
+        frames = [
+            metadata_scores(
+                attributes,
+                self.outcomes,
+                patients,
+                trained[fold],
+                tested[fold],
+                fold=fold,
+                model=self.baseline,
+                seed=self.seed,
+            )
+            for fold in tested
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def _settings(self) -> dict[str, str]:
+        names = ("folds", "validation_folds", "seed", "threads", "baseline", "level")
+        known = {name: str(getattr(self, name)) for name in names}
+        known |= {"attributes of the baseline": ", ".join(self.attributes) or "none"}
+        if self.margins:
+            known |= {"margins": ", ".join(f"{margin:g}" for margin in self.margins)}
+        plain = {name: value for name, value in self.config.items() if isinstance(value, str | int | float | bool)}
+        return known | {name: str(value) for name, value in plain.items() if not str(value).startswith(("$", "@"))}
+
+
+def _scores(cell: Cell, evaluation: Evaluation) -> pd.DataFrame:
+    """Scores of one evaluation in long form."""
+    frame = pd.read_csv(cell.path(evaluation), dtype={"image_id": str})
+    return frame.assign(
+        trained_on=cell.trained_on,
+        fold=cell.fold,
+        evaluated_on=evaluation.strategy,
+        margin=evaluation.margin,
+        cohort=evaluation.cohort,
+    )
