@@ -260,6 +260,17 @@ def test_differences_are_found_where_they_are():
     assert digest_of({"a": 1}) != digest_of({"a": 2})
 
 
+def test_what_cells_print_and_log_goes_to_their_own_files(phantom, tmp_path, capfd, caplog):
+    cell = study(phantom, tmp_path, strategies=("full",)).cells()[0]
+    with caplog.at_level("INFO"):
+        run_cell(cell)
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+    text = (Path(cell.folder) / "log.txt").read_text()
+    assert "val_auc" in text
+    assert "train [2/2]" in text
+
+
 def test_the_bundle_runs_from_its_configuration(tmp_path, capsys):
     run(
         config_file=[str(CONFIGS / "train.json"), str(CONFIGS / "region_sensitivity.json")],
@@ -277,3 +288,27 @@ def test_the_bundle_runs_from_its_configuration(tmp_path, capsys):
     )
     assert (tmp_path / "study" / "report.html").is_file()
     assert "report: " in capsys.readouterr().out
+
+
+def test_the_how_to_guide_studies_a_bundle_from_its_own_words(phantom, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs" / "how-to" / "region-study.md").read_text()
+    first, second = (block.split("```")[0] for block in text.split("```json")[1:3])
+    keys, config = json.loads("{" + first + "}"), json.loads((CONFIGS / "train.json").read_text())
+    keys["preprocessing"]["transforms"][1]["spatial_size"] = [32, 32]
+    keys["preprocessing"]["transforms"][0] |= {"reader": "PILReader", "reverse_indexing": False}
+    config = {name: value for name, value in config.items() if name not in ("unit", "fill")} | keys
+    for part in ("train", "validate"):
+        config[part]["preprocessing"] = "@preprocessing"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "train.json").write_text(json.dumps(config | {"batch_size": 16}))
+    folder = Path(str(phantom.table["image"].iloc[0])).parents[1]
+    cohort = Cohort.from_csv(folder / "metadata.csv")
+    cohort.table.drop(columns="label").assign(label=cohort.table["label"]).to_csv(tmp_path / "metadata.csv")
+    asked = json.loads(second)
+    asked["study"] |= {"overrides": {"max_epochs": 1}, "folds": 2, "margins": [2], "strategies": ["full", "roi_only"]}
+    asked["study"]["margin_strategies"] = ["roi_only"]
+    (tmp_path / "configs" / "region_sensitivity.json").write_text(json.dumps(asked))
+    monkeypatch.chdir(tmp_path)
+    run(config_file="configs/region_sensitivity.json", meta_file=str(CONFIGS / "metadata.json"), logging_file=False)
+    record = RegionStudyRecord.from_json(tmp_path / "output" / "regions" / "region_study.json")
+    assert {point.margin for point in record.curves} == {0.0, 2.0}

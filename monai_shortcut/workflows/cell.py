@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -159,7 +160,7 @@ def run_cell(cell: Cell) -> float:
     torch.set_num_threads(cell.threads)
     folder.mkdir(parents=True, exist_ok=True)
     # Many cells at once would write their progress over each other.
-    with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+    with _output_to(folder / "log.txt"):
         if not done:
             for stale in (*folder.glob("*.csv"), *folder.glob("*.part")):
                 stale.unlink()
@@ -328,6 +329,19 @@ def _scores(output: torch.Tensor, columns: int) -> list[float]:
     if len(values) != columns:
         raise ValueError(f"the entry 'pred' must hold {columns} values per image, got {len(values)}.")
     return values
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Write to a file what is printed and logged."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    with path.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        root.handlers = [logging.StreamHandler(log)]
+        try:
+            yield
+        finally:
+            root.handlers = handlers
 
 
 class _replacing:  # noqa: N801 - read as a verb
