@@ -560,6 +560,8 @@ def test_what_cannot_work_is_refused_at_once(sononet, phantom, tmp_path):
         )
     with pytest.raises(ValueError, match=r"strategy must be one of full, .*, got 'upside_down'"):
         ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", strategies=["upside_down"])
+    with pytest.raises(ValueError, match='strategies must not hold "swapped_roi"'):
+        ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", strategies=["swapped_roi"])
 
 
 def test_the_base_of_the_handlers_reports_nothing_itself(sononet, phantom, items):
@@ -661,6 +663,18 @@ def test_an_unusable_region_is_counted_and_its_image_stays(sononet, phantom, ite
     without = ShortcutAudit(sononet, phantom.cohort, tmp_path, **BRIEF)
     run(kind, sononet, items, without, batch_size=4)
     assert without.audit.findings == found.findings
+
+
+def test_a_region_without_room_elsewhere_is_left_out_of_that_strategy_only(sononet, phantom, items, tmp_path):
+    large = [dict(item) for item in items]
+    for item in large[:5]:
+        item["roi"] = np.ones_like(item["roi"])
+        item["roi"][0, 0, 0] = 0
+    handler = ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", **BRIEF)
+    run("decollated", sononet, large, handler)
+    counts = {score.evaluated_on: score.images for score in handler.audit.regions.scores}
+    assert counts == {"full": 44, "shifted_roi": 39, **dict.fromkeys(set(ROI_STRATEGIES) - {"shifted_roi"}, 44)}
+    assert handler.audit.without_roi == {}
 
 
 def test_a_region_of_another_shape_is_counted(sononet, phantom, items, tmp_path):

@@ -27,7 +27,7 @@ from monai_shortcut.plots import picture
 from monai_shortcut.report import write_report
 from monai_shortcut.transforms import MaskROI
 
-ROI_STRATEGIES = ("without_roi", "without_roi_box", "roi_only", "roi_box_only")
+ROI_STRATEGIES = ("without_roi", "shifted_roi", "without_roi_box", "roi_only", "roi_box_only")
 _PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scikit-learn")
 
 
@@ -96,6 +96,8 @@ class ShortcutAudit(CohortHandler):
         unknown = [name for name in counterfactual_keys or {} if name not in self.attributes]
         if unknown:
             raise ValueError(f"counterfactual_keys must be among {list(self.attributes)}, got {unknown}.")
+        if "swapped_roi" in strategies:
+            raise ValueError('strategies must not hold "swapped_roi", for batches hold no other patient\'s region.')
         self.roi_key, self.after_masking, self.title, self.examples = roi_key, after_masking, title, examples
         self.masks = {name: MaskROI(name) for name in strategies if name != "full"} if roi_key else {}
         self.counterfactual_keys = dict(counterfactual_keys or {})
@@ -128,13 +130,16 @@ class ShortcutAudit(CohortHandler):
         names = image_names(batch, self.image_key, self.id_key)
         masked: list[dict[str, torch.Tensor]] = []
         for name, image, region in zip(names, images, regions, strict=True):
-            try:
-                masked.append({strategy: self._mask(mask, image, region) for strategy, mask in self.masks.items()})
-            except ValueError as error:
-                self._problems[name] = str(error)
-                masked.append({})
-        usable = [index for index, item in enumerate(masked) if item]
+            masked.append({})
+            for strategy, mask in self.masks.items():
+                try:
+                    masked[-1][strategy] = self._mask(mask, image, region)
+                except ValueError as error:  # a large region cannot be shifted, though it can be hidden
+                    self._problems.setdefault(name, str(error))
+            if masked[-1]:
+                self._problems.pop(name, None)
         for strategy in self.masks:
+            usable = [index for index, item in enumerate(masked) if strategy in item]
             rows = np.full((len(images), len(self.cohort.label_names)), np.nan)
             if usable:
                 rows[usable] = self._probabilities(torch.stack([masked[index][strategy] for index in usable]))
