@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from monai_shortcut.region_study import RegionStudyRecord
+from monai_shortcut.region_study import CurvePoint, RegionStudyRecord
 from monai_shortcut.weight_plots import SERIES
 
 _INK = "#333333"
@@ -84,7 +84,7 @@ def _panel(axes: Axes, record: RegionStudyRecord, label: str) -> None:
     axes.imshow(areas, cmap="PuOr", vmin=0, vmax=1)
     for (row, column), area in np.ndenumerate(areas):
         if np.isfinite(area):
-            colour = "white" if abs(area - 0.5) > 0.35 else _INK
+            colour = "white" if abs(area - 0.5) > 0.25 else _INK
             axes.text(column, row, f"{area:.2f}", ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
@@ -98,29 +98,39 @@ def curves(record: RegionStudyRecord) -> Figure:
     panels = list(dict.fromkeys((point.label, point.evaluated_on) for point in record.curves))
     columns = len({strategy for _, strategy in panels})
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.2 * columns, 3.4 * rows), layout="constrained")
+    figure = Figure(figsize=(5.2 * columns, 3.2 * rows + 0.9), layout="constrained")
+    lines = list(dict.fromkeys((point.trained_on == "full", point.grown) for point in record.curves))
     for axes, (label, strategy) in zip(
         figure.subplots(rows, columns, squeeze=False, sharey=True).flat, panels, strict=False
     ):
-        shown = [point for point in record.curves if (point.label, point.evaluated_on) == (label, strategy)]
-        lines = list(dict.fromkeys((point.trained_on, point.grown) for point in shown))
-        for index, (trained_on, grown) in enumerate(lines):
-            line = sorted(
-                (point for point in shown if (point.trained_on, point.grown) == (trained_on, grown)),
-                key=lambda point: point.margin,
+        for index, line in enumerate(lines):
+            _band(
+                axes,
+                [p for p in record.curves if (p.label, p.evaluated_on, *_line(p)) == (label, strategy, *line)],
+                index,
             )
-            margins, colour = [point.margin for point in line], SERIES[index % len(SERIES)]
-            low, high = ([point.interval[side] for point in line] for side in (0, 1))
-            axes.plot(margins, [point.auc for point in line], "o-", markersize=3, color=colour)
-            axes.plot([], [], color=colour, label=f"trained on {trained_on.replace('_', ' ')}; {GROWN[grown]}")
-            axes.fill_between(margins, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.axhline(0.5, color=_INK, linewidth=1)
         axes.set_title(f"{label}: {strategy.replace('_', ' ')}", fontsize=10)
         axes.set(xlabel="margin of the region", ylabel="area under the ROC curve")
-        axes.legend(fontsize=7, frameon=False)
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
+    for index, (full, grown) in enumerate(lines):
+        name = f"trained on {'full images' if full else 'what it is tested on'}; grown: {GROWN[grown]}"
+        figure.axes[0].plot([], [], color=SERIES[index % len(SERIES)], label=name)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
+
+
+def _line(point: CurvePoint) -> tuple[bool, str]:
+    return point.trained_on == "full", point.grown
+
+
+def _band(axes: Axes, points: list[CurvePoint], index: int) -> None:
+    line = sorted(points, key=lambda point: point.margin)
+    margins, colour = [point.margin for point in line], SERIES[index % len(SERIES)]
+    low, high = ([point.interval[side] for point in line] for side in (0, 1))
+    axes.plot(margins, [point.auc for point in line], "o-", markersize=3, color=colour)
+    axes.fill_between(margins, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 @_literal

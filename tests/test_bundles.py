@@ -190,3 +190,38 @@ def test_an_unknown_folder_is_refused_with_what_it_should_hold(tmp_path):
     with pytest.raises(RuntimeError) as caught:
         run(config_file=breast("inference"), **arguments)
     assert "bus_data.csv" in str(caught.value.__cause__ or caught.value) or "bus_data.csv" in repr(caught.getrepr())
+
+
+@pytest.mark.parametrize("names", [("train",), ("train", "region_sensitivity")])
+def test_planted_region_has_every_property_monai_asks_for(tmp_path, names):
+    folder = BUNDLES / "planted_region" / "configs"
+    workflow = ConfigWorkflow(
+        config_file=[str(folder / f"{name}.json") for name in names],
+        workflow_type="train",
+        meta_file=str(folder / "metadata.json"),
+        logging_file=False,
+        bundle_root=str(folder.parent),
+        output_dir=str(tmp_path),
+        patients=20,
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_the_region_study_of_breast_ultrasound_is_resumed_under_its_own_configuration(published, tmp_path, capsys):
+    arguments = workflow_arguments(published, tmp_path) | {
+        "bundle_root": str(BUNDLES / "breast_ultrasound_classification"),
+        "network_name": "sononet8",
+        "strategies": ["full", "without_roi"],
+        "margins": [1],
+        "study#margin_strategies": ["without_roi"],
+        "study_folds": 2,
+        "max_epochs": 1,
+        "fill": "mean",
+    }
+    for _ in range(2):
+        run(config_file=breast("train", "region_sensitivity"), **arguments)
+    assert capsys.readouterr().out.count("4 of 4 cells done, the last in 0 s") >= 1
+    with pytest.raises(RuntimeError) as caught:
+        run(config_file=breast("train", "region_sensitivity"), **arguments | {"fill": 0.5})
+    assert 'config#fill: "mean" there, 0.5 here' in str(caught.value.__cause__)
