@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,21 +56,139 @@ def auc_covariance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | N
         0.75
     """
     positive, score, unit = _checked(labels, scores, patients)
+    found = average_influence([(positive, score, unit)], int(unit.max()) + 1)
+    return found.areas, found.covariance()
+
+
+def fold_auc_covariance(folds: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> tuple[Floats, Floats]:
+    """Areas under the ROC curves of several models averaged over folds, with their covariance.
+
+    Each of M models has one set of scores in each fold, for instance of a network trained anew. Folds may test other
+    images, the same ones, or images that partly overlap, and a patient may be in several of them. Scores of different
+    folds are never ranked together: their scales may differ. Trained models are taken as given.
+
+    Args:
+        folds: K times labels (n,), scores (M, n) and patients (n,), each as in `auc_covariance`; a patient has the same
+            name in every fold.
+
+    Returns:
+        The (M,) areas, each the mean of its K areas, and their (M, M) covariance, both float64. Of one fold they are
+        those of `auc_covariance`; of folds without common patients the covariance is the sum of the folds' over K
+        squared; of folds with the same images it is that of `auc_covariance` for the K M scores, averaged.
+
+    Raises:
+        ValueError: If there is no fold, folds differ in their number of models, or as `auc_covariance`.
+
+    References:
+        Obuchowski (1997), Biometrics 53(2), whose factors I / (I - 1) are taken from each fold.
+
+    Example:
+        >>> fold = [0, 0, 1, 1], [[0.1, 0.4, 0.35, 0.8]], ["a", "b", "c", "d"]
+        >>> float(fold_auc_covariance([fold, fold])[0][0])
+        0.75
+    """
+    if not folds:
+        raise ValueError("folds must hold at least one fold, got none.")
+    checked = [_checked(*fold) for fold in folds]
+    models = [len(score) for _, score, _ in checked]
+    if len(set(models)) > 1:
+        raise ValueError(f"folds must hold scores of the same number of models, got {models}.")
+    names, units = np.unique(np.concatenate([np.asarray(patients) for _, _, patients in folds]), return_inverse=True)
+    parts = np.split(units.astype(np.int64), np.cumsum([len(positive) for positive, _, _ in checked])[:-1])
+    found = average_influence(
+        [(positive, score, unit) for (positive, score, _), unit in zip(checked, parts, strict=True)], len(names)
+    )
+    return found.areas, found.covariance()
+
+
+@dataclass(frozen=True, eq=False)
+class AUCInfluence:
+    """Areas under ROC curves and what each patient contributes to their deviations.
+
+    Attributes:
+        areas: (M,) float64.
+        parts: (4, M, P) float64, sums over each patient's images of centred placements: of the positives over their
+            number, of the negatives over theirs, each with the factor of its own sum of squares, and both again with
+            the factor of their products.
+        fold_areas: (K, M) float64, whose means the areas are.
+    """
+
+    areas: Floats
+    parts: Floats
+    fold_areas: Floats
+
+    def beside(self, *others: AUCInfluence) -> AUCInfluence:
+        """These areas and those of others, measured on the same images and folds."""
+        all_of_them = (self, *others)
+        return AUCInfluence(
+            np.concatenate([one.areas for one in all_of_them]),
+            np.concatenate([one.parts for one in all_of_them], axis=1),
+            np.concatenate([one.fold_areas for one in all_of_them], axis=1),
+        )
+
+    def covariance(self) -> Floats:
+        """(M, M) covariance of the areas, patients being independent."""
+        above, below, crossed_above, crossed_below = self.parts
+        crossed = crossed_above @ crossed_below.T
+        return np.asarray(above @ above.T + below @ below.T + crossed + crossed.T)
+
+    def compare(self, weights: ArrayLike, level: float = 0.95, null: float = 0.0) -> AUCComparison:
+        """Test whether a weighted sum of the areas differs from a value.
+
+        Args:
+            weights: (M,) of the areas: 1 and -1 for a difference of two, 1 for one area itself.
+            level: of the confidence interval, in (0, 1).
+            null: the value under the hypothesis that is tested.
+
+        Returns:
+            The weighted sum minus the value; limits stay in the range that areas in [0, 1] allow.
+        """
+        weight = np.asarray(weights, dtype=np.float64)
+        difference = float(weight @ self.areas) - null
+        # Combined before anything is squared, so that equal rankings cancel exactly.
+        above, below, crossed_above, crossed_below = weight @ self.parts
+        variance = float(above @ above + below @ below + 2 * crossed_above @ crossed_below)
+        error = float(np.sqrt(max(variance, 0.0)))
+        if error < 1e-12:  # the same ranking, or a difference without any sampling variation
+            p_value = 1.0 if abs(difference) < 1e-12 else 0.0
+        else:
+            p_value = float(2 * norm.sf(abs(difference) / error))
+        reach = float(norm.ppf(0.5 + level / 2)) * error
+        lowest, highest = weight[weight < 0].sum() - null, weight[weight > 0].sum() - null
+        interval = (max(difference - reach, float(lowest)), min(difference + reach, float(highest)))
+        return AUCComparison(difference, error, p_value, interval)
+
+
+def average_influence(
+    folds: Sequence[tuple[NDArray[np.bool_], Floats, NDArray[np.int64]]], patients: int
+) -> AUCInfluence:
+    """Areas averaged over folds, with what each patient contributes to all of them together.
+
+    Args:
+        folds: K times which images are positive (n,), scores (M, n) and number of each image's patient (n,), at least
+            two patients having images of each class; not checked.
+        patients: number P of patients in all.
+
+    Returns:
+        The (M,) areas and the parts of their covariance.
+    """
+    areas, parts = zip(*(_fold_influence(*fold, patients) for fold in folds), strict=True)
+    return AUCInfluence(np.mean(areas, axis=0), np.sum(parts, axis=0) / len(folds), np.stack(areas))
+
+
+def _fold_influence(
+    positive: NDArray[np.bool_], score: Floats, unit: NDArray[np.int64], patients: int
+) -> tuple[Floats, Floats]:
     above, below = placements(positive, score)
     areas = above.mean(axis=1)
-    above, below = above - areas[:, None], below - areas[:, None]
-    by_patient = int(unit.max()) + 1
-    sums_above = np.stack([np.bincount(unit[positive], row, by_patient) for row in above])
-    sums_below = np.stack([np.bincount(unit[~positive], row, by_patient) for row in below])
-    n_above, n_below = len(np.unique(unit[positive])), len(np.unique(unit[~positive]))
-    m, n = int(positive.sum()), int((~positive).sum())
-    cross = sums_above @ sums_below.T * by_patient / (by_patient - 1)
-    covariance = (
-        sums_above @ sums_above.T * n_above / (n_above - 1) / m**2
-        + sums_below @ sums_below.T * n_below / (n_below - 1) / n**2
-        + (cross + cross.T) / (m * n)
-    )
-    return areas, covariance
+    ones, zeros = unit[positive], unit[~positive]
+    sums_above = np.stack([np.bincount(ones, row, patients) for row in above - areas[:, None]]) / len(ones)
+    sums_below = np.stack([np.bincount(zeros, row, patients) for row in below - areas[:, None]]) / len(zeros)
+    present = np.zeros((3, patients), dtype=np.bool_)
+    present[0, ones], present[1, zeros], present[2, unit] = True, True, True
+    of_ones, of_zeros, of_both = (np.sqrt(count / (count - 1)) for count in present.sum(axis=1))
+    parts = [sums_above * of_ones, sums_below * of_zeros, sums_above * of_both, sums_below * of_both]
+    return areas, np.stack(parts)
 
 
 def placements(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
@@ -115,16 +234,8 @@ def compare_aucs(
     shapes = np.shape(first), np.shape(second)
     if shapes[0] != shapes[1]:
         raise ValueError(f"first and second must have the same shape, got {shapes[0]} and {shapes[1]}.")
-    areas, covariance = auc_covariance(labels, np.stack([np.asarray(first), np.asarray(second)]), patients)
-    difference = float(areas[0] - areas[1])
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    error = float(np.sqrt(max(variance, 0.0)))
-    if error < 1e-12:  # the same ranking, or a difference without any sampling variation
-        p_value = 1.0 if abs(difference) < 1e-12 else 0.0
-    else:
-        p_value = float(2 * norm.sf(abs(difference) / error))
-    reach = float(norm.ppf(0.5 + level / 2)) * error
-    return AUCComparison(difference, error, p_value, (max(difference - reach, -1.0), min(difference + reach, 1.0)))
+    positive, score, unit = _checked(labels, np.stack([np.asarray(first), np.asarray(second)]), patients)
+    return average_influence([(positive, score, unit)], int(unit.max()) + 1).compare([1, -1], level)
 
 
 def _checked(

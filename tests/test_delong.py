@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
-from monai_shortcut.delong import auc_covariance, compare_aucs, placements
+from monai_shortcut.delong import auc_covariance, average_influence, compare_aucs, fold_auc_covariance, placements
 
 
 def clustered(rng, patients: int = 60, models: int = 2, effect: float = 1.0, varying: bool = False):
@@ -187,3 +187,136 @@ def test_what_cannot_be_compared_is_refused(labels, scores, patients, message):
 def test_scores_of_two_lengths_are_refused():
     with pytest.raises(ValueError, match=r"first and second must have the same shape, got \(4,\) and \(3,\)"):
         compare_aucs([0, 0, 1, 1], [1, 2, 3, 4], [1, 2, 3])
+
+
+def folds_of(rng, kind: str, folds: int = 3, models: int = 2, patients: int = 45):
+    """Folds of (labels, scores, patients): other patients in each, the same images in each, or half and half."""
+    label, _, patient = clustered(rng, patients=patients, varying=True)
+    common, chosen = 1.5 * rng.normal(size=(models, patients)), rng.permutation(np.arange(patients) % folds)
+    result = []
+    for fold in range(folds):
+        tested = {"disjoint": chosen == fold, "same": chosen >= 0, "overlapping": (chosen == fold) | (chosen == 0)}[
+            kind
+        ]
+        rows = np.flatnonzero(tested[patient])
+        own = label[rows] + common[:, patient[rows]] + rng.normal(size=(models, len(rows)))
+        result.append((label[rows], np.round(own, 1), patient[rows]))
+    return result
+
+
+def weighted_area(labels, score, weight):
+    """The area when each image counts as often as its weight says."""
+    ones, zeros = weight[labels == 1], weight[labels == 0]
+    return ones @ kernel(labels, score) @ zeros / (ones.sum() * zeros.sum())
+
+
+def test_one_fold_has_the_covariance_of_its_images(rng):
+    label, scores, patient = clustered(rng, models=3, varying=True)
+    for found, expected in zip(
+        fold_auc_covariance([(label, scores, patient)]), auc_covariance(label, scores, patient), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_folds_of_other_patients_add_up(rng):
+    folds = folds_of(rng, "disjoint")
+    areas, covariance = fold_auc_covariance(folds)
+    own = [auc_covariance(*fold) for fold in folds]
+    np.testing.assert_allclose(areas, np.mean([a for a, _ in own], axis=0), rtol=1e-12)
+    np.testing.assert_allclose(covariance, sum(obuchowski(*fold) for fold in folds) / 9, rtol=1e-10)
+
+
+def test_folds_of_the_same_images_are_as_many_more_models(rng):
+    folds = folds_of(rng, "same")
+    areas, covariance = fold_auc_covariance(folds)
+    label, _, patient = folds[0]
+    average = np.kron(np.full(3, 1 / 3), np.eye(2))  # of six models, fold by fold, to two
+    every_area, every_covariance = auc_covariance(label, np.concatenate([scores for _, scores, _ in folds]), patient)
+    np.testing.assert_allclose(areas, average @ every_area, rtol=1e-12)
+    np.testing.assert_allclose(covariance, average @ every_covariance @ average.T, rtol=1e-10)
+    independent = sum(auc_covariance(*fold)[1] for fold in folds) / 9
+    assert covariance[0, 0] > 1.5 * independent[0, 0]  # counting each fold's patients as new ones would be wrong
+
+
+def test_influence_is_how_the_areas_move_with_the_weight_of_a_patient(rng):
+    """Centred placements are the derivative of the area of weighted images, of which every error here is made."""
+    label, scores, patient = clustered(rng, patients=12, varying=True)
+    found = average_influence([(label == 1, scores, patient)], 12)
+    present = [len(set(patient[label == 1])), len(set(patient[label == 0]))]
+    factors = [np.sqrt(count / (count - 1)) for count in present]
+    influence = found.parts[0] / factors[0] + found.parts[1] / factors[1]
+    for unit in range(12):
+        step = 1e-6 * (patient == unit)
+        for model in range(2):
+            moved = [weighted_area(label, scores[model], 1 + sign * step) for sign in (1, -1)]
+            assert influence[model, unit] == pytest.approx((moved[0] - moved[1]) / 2e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["disjoint", "same", "overlapping"])
+def test_errors_over_folds_agree_with_a_jackknife_and_a_bootstrap_of_patients(rng, kind):
+    folds = folds_of(rng, kind, patients=150)
+    _, covariance = fold_auc_covariance(folds)
+    expected = np.sqrt([covariance[0, 0], covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]])
+
+    def areas(weight):
+        each = [[weighted_area(label, s, weight[unit]) for s in scores] for label, scores, unit in folds]
+        first, second = np.mean(each, axis=0)
+        return first, first - second
+
+    without = np.array([areas(np.arange(150) != unit) for unit in range(150)])
+    jackknife = np.sqrt(149 / 150 * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
+    np.testing.assert_allclose(expected, jackknife, rtol=0.03)
+    drawn = [areas(np.bincount(rng.integers(150, size=150), minlength=150)) for _ in range(300)]
+    np.testing.assert_allclose(expected, np.std(drawn, axis=0), rtol=0.15)
+
+
+def test_a_comparison_is_of_any_weighted_sum_of_areas(rng):
+    folds = [(label == 1, scores, patient) for label, scores, patient in folds_of(rng, "overlapping", models=4)]
+    found, weights = average_influence(folds, 45), np.array([1, -1, -1, 1])
+    result = found.compare(weights, 0.9, null=0.1)
+    error = np.sqrt(weights @ found.covariance() @ weights)
+    assert result.difference == pytest.approx(weights @ found.areas - 0.1)
+    assert result.standard_error == pytest.approx(error)
+    assert result.p_value == pytest.approx(2 * norm.cdf(-abs(result.difference) / error))
+    np.testing.assert_allclose(result.interval, norm.interval(0.9, loc=result.difference, scale=error))
+    assert found.compare([1, 0, -1, 0]).interval[0] > -1
+
+
+def test_models_that_rank_alike_in_every_fold_differ_by_nothing(rng):
+    folds = [
+        (label == 1, np.stack([scores[0], np.exp(scores[0])]), patient)
+        for label, scores, patient in folds_of(rng, "same")
+    ]
+    result = average_influence(folds, 45).compare([1, -1])
+    assert (result.difference, result.standard_error, result.p_value) == (0.0, 0.0, 1.0)
+
+
+def test_areas_below_one_half_stay_there_over_folds(rng):
+    folds = folds_of(rng, "disjoint")
+    turned = fold_auc_covariance([(label, -scores, patient) for label, scores, patient in folds])
+    np.testing.assert_allclose(turned[0], 1 - fold_auc_covariance(folds)[0])
+    assert turned[0].max() < 0.5
+
+
+@pytest.mark.parametrize(("kind", "ignored"), [("disjoint", False), ("same", False), ("same", True)])
+def test_p_values_over_folds_are_uniform_unless_folds_of_one_patient_count_as_independent(kind, ignored):
+    p_values = []
+    for seed in range(300):
+        folds = folds_of(np.random.default_rng(seed), kind, patients=90)
+        if ignored:
+            folds = [(label, scores, patient + 1000 * fold) for fold, (label, scores, patient) in enumerate(folds)]
+        areas, covariance = fold_auc_covariance(folds)
+        error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+        p_values.append(2 * norm.sf(abs(areas[0] - areas[1]) / error))
+    share = np.mean(np.array(p_values) < 0.05)  # of 300: 0.013 is its standard error
+    assert share > 0.15 if ignored else 0.02 < share < 0.09
+
+
+def test_folds_that_cannot_be_averaged_are_refused():
+    fold = [0, 0, 1, 1], [[1, 2, 3, 4]], [1, 2, 3, 4]
+    with pytest.raises(ValueError, match="folds must hold at least one fold, got none"):
+        fold_auc_covariance([])
+    with pytest.raises(ValueError, match=r"scores of the same number of models, got \[1, 2\]"):
+        fold_auc_covariance([fold, (fold[0], fold[1] * 2, fold[2])])
+    with pytest.raises(ValueError, match="labels must hold at least two patients of class 1, got 1"):
+        fold_auc_covariance([fold, (fold[0], fold[1], [1, 2, 3, 3])])

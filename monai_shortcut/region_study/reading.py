@@ -1,0 +1,184 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the matrix says, in words: whether the class is told inside the region, outside it, or by its outline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from monai_shortcut.region_study.contrasts import Contrast, LabelAreas
+from monai_shortcut.region_study.scores import StudyScores
+from monai_shortcut.region_study.wording import (
+    Measured,
+    area,
+    diagonal,
+    measured,
+    of_boxes,
+    of_the_content,
+    on_full_images,
+    signed,
+    with_limits,
+    without_the_region,
+)
+from monai_shortcut.resampling import holm
+
+YES, NO, INCONCLUSIVE = "yes", "no", "inconclusive"
+ANSWERS = (YES, NO, INCONCLUSIVE)
+TOLERANCE = 0.05
+_PARTS = {"outside": ("without_roi", "the surroundings"), "inside": ("roi_only", "the inside")}
+
+
+@dataclass(frozen=True)
+class SourceReading:
+    """Whether one part of the images tells the class.
+
+    Attributes:
+        answer: "yes", "no" or "inconclusive". Of the outline: whether the silhouette alone tells the class. Of the
+            inside and the surroundings: whether they tell it better than the outline that comes with them.
+        reason: the numbers that decide, or what is missing.
+        contrast: that decides: the area of the silhouette minus one half, or the area of models trained and tested with
+            this part minus that of the silhouette; its p-value Holm-adjusted over the sources. None if not measured.
+    """
+
+    answer: str
+    reason: str
+    contrast: Contrast | None
+
+
+@dataclass(frozen=True)
+class RegionReading:
+    """What a study says about one label.
+
+    Attributes:
+        label: told apart from all others.
+        inside: of what the region contains.
+        outside: of what surrounds it.
+        outline: of its size, shape and place.
+        sentences: the reading in plain words.
+        contrasts: further comparisons that the sentences rest on, by name; not adjusted.
+    """
+
+    label: str
+    inside: SourceReading
+    outside: SourceReading
+    outline: SourceReading
+    sentences: tuple[str, ...]
+    contrasts: dict[str, Contrast]
+
+
+def read_regions(
+    scores: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    patients: pd.Series[Any],
+    *,
+    metadata: pd.DataFrame | None = None,
+    tolerance: float = TOLERANCE,
+    level: float = 0.95,
+) -> tuple[RegionReading, ...]:
+    """Read where the class shows, from models tested as they were trained.
+
+    An image without its region holds the surroundings and the outline of the hole; the region alone holds the inside
+    and the outline; the silhouette holds the outline alone. So the outline tells the class if the silhouette's area is
+    above one half by more than chance; the surroundings, or the inside, add to it if the area with them is above the
+    silhouette's on the same images by more than chance. Each answer is "no" if what the interval allows is less than
+    the tolerance. It stays "inconclusive" where the interval allows more, where a strategy was not trained, and where
+    models with more to see fall short of the silhouette by more than the tolerance: they have not learned all they see.
+
+    Other than those of the matrix, intervals and p-values of a reading allow for models trained anew: two networks that
+    learned the same differ by luck, and that must not be read as information. Folds show how much; with fewer than
+    five of them little can be excluded, and most answers stay inconclusive.
+
+    "No" means no more than the outline. Where the outline alone tells nearly everything, nothing could be more, and the
+    reading says so.
+
+    Args:
+        scores: one row per model, condition and image; see `StudyScores.of`.
+        outcomes: (N, L) indexed by image_id, one column per label: 1, 0, or NaN where unknown.
+        patients: patient of each image, indexed by image_id.
+        metadata: scores of the metadata baseline: columns fold, image_id and one per label.
+        tolerance: smallest difference of areas that matters.
+        level: of the intervals; 1 - level is the largest adjusted p-value that counts as evidence.
+
+    Returns:
+        One reading per label.
+
+    Raises:
+        ValueError: If the tolerance is not in (0, 0.5), or as `StudyScores.of`.
+    """
+    study = StudyScores.of(scores, outcomes, patients, metadata)
+    return tuple(read_label(LabelAreas(study, label, level), tolerance) for label in study.labels)
+
+
+def read_label(areas: LabelAreas, tolerance: float = TOLERANCE) -> RegionReading:
+    """Read where one label shows; see `read_regions`.
+
+    Raises:
+        ValueError: If the tolerance is not in (0, 0.5).
+    """
+    if not 0 < tolerance < 0.5:
+        raise ValueError(f"tolerance must be in (0, 0.5), got {tolerance}.")
+    silhouette = diagonal("silhouette")
+    found: dict[str, Measured] = {"outline": area(areas, silhouette)}
+    for source, (strategy, _) in _PARTS.items():
+        found[source] = measured(areas, {diagonal(strategy): 1, silhouette: -1})
+    adjusted = holm([one.p_value if isinstance(one, Contrast) else float("nan") for one in found.values()]).tolist()
+    for (source, one), p_value in zip(list(found.items()), adjusted, strict=True):
+        found[source] = replace(one, adjusted_p_value=p_value) if isinstance(one, Contrast) else one
+    significance = 1 - areas.level
+    outline = _outline(found["outline"], tolerance, significance)
+    outside, inside = (_beyond(source, found, tolerance, significance) for source in _PARTS)
+    sentences, contrasts = on_full_images(areas)
+    boxes, content = of_boxes(areas), of_the_content(areas)
+    sentences += without_the_region(areas)
+    sentences += [f"Outline: {outline.answer}; {outline.reason}."]
+    sentences += [f"Surroundings beyond the outline: {outside.answer}; {outside.reason}."]
+    sentences += [f"Inside beyond the outline: {inside.answer}; {inside.reason}."]
+    return RegionReading(
+        areas.label, inside, outside, outline, (*sentences, *boxes[0], *content[0]), contrasts | boxes[1] | content[1]
+    )
+
+
+def _outline(found: Measured, tolerance: float, significance: float) -> SourceReading:
+    if isinstance(found, str):
+        return SourceReading(INCONCLUSIVE, found, None)
+    reached = f"the silhouette alone reaches {with_limits(found, 0.5)}"
+    if _significant(found, significance):
+        if found.difference > 0:
+            return SourceReading(YES, reached, found)
+        return SourceReading(
+            INCONCLUSIVE, f"{reached}, below chance: its models learned what does not hold elsewhere", found
+        )
+    if max(map(abs, found.interval)) < tolerance:
+        return SourceReading(NO, f"{reached}, within {tolerance:g} of chance", found)
+    return SourceReading(INCONCLUSIVE, f"{reached}, which may be chance or not", found)
+
+
+def _beyond(source: str, found: dict[str, Measured], tolerance: float, significance: float) -> SourceReading:
+    """Whether models that see a part of the image beside the outline do better than those of the outline alone."""
+    (_, part), own, outline = _PARTS[source], found[source], found["outline"]
+    if isinstance(own, str):
+        return SourceReading(INCONCLUSIVE, f"{own}, so that {part} cannot be told from the outline", None)
+    low, high = own.interval
+    better = sum(value > 0 for value in own.fold_values)
+    gain = f"with {part}, models gain {with_limits(own)} on the silhouette, in {better} of {len(own.fold_values)} folds"
+    if _significant(own, significance) and own.difference > 0:
+        return SourceReading(YES, gain, own)
+    if own.difference < -tolerance:
+        return SourceReading(INCONCLUSIVE, f"{gain}: they see the outline too, and have not learned it as well", own)
+    room = 0.5 - outline.difference if isinstance(outline, Contrast) else 0.5
+    full = (
+        f"; the outline leaves room for no more than {signed(room)}, so {part} may tell the same again"
+        if room < tolerance
+        else ""
+    )
+    # Without room the upper limit says nothing: only an interval that is narrow on both sides shows equality.
+    if high < tolerance and (low > -tolerance or not full):
+        return SourceReading(NO, f"{gain}, no more than the outline to within {tolerance:g}{full}", own)
+    return SourceReading(INCONCLUSIVE, f"{gain}, which may be chance or not{full}", own)
+
+
+def _significant(found: Contrast, significance: float) -> bool:
+    return found.adjusted_p_value is not None and found.adjusted_p_value < significance

@@ -1,0 +1,293 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The record of a region study: everything its report needs, without models or images."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from monai_shortcut.records import decode, encode
+from monai_shortcut.region_study.contrasts import Contrast, LabelAreas, UntestableError
+from monai_shortcut.region_study.curves import CurvePoint, curves_of
+from monai_shortcut.region_study.matrix import RegionMatrix, matrix_of
+from monai_shortcut.region_study.reading import TOLERANCE, RegionReading, read_label
+from monai_shortcut.region_study.scores import METADATA, Condition, StudyScores
+
+VERSION = 1
+Epoch = tuple[int, float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Size of a study.
+
+    Attributes:
+        images: number of its own test images.
+        patients: number of their patients.
+        positives: images of each label.
+        unknown: images whose outcome is unknown, by label.
+    """
+
+    images: int
+    patients: int
+    positives: dict[str, int]
+    unknown: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ExternalArea:
+    """Area under the ROC curve in an external cohort, whose patients are none of the study's.
+
+    Attributes:
+        cohort: its name.
+        label: told apart from all others.
+        trained_on: masking strategy of the study's training images.
+        evaluated_on: masking strategy of the external images.
+        images: number of external images.
+        patients: number of their patients.
+        auc: mean over the models of the folds.
+        interval: its confidence limits.
+        fold_aucs: area by the model of each fold.
+        chance_p_value: two-sided, of an area of one half; not adjusted.
+        difference: this area minus that of the same models and strategy in the study's own test images; None where that
+            is unknown.
+        difference_interval: its confidence limits, the two sets of patients being independent.
+        p_value: two-sided, of no difference; not adjusted.
+    """
+
+    cohort: str
+    label: str
+    trained_on: str
+    evaluated_on: str
+    images: int
+    patients: int
+    auc: float
+    interval: tuple[float, float]
+    fold_aucs: tuple[float, ...]
+    chance_p_value: float
+    difference: float | None
+    difference_interval: tuple[float, float] | None
+    p_value: float | None
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """How the training of one model went.
+
+    Attributes:
+        trained_on: masking strategy of its images.
+        fold: whose patients it has not seen.
+        epochs: number of the epoch, training loss and validation metric; None where not finite.
+    """
+
+    trained_on: str
+    fold: int
+    epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True)
+class RegionStudyRecord:
+    """The frozen record of a region study.
+
+    Attributes:
+        title: what was studied.
+        strategies: masking strategies, in the order of the study.
+        counts: images and patients.
+        matrix: areas and comparisons.
+        readings: what they say, one per label.
+        curves: areas against margins; empty if there were none.
+        external: areas in external cohorts.
+        learning_curves: one per trained model.
+        excluded: why an image has no scores, by its id (and condition).
+        settings: what the study was run with.
+        software: versions by package.
+        version: of this format.
+    """
+
+    title: str
+    strategies: tuple[str, ...]
+    counts: Counts
+    matrix: RegionMatrix
+    readings: tuple[RegionReading, ...]
+    curves: tuple[CurvePoint, ...] = ()
+    external: tuple[ExternalArea, ...] = ()
+    learning_curves: tuple[LearningCurve, ...] = ()
+    excluded: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
+    version: int = VERSION
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is told apart."""
+        return self.matrix.labels
+
+    def reading(self, label: str) -> RegionReading:
+        """The reading of a label.
+
+        Raises:
+            ValueError: If there is no such label; the message lists those there are.
+        """
+        found = {reading.label: reading for reading in self.readings}
+        if label not in found:
+            raise ValueError(f"label must be one of {', '.join(found)}, got {label!r}.")
+        return found[label]
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the record as JSON; `from_json` gives an equal one."""
+        Path(path).write_text(json.dumps(encode(self), indent=1, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> RegionStudyRecord:
+        """Read a record written by `to_json`.
+
+        Raises:
+            ValueError: If the file is not the record of a region study, or is of a newer version.
+        """
+        try:
+            value = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} must hold the JSON of a region study, got text that is not JSON: {error}."
+            ) from error
+        version = value.get("version") if isinstance(value, dict) else None
+        if not isinstance(version, int) or "matrix" not in value:
+            raise ValueError(f"{path} must hold the JSON of a region study, got other JSON.")
+        if version > VERSION:
+            raise ValueError(
+                f"{path} must have format version {VERSION} or older, got {version}: update monai_shortcut."
+            )
+        return decode(cls, value, "region study")
+
+
+def study_record(
+    scores: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    patients: pd.Series[Any],
+    *,
+    metadata: pd.DataFrame | None = None,
+    title: str = "",
+    tolerance: float = TOLERANCE,
+    level: float = 0.95,
+    learning_curves: Mapping[tuple[str, int], Sequence[tuple[int, float, float]]] | None = None,
+    excluded: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    software: Mapping[str, str] | None = None,
+) -> RegionStudyRecord:
+    """All statistics of a study, from the scores of its models.
+
+    Args:
+        scores: one row per model, condition and image, external cohorts and margins included; see `StudyScores.of`.
+        outcomes: (N, L) indexed by image_id, one column per label: 1, 0, or NaN where unknown; of external images too.
+        patients: patient of each image, indexed by image_id.
+        metadata: scores of the metadata baseline: columns fold, image_id and one per label.
+        title: what was studied.
+        tolerance: smallest difference of areas that matters, for the readings.
+        level: of the intervals.
+        learning_curves: epoch, training loss and validation metric, by strategy and fold.
+        excluded: why an image has no scores, by its id (and condition).
+        settings: what the study was run with.
+        software: versions by package.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: As `StudyScores.of`, `margin_curves` and `read_regions`.
+    """
+    study = StudyScores.of(scores, outcomes, patients, metadata)
+    readings, external = list[RegionReading](), list[ExternalArea]()
+
+    def labels() -> Iterator[LabelAreas]:
+        """One label at a time: its areas serve matrix, reading and external cohorts, and are then dropped."""
+        for label in study.labels:
+            areas = LabelAreas(study, label, level)
+            yield areas
+            readings.append(read_label(areas, tolerance))
+            external.extend(_external(areas))
+
+    matrix = matrix_of(study, labels(), level)
+    curves = {
+        key: tuple((int(epoch), _finite(loss), _finite(metric)) for epoch, loss, metric in epochs)
+        for key, epochs in (learning_curves or {}).items()
+    }
+    return RegionStudyRecord(
+        title=title,
+        strategies=matrix.strategies,
+        counts=_counts(study),
+        matrix=matrix,
+        readings=tuple(readings),
+        curves=curves_of(study, level),
+        external=tuple(external),
+        learning_curves=tuple(LearningCurve(name, int(fold), epochs) for (name, fold), epochs in curves.items()),
+        excluded=dict(excluded or {}),
+        settings=dict(settings or {}),
+        software=dict(software or {}),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _counts(study: StudyScores) -> Counts:
+    rows = [fold.images for condition in study.matrix() for fold in study.conditions[condition].values()]
+    images = np.unique(np.concatenate(rows)) if rows else np.empty(0, dtype=np.int64)
+    outcomes = study.outcomes[images]
+    return Counts(
+        images=len(images),
+        patients=len(np.unique(study.patients[images])),
+        positives={name: int((outcomes[:, index] == 1).sum()) for index, name in enumerate(study.labels)},
+        unknown={name: int(np.isnan(outcomes[:, index]).sum()) for index, name in enumerate(study.labels)},
+    )
+
+
+def _external(areas: LabelAreas) -> Iterator[ExternalArea]:
+    for key in areas.study.conditions:
+        if not key.cohort or key.margin != 0 or key == METADATA:
+            continue
+        try:
+            found = areas.contrast({key: 1}, 0.5)
+        except UntestableError:
+            continue
+        low, high = found.interval
+        yield ExternalArea(
+            key.cohort,
+            areas.label,
+            key.trained_on,
+            key.evaluated_on,
+            found.images,
+            found.patients,
+            found.difference + 0.5,
+            (low + 0.5, high + 0.5),
+            tuple(value + 0.5 for value in found.fold_values),
+            found.p_value,
+            *_unpaired(areas, found, Condition(key.trained_on, key.evaluated_on)),
+        )
+
+
+def _unpaired(
+    areas: LabelAreas, external: Contrast, condition: Condition
+) -> tuple[float | None, tuple[float, float] | None, float | None]:
+    """Difference to the study's own images, with interval and p-value; no patient is in both."""
+    try:
+        own = areas.contrast({condition: 1}, 0.5)
+    except ValueError:  # not tested there, or on too few patients
+        return None, None, None
+    difference = external.difference - own.difference
+    error = math.hypot(external.standard_error, own.standard_error)
+    reach = float(norm.ppf(0.5 + areas.level / 2)) * error
+    if error < 1e-12:
+        p_value = 1.0 if abs(difference) < 1e-12 else 0.0
+    else:
+        p_value = float(2 * norm.sf(abs(difference) / error))
+    return difference, (max(difference - reach, -1.0), min(difference + reach, 1.0)), p_value
