@@ -14,7 +14,8 @@ PACKAGE = Path(monai_shortcut.__file__).parent
 # Top to bottom: a module imports from rows below its own, and never from its own row.
 ROWS = (
     ("monai_shortcut",),
-    ("handlers", "workflows"),
+    ("workflows",),
+    ("handlers",),
     ("transforms", "region_report"),
     ("report",),
     ("plots", "region_plots"),

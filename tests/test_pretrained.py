@@ -73,5 +73,7 @@ def test_files_that_do_not_fit_are_refused_by_the_first_tensor(colour, tmp_path)
     with pytest.raises(ValueError, match=r"layers of the network only, got features\.denseblock5"):
         load_imagenet_densenet(network, saved(more, tmp_path))
     two = DenseNet121(spatial_dims=2, in_channels=2, out_channels=5)
-    with pytest.raises(ValueError, match=r"features\.conv0\.weight must have shape \(64, 2, 7, 7\).*got \(64, 3, 7, 7\)"):
+    with pytest.raises(
+        ValueError, match=r"features\.conv0\.weight must have shape \(64, 2, 7, 7\).*got \(64, 3, 7, 7\)"
+    ):
         load_imagenet_densenet(two, saved(state, tmp_path))
