@@ -20,7 +20,7 @@ from monai_shortcut.cohort import Cohort
 from monai_shortcut.region_phantom import draw_region_phantom
 from monai_shortcut.region_study import RegionStudyRecord
 from monai_shortcut.workflows import RegionStudy
-from monai_shortcut.workflows.cell import Evaluation, run_cell
+from monai_shortcut.workflows.cell import Evaluation, run_cell, scores_of
 from monai_shortcut.workflows.configuration import digest_of, first_difference, merged
 
 CONFIGS = Path(__file__).parents[1] / "bundles" / "planted_region" / "configs"
@@ -312,3 +312,11 @@ def test_the_how_to_guide_studies_a_bundle_from_its_own_words(phantom, tmp_path,
     run(config_file="configs/region_sensitivity.json", meta_file=str(CONFIGS / "metadata.json"), logging_file=False)
     record = RegionStudyRecord.from_json(tmp_path / "output" / "regions" / "region_study.json")
     assert {point.margin for point in record.curves} == {0.0, 2.0}
+
+
+def test_scores_of_two_classes_are_how_far_the_second_is_ahead():
+    assert scores_of(torch.tensor([0.25, 0.75]), 1) == [0.5]
+    assert scores_of(torch.tensor([[2.0], [-1.0], [0.5]]), 3) == [2.0, -1.0, 0.5]
+    assert scores_of(torch.tensor(0.75), 1) == [0.75]
+    with pytest.raises(ValueError, match="the entry 'pred' must hold 2 values per image, got 3"):
+        scores_of(torch.zeros(3), 2)

@@ -254,7 +254,7 @@ def _test(cell: Cell, evaluation: Evaluation) -> None:
             batch = batch if isinstance(batch, list) else decollate_batch(batch)
             output = output if isinstance(output, list) else decollate_batch(output)
             for item, result in zip(batch, output, strict=True):
-                scores[str(item["image_id"])] = _scores(result["pred"], len(cell.labels))
+                scores[str(item["image_id"])] = scores_of(result["pred"], len(cell.labels))
 
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, record)
         evaluator.run()
@@ -321,8 +321,19 @@ def _reason(error: BaseException) -> str:
     return next((str(cause) for cause in _causes(error) if isinstance(cause, RegionError)), str(error).splitlines()[-1])
 
 
-def _scores(output: torch.Tensor, columns: int) -> list[float]:
-    """One score per label from a model's output for one image; of two classes, how far the second is ahead."""
+def scores_of(output: torch.Tensor, columns: int) -> list[float]:
+    """One score per label from a model's output for one image.
+
+    Args:
+        output: as many values as labels, of any shape; or two, of two classes with one label.
+        columns: number of labels.
+
+    Returns:
+        The values; of two classes, how far the second is ahead.
+
+    Raises:
+        ValueError: If there are more or fewer values.
+    """
     values = torch.as_tensor(output).double().flatten().tolist()
     if columns == 1 and len(values) == 2:
         return [values[1] - values[0]]
