@@ -5,9 +5,10 @@
 from monai_shortcut.region_study.baseline import metadata_scores
 from monai_shortcut.region_study.contrasts import Contrast, LabelAreas
 from monai_shortcut.region_study.curves import CurvePoint, margin_curves
+from monai_shortcut.region_study.external import ExternalArea
 from monai_shortcut.region_study.matrix import Baseline, MatrixCell, RegionMatrix, region_matrix
 from monai_shortcut.region_study.reading import RegionReading, SourceReading, read_regions
-from monai_shortcut.region_study.record import Counts, ExternalArea, LearningCurve, RegionStudyRecord, study_record
+from monai_shortcut.region_study.record import Counts, LearningCurve, RegionStudyRecord, study_record
 from monai_shortcut.region_study.scores import METADATA, Condition, StudyScores
 from monai_shortcut.region_study.tables import matrix_table, readings_table, study_tables
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from monai_shortcut.records import decode, encode
-from monai_shortcut.region_study.contrasts import Contrast, LabelAreas, UntestableError
+from monai_shortcut.region_study.contrasts import LabelAreas
 from monai_shortcut.region_study.curves import CurvePoint, curves_of
+from monai_shortcut.region_study.external import ExternalArea, external_areas
 from monai_shortcut.region_study.matrix import RegionMatrix, matrix_of
 from monai_shortcut.region_study.reading import TOLERANCE, RegionReading, read_label
-from monai_shortcut.region_study.scores import METADATA, Condition, StudyScores
+from monai_shortcut.region_study.scores import StudyScores
 
 VERSION = 1
 Epoch = tuple[int, float | None, float | None]
@@ -41,42 +41,6 @@ class Counts:
     patients: int
     positives: dict[str, int]
     unknown: dict[str, int]
-
-
-@dataclass(frozen=True)
-class ExternalArea:
-    """Area under the ROC curve in an external cohort, whose patients are none of the study's.
-
-    Attributes:
-        cohort: its name.
-        label: told apart from all others.
-        trained_on: masking strategy of the study's training images.
-        evaluated_on: masking strategy of the external images.
-        images: number of external images.
-        patients: number of their patients.
-        auc: mean over the models of the folds.
-        interval: its confidence limits.
-        fold_aucs: area by the model of each fold.
-        chance_p_value: two-sided, of an area of one half; not adjusted.
-        difference: this area minus that of the same models and strategy in the study's own test images; None where that
-            is unknown.
-        difference_interval: its confidence limits, the two sets of patients being independent.
-        p_value: two-sided, of no difference; not adjusted.
-    """
-
-    cohort: str
-    label: str
-    trained_on: str
-    evaluated_on: str
-    images: int
-    patients: int
-    auc: float
-    interval: tuple[float, float]
-    fold_aucs: tuple[float, ...]
-    chance_p_value: float
-    difference: float | None
-    difference_interval: tuple[float, float] | None
-    p_value: float | None
 
 
 @dataclass(frozen=True)
@@ -213,7 +177,7 @@ def study_record(
             areas = LabelAreas(study, label, level)
             yield areas
             readings.append(read_label(areas, tolerance))
-            external.extend(_external(areas))
+            external.extend(external_areas(areas))
 
     matrix = matrix_of(study, labels(), level)
     curves = {
@@ -249,45 +213,3 @@ def _counts(study: StudyScores) -> Counts:
         positives={name: int((outcomes[:, index] == 1).sum()) for index, name in enumerate(study.labels)},
         unknown={name: int(np.isnan(outcomes[:, index]).sum()) for index, name in enumerate(study.labels)},
     )
-
-
-def _external(areas: LabelAreas) -> Iterator[ExternalArea]:
-    for key in areas.study.conditions:
-        if not key.cohort or key.margin != 0 or key == METADATA:
-            continue
-        try:
-            found = areas.contrast({key: 1}, 0.5)
-        except UntestableError:
-            continue
-        low, high = found.interval
-        yield ExternalArea(
-            key.cohort,
-            areas.label,
-            key.trained_on,
-            key.evaluated_on,
-            found.images,
-            found.patients,
-            found.difference + 0.5,
-            (low + 0.5, high + 0.5),
-            tuple(value + 0.5 for value in found.fold_values),
-            found.p_value,
-            *_unpaired(areas, found, Condition(key.trained_on, key.evaluated_on)),
-        )
-
-
-def _unpaired(
-    areas: LabelAreas, external: Contrast, condition: Condition
-) -> tuple[float | None, tuple[float, float] | None, float | None]:
-    """Difference to the study's own images, with interval and p-value; no patient is in both."""
-    try:
-        own = areas.contrast({condition: 1}, 0.5)
-    except ValueError:  # not tested there, or on too few patients
-        return None, None, None
-    difference = external.difference - own.difference
-    error = math.hypot(external.standard_error, own.standard_error)
-    reach = float(norm.ppf(0.5 + areas.level / 2)) * error
-    if error < 1e-12:
-        p_value = 1.0 if abs(difference) < 1e-12 else 0.0
-    else:
-        p_value = float(2 * norm.sf(abs(difference) / error))
-    return difference, (max(difference - reach, -1.0), min(difference + reach, 1.0)), p_value

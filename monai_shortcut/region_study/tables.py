@@ -12,8 +12,9 @@ import pandas as pd
 
 from monai_shortcut.region_study.contrasts import Contrast
 from monai_shortcut.region_study.curves import CurvePoint
+from monai_shortcut.region_study.external import ExternalArea
 from monai_shortcut.region_study.matrix import Baseline
-from monai_shortcut.region_study.record import ExternalArea, RegionStudyRecord
+from monai_shortcut.region_study.record import RegionStudyRecord
 
 
 def study_tables(record: RegionStudyRecord) -> dict[str, pd.DataFrame]:

@@ -31,7 +31,7 @@ def measured(areas: LabelAreas, weights: Mapping[Condition, float], null: float 
         return f"too few patients: {error}"
 
 
-def signed(value: float) -> str:
+def two_decimals(value: float) -> str:
     """Two decimals, without a minus before zero."""
     return f"{round(value, 2) + 0.0:.2f}"
 
@@ -39,7 +39,7 @@ def signed(value: float) -> str:
 def with_limits(contrast: Contrast, offset: float = 0.0) -> str:
     """A value and its confidence limits."""
     low, high = (limit + offset for limit in contrast.interval)
-    return f"{signed(contrast.difference + offset)} ({signed(low)} to {signed(high)})"
+    return f"{two_decimals(contrast.difference + offset)} ({two_decimals(low)} to {two_decimals(high)})"
 
 
 def area(areas: LabelAreas, condition: Condition) -> Measured:
@@ -78,9 +78,8 @@ def without_the_region(areas: LabelAreas) -> list[str]:
         return [f"{text}. What is left cannot be told from chance."]
     if of_outline >= above:
         return [f"{text}. All of what is left can be the outline of the hole."]
-    return [
-        f"{text}. Of the {signed(above)} above chance that are left, {signed(max(of_outline, 0))} can be the outline."
-    ]
+    share = f"Of the {two_decimals(above)} above chance that are left, {two_decimals(max(of_outline, 0))}"
+    return [f"{text}. {share} can be the outline."]
 
 
 def of_boxes(areas: LabelAreas) -> tuple[list[str], dict[str, Contrast]]:
@@ -90,7 +89,7 @@ def of_boxes(areas: LabelAreas) -> tuple[list[str], dict[str, Contrast]]:
         found = measured(areas, {diagonal(strategy): 1, diagonal("box_silhouette"): -1})
         if isinstance(found, Contrast):
             contrasts[f"{strategy} against box_silhouette"] = found
-            parts.append(f"{words}, {with_limits(found)}{_doubt(found, areas)}")
+            parts.append(f"{with_limits(found)} {words}{_doubt(found, areas)}")
     if not parts:
         return [], {}
     note = " Hiding the box also hides the surroundings near the region." if "without the" in parts[0] else ""
@@ -115,7 +114,7 @@ def of_the_content(areas: LabelAreas) -> tuple[list[str], dict[str, Contrast]]:
         if extra.interval[0] > 0:
             needs = f"they need the region more, by {with_limits(extra)}"
         elif extra.interval[1] < 0:
-            needs = f"they need the region less, by {signed(-extra.difference)}"
+            needs = f"they need the region less, by {two_decimals(-extra.difference)}"
         sentences.append(
             f"Models of full images lose {with_limits(lost)} when the region is hidden, and {with_limits(elsewhere)} "
             f"when {words} is: {needs}."
