@@ -224,7 +224,7 @@ class RegionStudy:
         page = write_region_report(record, self.output_dir)
         print(f"\n{self.title}\n")
         for reading in record.readings:
-            print(*(f"- {sentence}" for sentence in (f"{reading.label}:", *reading.sentences)), sep="\n")
+            print(f"{reading.label}:", *(f"- {sentence}" for sentence in reading.sentences), sep="\n")
         print(f"\nreport: {page} (beside it region_study.json, CSV tables and figures)\n", flush=True)
         return record
 
