@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from monai_shortcut.region_phantom import draw_region_phantom
 from monai_shortcut.region_study import RegionStudyRecord
 from monai_shortcut.workflows import RegionStudy
 from monai_shortcut.workflows.cell import Evaluation, run_cell, scores_of
-from monai_shortcut.workflows.configuration import digest_of, first_difference, merged
+from monai_shortcut.workflows.configuration import digest_of, first_difference, merged, with_contents
 
 CONFIGS = Path(__file__).parents[1] / "bundles" / "planted_region" / "configs"
 SMALL = {"max_epochs": 2, "batch_size": 16}
@@ -260,15 +261,20 @@ def test_differences_are_found_where_they_are():
     assert digest_of({"a": 1}) != digest_of({"a": 2})
 
 
-def test_what_cells_print_and_log_goes_to_their_own_files(phantom, tmp_path, capfd, caplog):
-    cell = study(phantom, tmp_path, strategies=("full",)).cells()[0]
-    with caplog.at_level("INFO"):
+def test_what_cells_print_and_log_goes_to_their_own_files(phantom, tmp_path, capfd):
+    logger = logging.getLogger("of a user")
+    handler = logging.StreamHandler(sys.stdout)
+    logger.addHandler(handler)
+    for cell in study(phantom, tmp_path, strategies=("full", "roi_only")).cells()[:2]:
         run_cell(cell)
+        text = (Path(cell.folder) / "log.txt").read_text()
+        assert "val_auc" in text
+        assert "train [2/2]" in text
+        assert "Logging error" not in text
     assert capfd.readouterr() == ("", "")
-    assert not caplog.records
-    text = (Path(cell.folder) / "log.txt").read_text()
-    assert "val_auc" in text
-    assert "train [2/2]" in text
+    logger.error("still there")
+    assert "still there" in capfd.readouterr().out
+    logger.removeHandler(handler)
 
 
 def test_the_bundle_runs_from_its_configuration(tmp_path, capsys):
@@ -312,6 +318,15 @@ def test_the_how_to_guide_studies_a_bundle_from_its_own_words(phantom, tmp_path,
     run(config_file="configs/region_sensitivity.json", meta_file=str(CONFIGS / "metadata.json"), logging_file=False)
     record = RegionStudyRecord.from_json(tmp_path / "output" / "regions" / "region_study.json")
     assert {point.margin for point in record.curves} == {0.0, 2.0}
+
+
+def test_a_file_counts_by_what_it_holds(tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    (tmp_path / "b.pth").write_bytes(b"weights")
+    (tmp_path / "c.pth").write_bytes(b"other weights")
+    one, moved, other = (with_contents({"pretrained": str(tmp_path / f"{name}.pth"), "seed": 0}) for name in "abc")
+    assert digest_of(one) == digest_of(moved) != digest_of(other)
+    assert with_contents({"name": "x" * 10_000, "seed": 0}) == {"name": "x" * 10_000, "seed": 0}
 
 
 def test_scores_of_two_classes_are_how_far_the_second_is_ahead():

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -23,7 +24,7 @@ from monai.data import decollate_batch
 from monai.utils import set_determinism
 
 from monai_shortcut.regions import RegionError
-from monai_shortcut.workflows.configuration import cell_parser, digest_of, first_difference
+from monai_shortcut.workflows.configuration import cell_parser, digest_of, first_difference, with_contents
 
 Item = dict[str, Any]
 Result = TypeVar("Result")
@@ -103,7 +104,7 @@ class Cell:
         parts = {"train": self.train, "validation": self.validation, "test": self.test[""]}
         rows = {part: [[item["image_id"], item["label"]] for item in items] for part, items in parts.items()}
         return {
-            "config": dict(self.config),
+            "config": with_contents(self.config),
             "trained_on": self.trained_on,
             "fold": self.fold,
             "seed": self.seed,
@@ -345,14 +346,22 @@ def scores_of(output: torch.Tensor, columns: int) -> list[float]:
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Write to a file what is printed and logged."""
-    root = logging.getLogger()
-    handlers = list(root.handlers)
     with path.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-        root.handlers = [logging.StreamHandler(log)]
+        streams = {handler: handler.setStream(log) for handler in _stream_handlers()}
         try:
             yield
         finally:
-            root.handlers = handlers
+            # Loggers made meanwhile write to the file that is about to be closed.
+            for handler in _stream_handlers():
+                if handler.stream is log:
+                    handler.setStream(streams.get(handler) or sys.__stdout__)
+
+
+def _stream_handlers() -> list[logging.StreamHandler[Any]]:
+    """Handlers of all loggers that write to a stream; MONAI's keep the standard output of when they were made."""
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    found = [handler for logger in loggers if isinstance(logger, logging.Logger) for handler in logger.handlers]
+    return [handler for handler in found if type(handler) is logging.StreamHandler]
 
 
 class _replacing:  # noqa: N801 - read as a verb

@@ -108,6 +108,33 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def with_contents(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the digest of a file's content in place of its path, for a file decides by what it holds.
+
+    Args:
+        config: as from `merged`; only its own values are looked at, not those within them.
+    """
+    return {
+        name: f"content {_content(Path(value))}" if isinstance(value, str) and _is_file(value) else value
+        for name, value in config.items()
+    }
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a path, or with characters that paths cannot have
+        return False
+
+
+def _content(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _without_places(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_places(item) for key, item in value.items() if key not in (*_PLACES, "_meta_")}

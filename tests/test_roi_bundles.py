@@ -1,0 +1,384 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, run
+from PIL import Image
+from scipy.ndimage import binary_dilation
+from test_chaksu import DECISIONS, EXPERTS, FUSED, IMAGES, NORMAL, SUSPECT
+from test_chexmask import HEADER as CHEXMASK_HEADER
+from test_nih import HEADER as NIH_HEADER
+from test_nih import TABLE as NIH_TABLE
+from test_padchest import FINDINGS
+from test_padchest import HEADER as PADCHEST_HEADER
+from test_pretrained import distributed, saved
+
+from monai_shortcut.audit import Audit
+from monai_shortcut.datasets import encode_rle, read_chaksu, read_padchest
+from monai_shortcut.datasets.padchest import PUBLISHED_LABELS
+from monai_shortcut.datasets.padchest import TABLE as PADCHEST_TABLE
+from monai_shortcut.region_study import RegionStudyRecord
+
+BUNDLES = Path(__file__).parents[1] / "bundles"
+HEIGHT, WIDTH = 40, 48
+SMALL = {"network_name": "densenet_small", "spatial_size": 32, "batch_size": 8, "num_workers": 0, "cache_rate": 1.0}
+SETTINGS = {"settings#permutations": 19, "settings#bootstraps": 19, "settings#minimum_patients": 3}
+STUDY = {
+    "strategies": ["full", "without_roi"],
+    "margins": [1],
+    "study#margin_strategies": ["without_roi"],
+    "study_folds": 2,
+    "max_epochs": 1,
+}
+pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")
+
+
+def lungs(shift: int) -> np.ndarray:
+    region = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    region[8 : 30 + shift, 6:20] = region[8 : 30 - shift, 28:42] = True
+    return region
+
+
+@pytest.fixture(scope="module")
+def padchest(tmp_path_factory) -> Path:
+    """PadChest and a table of CheXmask in the published layouts: 80 patients, an image each, and NIH beside them."""
+    top, rng = tmp_path_factory.mktemp("chest"), np.random.default_rng(0)
+    folder, rows, masks = top / "PadChest", [], []
+    for patient in range(80):
+        present = rng.random(len(FINDINGS)) < 0.5
+        labels = [label for label, there in zip(PUBLISHED_LABELS.values(), present, strict=True) if there]
+        name, number = f"{patient}_p.png", patient % 2
+        known = {"ImageID": name, "ImageDir": number, "StudyDate_DICOM": 20140915, "PatientID": f"{patient:03d}"}
+        known |= {"PatientBirth": 1930 + patient % 20, "PatientSex_DICOM": "FM"[patient % 2]}
+        known |= {"Projection": ("PA", "AP")[patient % 3 == 0], "Pediatric": "No", "Modality_DICOM": "CR"}
+        known |= {"Manufacturer_DICOM": "Philips", "MethodLabel": "RNN", "Labels": str(labels or ["normal"])}
+        rows.append([known.get(column, "x") for column in PADCHEST_HEADER])
+        region = lungs(patient % 5)
+        grey = rng.integers(100, 2000, region.shape) + 1500 * region * int(present[0])
+        (folder / str(number)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey.astype(np.uint16)).save(folder / str(number) / name)
+        left = region & (np.arange(WIDTH) >= WIDTH // 2)
+        codes = {"ImageID": name, "Dice RCA (Mean)": 0.9 if patient else 0.5, "Left Lung": encode_rle(left)}
+        codes |= {"Right Lung": encode_rle(region & ~left), "Height": HEIGHT, "Width": WIDTH}
+        masks.append([codes.get(column, "") for column in CHEXMASK_HEADER])
+    (folder / "1" / "1_p.png").write_bytes(b"broken")
+    pd.DataFrame(rows, columns=PADCHEST_HEADER).to_csv(folder / PADCHEST_TABLE)
+    with (top / "Padchest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([CHEXMASK_HEADER, *masks])
+    write_nih(top / "NIH", rng)
+    return top
+
+
+def write_nih(folder: Path, rng: np.random.Generator) -> None:
+    (folder / "images_001" / "images").mkdir(parents=True)
+    lines = [NIH_HEADER]
+    for patient in range(1, 7):
+        name = f"{patient:08d}_000.png"
+        found = "|".join(finding.capitalize() for finding in FINDINGS) if patient % 2 else "No Finding"
+        lines.append(f"{name},{found},0,{patient},50,M,PA,{WIDTH},{HEIGHT},0.1,0.1")
+        colours = rng.integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
+        picture = Image.fromarray(colours)  # some of the published images have four channels
+        (picture if patient == 1 else picture.convert("L")).save(folder / "images_001" / "images" / name)
+    (folder / NIH_TABLE).write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def chaksu(tmp_path_factory) -> Path:
+    """Chákṣu in the published layout: 16 photographs for training and 12 for testing of each camera."""
+    top, rng = tmp_path_factory.mktemp("fundus"), np.random.default_rng(0)
+    folder = top / "Chaksu"
+    for part, count in (("Train", 16), ("Test", 12)):
+        (folder / part / DECISIONS).mkdir(parents=True)
+        for camera, suffix in (("Bosch", "JPG"), ("Forus", "png"), ("Remidio", "JPG")):
+            lines = [f"Images,{EXPERTS},Majority Decision"]
+            images, fused = folder / part / IMAGES / camera, folder / part / FUSED / camera / "STAPLE"
+            images.mkdir(parents=True)
+            fused.mkdir(parents=True)
+            for index in range(count):
+                suspect = bool(index % 3 == 0)
+                # Patient 1 of Bosch's camera is in both parts.
+                name = f"P1_Image{part}" if (camera, index) == ("Bosch", 1) else f"Image{part}{index}"
+                disc = np.zeros((HEIGHT, WIDTH), dtype=bool)
+                disc[12:24, 10 + index % 8 : 22 + index % 8] = True
+                colours = rng.integers(0, 150, (HEIGHT, WIDTH, 3)) + 90 * (disc & suspect)[..., None]
+                Image.fromarray(colours.astype(np.uint8)).save(images / f"{name}.{suffix}")
+                Image.fromarray(np.uint8(127 * disc)).save(fused / f"{name}.png")
+                verdict = SUSPECT if suspect else NORMAL
+                lines.append(f"{name}.jpg-{name}-1.jpg,{','.join([verdict] * 5)},{verdict}")
+            table = folder / part / DECISIONS / f"Glaucoma_Decision_Comparison_{camera}_majority.csv"
+            table.write_text("\n".join(lines) + "\n")
+    (folder / "Train" / FUSED / "Forus" / "STAPLE" / "ImageTrain2.png").unlink()
+    write_airogs(top / "AIROGS", rng)
+    return top
+
+
+def write_airogs(folder: Path, rng: np.random.Generator) -> None:
+    (folder / "0").mkdir(parents=True)
+    lines = ["challenge_id,class"]
+    for index in range(6):
+        name = f"TRAIN{index:06d}"
+        lines.append(f"{name},{('NRG', 'RG')[index % 2]}")
+        Image.fromarray(rng.integers(0, 256, (30, 50, 3), dtype=np.uint8)).save(folder / "0" / f"{name}.jpg")
+    (folder / "train_labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def configs(bundle: str, *names: str) -> list[str]:
+    return [str(BUNDLES / bundle / "configs" / f"{name}.json") for name in names]
+
+
+def arguments(bundle: str, top: Path, output: Path) -> dict[str, object]:
+    """What every command is given here; the folders of data and regions are those of the READMEs."""
+    folder = {"chest_xray_roi": "PadChest", "fundus_roi": "Chaksu"}[bundle]
+    return {
+        "meta_file": str(BUNDLES / bundle / "configs" / "metadata.json"),
+        "logging_file": False,
+        "bundle_root": str(BUNDLES / bundle),
+        "dataset_dir": str(top / folder),
+        "regions_dir": str(top / "regions"),
+        "output_dir": str(output),
+        "ckpt_path": str(output / "model.pt"),
+        **SMALL,
+    }
+
+
+def write_chest_regions(top: Path, **more: object) -> None:
+    places = {"dataset_dir": str(top / "PadChest"), "regions_dir": str(top / "regions")}
+    run(config_file=configs("chest_xray_roi", "regions"), chexmask=str(top / "Padchest.csv"), **places, **more)
+
+
+def write_fundus_regions(top: Path, **more: object) -> None:
+    places = {"dataset_dir": str(top / "Chaksu"), "regions_dir": str(top / "regions")}
+    run(config_file=configs("fundus_roi", "regions"), **places, **more)
+
+
+@pytest.fixture(scope="module")
+def chest(padchest) -> Path:
+    write_chest_regions(padchest, nih_dir=str(padchest / "NIH"))
+    return padchest
+
+
+@pytest.fixture(scope="module")
+def fundus(chaksu) -> Path:
+    write_fundus_regions(chaksu, airogs_dir=str(chaksu / "AIROGS"))
+    return chaksu
+
+
+@pytest.fixture(scope="module")
+def trained(chest, fundus, tmp_path_factory) -> dict[str, tuple[Path, Path]]:
+    """For each bundle the folder of its data and that of a model trained for one epoch."""
+    folders = {"chest_xray_roi": chest, "fundus_roi": fundus}
+    outputs = {bundle: tmp_path_factory.mktemp(bundle) for bundle in folders}
+    for bundle, top in folders.items():
+        torch.manual_seed(0)
+        run(config_file=configs(bundle, "train"), max_epochs=1, **arguments(bundle, top, outputs[bundle]))
+    return {bundle: (folders[bundle], outputs[bundle]) for bundle in folders}
+
+
+def parsed(bundle: str, top: Path, output: Path, *names: str, **more: object) -> Callable[[str], Any]:
+    """What an initialized workflow holds, by id."""
+    workflow = ConfigWorkflow(
+        config_file=configs(bundle, *names), workflow_type="train", **arguments(bundle, top, output) | more
+    )
+    workflow.initialize()
+    return workflow.parser.get_parsed_content
+
+
+def test_regions_are_written_once_and_unusable_images_listed(chest, fundus, capsys):
+    assert json.loads((chest / "regions" / "unusable.json").read_text()).keys() == {"1_p.png"}
+    cohort = read_padchest(chest / "PadChest", masks=chest / "regions")
+    assert cohort.excluded == {"0_p.png": "no lung mask"}  # its quality is below 0.7
+    for index in (2, 7):
+        region = np.asarray(Image.open(chest / "regions" / f"{index}_p.png"))
+        np.testing.assert_array_equal(region, lungs(index % 5))
+    assert json.loads((fundus / "regions" / "unusable.json").read_text()) == {"Train_Forus_ImageTrain2": "roi missing"}
+    before = {path: path.stat().st_mtime_ns for path in (chest / "regions").glob("*.png")}
+    write_chest_regions(chest)
+    assert {path: path.stat().st_mtime_ns for path in (chest / "regions").glob("*.png")} == before
+    assert "79 images with a region" in capsys.readouterr().out
+
+
+def test_the_patients_of_the_test_set_are_a_fifth_of_padchest_and_the_published_ones_of_chaksu(chest, fundus, tmp_path):
+    content = parsed("chest_xray_roi", chest, tmp_path, "train")
+    test, development = content("test"), content("development")
+    assert (len(test), len(development)) == (16, 62)
+    assert not set(test.patients) & set(development.patients)
+    assert set(development.table["fold"]) == {0, 1, 2, 3, 4}
+    assert {"0_p.png": "no lung mask"}.items() <= test.excluded.items()
+    assert "1_p.png" in test.excluded
+    content = parsed("fundus_roi", fundus, tmp_path, "train")
+    test, development = content("test"), content("development")
+    assert set(test.values("split")) == {"test"}
+    assert (len(test), len(development)) == (36, 46)  # without a region missing and a patient of both parts
+    assert development.excluded["Train_Bosch_P1_ImageTrain"] == "patient is in the test set"
+    assert not set(test.patients) & set(development.patients)
+    assert test.table["image"].nunique() + len(development) + 2 == len(read_chaksu(fundus / "Chaksu"))
+
+
+@pytest.mark.parametrize("bundle", ["chest_xray_roi", "fundus_roi"])
+def test_training_evaluation_and_inference(trained, bundle, tmp_path):
+    top, output = trained[bundle]
+    shared = arguments(bundle, top, output)
+    run(config_file=configs(bundle, "train", "evaluate"), **shared)
+    assert 0 < float((output / "metrics.csv").read_text().split(",")[-1]) < 1
+    run(config_file=configs(bundle, "inference"), **shared)
+    predictions = pd.read_csv(output / "predictions.csv", header=None)
+    assert len(predictions) == {"chest_xray_roi": 79, "fundus_roi": 84}[bundle]  # one X-ray cannot be read
+    scores = predictions.iloc[:, 1:].to_numpy()
+    assert scores.shape[1] == {"chest_xray_roi": 5, "fundus_roi": 1}[bundle]
+    assert ((scores > 0) & (scores < 1)).all()
+    assert len(np.unique(scores[:, 0])) > 10
+
+
+def test_a_finding_of_the_chest_is_audited_as_its_own_logit(trained, capsys):
+    top, output = trained["chest_xray_roi"]
+    shared = arguments("chest_xray_roi", top, output) | SETTINGS
+    one = parsed("chest_xray_roi", top, output, "train", "audit", finding="pneumonia", **SETTINGS)("network").eval()
+    five = parsed("chest_xray_roi", top, output, "train")("network").eval()
+    five.load_state_dict(torch.load(output / "model.pt", weights_only=True))
+    images = torch.randn(3, 3, 32, 32)
+    torch.testing.assert_close(one(images), five(images)[:, [FINDINGS.index("pneumonia")]])
+    run(config_file=configs("chest_xray_roi", "train", "audit"), finding="pneumonia", **shared)
+    record = Audit.from_json(output / "audit_pneumonia" / "audit.json")
+    assert record.label_names == ("absent", "present")
+    assert {finding.attribute for finding in record.findings} >= {"effusion", "cardiomegaly", "sex", "projection"}
+    assert record.regions.scores
+    assert "Chest X-ray, pneumonia: densenet_small" in capsys.readouterr().out
+
+
+def test_the_camera_is_audited_in_fundus_photographs(trained):
+    top, output = trained["fundus_roi"]
+    run(config_file=configs("fundus_roi", "train", "audit"), **arguments("fundus_roi", top, output), **SETTINGS)
+    record = Audit.from_json(output / "audit" / "audit.json")
+    assert record.label_names == ("no glaucoma", "glaucoma")
+    assert {finding.attribute for finding in record.findings} == {"camera"}
+    assert sum(record.labels.values()) == 36
+
+
+@pytest.mark.parametrize(
+    ("bundle", "elsewhere", "labels"),
+    [("chest_xray_roi", {"nih_dir": "NIH"}, FINDINGS), ("fundus_roi", {"airogs_dir": "AIROGS"}, ["glaucoma"])],
+)
+def test_the_region_study_is_read_for_every_finding_and_elsewhere(chest, fundus, tmp_path, bundle, elsewhere, labels):
+    top = chest if bundle == "chest_xray_roi" else fundus
+    folders = {key: str(top / name) for key, name in elsewhere.items()}
+    run(
+        config_file=configs(bundle, "train", "region_sensitivity"),
+        **arguments(bundle, top, tmp_path),
+        **STUDY,
+        **folders,
+    )
+    record = RegionStudyRecord.from_json(tmp_path / "region_study.json")
+    assert [reading.label for reading in record.readings] == list(labels)
+    assert {cell.trained_on for cell in record.matrix.cells} == {"full", "without_roi"}
+    assert {score.cohort for score in record.external} == {next(iter(elsewhere.values())).lower()}
+    tested = pd.read_csv(tmp_path / "cells" / "full_fold1" / "without_roi_1.csv")
+    assert list(tested.columns) == ["image_id", *labels]
+    assert (tmp_path / "report.html").is_file()
+
+
+@pytest.mark.parametrize("bundle", ["chest_xray_roi", "fundus_roi"])
+@pytest.mark.parametrize(
+    "names", [("train",), ("train", "evaluate"), ("train", "audit"), ("train", "region_sensitivity"), ("inference",)]
+)
+def test_every_property_monai_asks_for_is_there(trained, tmp_path, bundle, names):
+    top, output = trained[bundle]
+    kind = "infer" if names == ("inference",) else "train"
+    workflow = ConfigWorkflow(config_file=configs(bundle, *names), workflow_type=kind, **arguments(bundle, top, output))
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize(("bundle", "count"), [("chest_xray_roi", 171_205), ("fundus_roi", 167_105)])
+def test_only_the_last_dense_layer_and_the_head_are_trained(chest, fundus, tmp_path, bundle, count, capsys):
+    top = chest if bundle == "chest_xray_roi" else fundus
+    bare = parsed(bundle, top, tmp_path, "train", network_name="densenet121")
+    network = bare("network")
+    assert sum(weights.numel() for group in bare("optimizer").param_groups for weights in group["params"]) == count
+    assert sum(weights.numel() for weights in network.parameters() if weights.requires_grad) == count
+    assert "the frozen layers are random" in capsys.readouterr().out
+    checkpoint = str(saved(distributed(network, old=True), tmp_path))
+    other = parsed(bundle, top, tmp_path, "train", network_name="densenet121", pretrained=checkpoint, seed=1)("network")
+    assert "the frozen layers are random" not in capsys.readouterr().out
+    assert torch.equal(other.features.conv0.weight, network.features.conv0.weight)
+    assert not torch.equal(other.class_layers.out.weight, network.class_layers.out.weight)
+    whole = parsed(bundle, top, tmp_path, "train", network_name="densenet121", trainable=[])("network")
+    assert all(weights.requires_grad for weights in whole.parameters())
+
+
+def prepared(bundle: str, top: Path, output: Path, **settings: object) -> torch.Tensor:
+    """The first test image as the model sees it, back on the scale of 0 to 1."""
+    content = parsed(bundle, top, output, "train", spatial_size=WIDTH, **settings)
+    item = content("test").datalist(findings=content("findings") if bundle == "chest_xray_roi" else None)[0]
+    image = content("validate#preprocessing")(item)["image"].as_tensor()
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    return image * deviation + mean
+
+
+def test_hidden_pixels_of_an_x_ray_do_not_scale_those_that_are_left(chest, tmp_path):
+    item = parsed("chest_xray_roi", chest, tmp_path, "train")("test").datalist()[0]
+    path, roi = Path(item["image"]), np.asarray(Image.open(item["roi"]))
+    before, grey = path.read_bytes(), np.asarray(Image.open(path)).astype(np.uint16)
+    shown = {name: prepared("chest_xray_roi", chest, tmp_path, strategy=name) for name in ("without_roi", "full")}
+    Image.fromarray(np.where(roi, grey + np.uint16(20_000), grey)).save(path)
+    try:
+        again = {name: prepared("chest_xray_roi", chest, tmp_path, strategy=name) for name in ("without_roi", "full")}
+    finally:
+        path.write_bytes(before)
+    outside = torch.from_numpy(np.pad(~roi, ((4, 4), (0, 0))))
+    assert torch.equal(shown["without_roi"], again["without_roi"])
+    assert not torch.allclose(shown["full"][:, outside], again["full"][:, outside], atol=0.1)
+    expected = np.pad(np.where(roi, 0, grey) / grey[~roi].max(), ((4, 4), (0, 0)))
+    np.testing.assert_allclose(shown["without_roi"].numpy(), np.stack([expected] * 3), atol=1e-5)
+
+
+def test_fundus_photographs_keep_their_colours_and_lose_their_disc(fundus, tmp_path):
+    item = parsed("fundus_roi", fundus, tmp_path, "train")("test").datalist()[0]
+    colours, roi = np.asarray(Image.open(item["image"])) / 255, np.asarray(Image.open(item["roi"]))
+    expected = np.pad(np.where(roi[..., None], 0, colours), ((4, 4), (0, 0), (0, 0))).transpose(2, 0, 1)
+    shown = prepared("fundus_roi", fundus, tmp_path, strategy="without_roi")
+    np.testing.assert_allclose(shown.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("bundle", ["chest_xray_roi", "fundus_roi"])
+def test_silhouettes_are_black_and_white_and_margins_count_steps_of_a_cross(chest, fundus, tmp_path, bundle):
+    top = chest if bundle == "chest_xray_roi" else fundus
+    item = parsed(bundle, top, tmp_path, "train")("test").datalist()[0]
+    roi = np.asarray(Image.open(item["roi"]))
+    for margin in (0, 3):
+        shown = prepared(bundle, top, tmp_path, strategy="silhouette", margin=margin)
+        grown = (
+            binary_dilation(np.pad(roi, ((4, 4), (0, 0))), iterations=margin)
+            if margin
+            else np.pad(roi, ((4, 4), (0, 0)))
+        )
+        np.testing.assert_allclose(shown.numpy(), np.stack([grown.astype(float)] * 3), atol=1e-6)
+
+
+@pytest.mark.parametrize("bundle", ["chest_xray_roi", "fundus_roi"])
+def test_training_images_are_turned_flipped_and_dimmed_within_the_published_ranges(chest, fundus, tmp_path, bundle):
+    top = chest if bundle == "chest_xray_roi" else fundus
+    steps = parsed(bundle, top, tmp_path, "train")("augmentation_transforms")
+    turn, flip, dim = steps
+    assert (turn.rand_rotate.range_x, turn.prob) == ((-np.pi / 4, np.pi / 4), 1.0)
+    assert (flip.prob, flip.flipper.spatial_axis) == (0.5, 1)
+    image = torch.ones(1, 8, 8)
+    levels = [float(dim({"image": image})["image"].max()) for _ in range(200)]
+    assert 0.7 <= min(levels) < 0.72
+    assert 1.08 < max(levels) <= 1.1
+
+
+def test_weights_are_fetched_from_where_torchvision_publishes_them():
+    for bundle in ("chest_xray_roi", "fundus_roi"):
+        (entry,) = json.loads((BUNDLES / bundle / "large_files.json").read_text())["large_files"]
+        assert entry["path"] == f"models/{entry['url'].rsplit('/', 1)[-1]}"
+        assert entry["url"] == "https://download.pytorch.org/models/densenet121-a639ec97.pth"
