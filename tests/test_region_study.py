@@ -265,6 +265,8 @@ def test_what_cells_print_and_log_goes_to_their_own_files(phantom, tmp_path, cap
     logger = logging.getLogger("of a user")
     handler = logging.StreamHandler(sys.stdout)
     logger.addHandler(handler)
+    with (tmp_path / "closed.txt").open("w") as closed:
+        logger.addHandler(logging.StreamHandler(closed))
     for cell in study(phantom, tmp_path, strategies=("full", "roi_only")).cells()[:2]:
         run_cell(cell)
         text = (Path(cell.folder) / "log.txt").read_text()
@@ -272,6 +274,7 @@ def test_what_cells_print_and_log_goes_to_their_own_files(phantom, tmp_path, cap
         assert "train [2/2]" in text
         assert "Logging error" not in text
     assert capfd.readouterr() == ("", "")
+    logger.removeHandler(logger.handlers[1])
     logger.error("still there")
     assert "still there" in capfd.readouterr().out
     logger.removeHandler(handler)

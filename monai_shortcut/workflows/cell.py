@@ -347,14 +347,17 @@ def scores_of(output: torch.Tensor, columns: int) -> list[float]:
 def _output_to(path: Path) -> Iterator[None]:
     """Write to a file what is printed and logged."""
     with path.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-        streams = {handler: handler.setStream(log) for handler in _stream_handlers()}
+        # Not by setStream, which flushes the old stream: that of a handler made long ago may be closed.
+        streams = {handler: handler.stream for handler in _stream_handlers()}
+        for handler in streams:
+            handler.stream = log
         try:
             yield
         finally:
             # Loggers made meanwhile write to the file that is about to be closed.
             for handler in _stream_handlers():
                 if handler.stream is log:
-                    handler.setStream(streams.get(handler) or sys.__stdout__)
+                    handler.stream = streams.get(handler, sys.__stdout__)
 
 
 def _stream_handlers() -> list[logging.StreamHandler[Any]]:
