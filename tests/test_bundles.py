@@ -214,7 +214,6 @@ def test_the_region_study_of_breast_ultrasound_is_resumed_under_its_own_configur
         "network_name": "sononet8",
         "strategies": ["full", "without_roi"],
         "margins": [1],
-        "study#margin_strategies": ["without_roi"],
         "study_folds": 2,
         "max_epochs": 1,
         "fill": "mean",

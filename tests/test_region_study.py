@@ -213,7 +213,10 @@ def test_a_fixed_test_set_is_scored_in_every_fold(phantom, tmp_path):
         ({"strategies": ("without_roi",)}, 'strategies must hold "full" and each once, got without_roi'),
         ({"strategies": ("full", "full")}, 'strategies must hold "full" and each once'),
         ({"strategies": ("full", "inverse")}, "strategy must be one of full"),
-        ({"margins": (1,)}, "margin_strategies must be among the strategies, got roi_only"),
+        (
+            {"margins": (1,), "margin_strategies": ("roi_only",)},
+            "margin_strategies must be among the strategies, got roi_only",
+        ),
         ({"attributes": ("scanner",)}, r"attributes must be among \['site', 'age'\], got \['scanner'\]"),
         ({"overrides": {"epochs": 3}}, "overrides must be ids of the training configuration, got 'epochs'"),
         ({"folds": 1}, "folds must not exceed the number of patients"),
@@ -315,7 +318,6 @@ def test_the_how_to_guide_studies_a_bundle_from_its_own_words(phantom, tmp_path,
     cohort.table.drop(columns="label").assign(label=cohort.table["label"]).to_csv(tmp_path / "metadata.csv")
     asked = json.loads(second)
     asked["study"] |= {"overrides": {"max_epochs": 1}, "folds": 2, "margins": [2], "strategies": ["full", "roi_only"]}
-    asked["study"]["margin_strategies"] = ["roi_only"]
     (tmp_path / "configs" / "region_sensitivity.json").write_text(json.dumps(asked))
     monkeypatch.chdir(tmp_path)
     run(config_file="configs/region_sensitivity.json", meta_file=str(CONFIGS / "metadata.json"), logging_file=False)

@@ -64,7 +64,8 @@ class RegionStudy:
         validation_folds: without ``test``: one part in this many of the patients who are not tested chooses the
             checkpoint.
         margins: of the curves, in the unit of the bundle's `MaskROId`; 0 is added. None are drawn if empty.
-        margin_strategies: strategies whose region grows along the curves, for their own models and those of "full".
+        margin_strategies: strategies whose region grows along the curves, for their own models and those of "full"; by
+            default "without_roi" and "roi_only", where they are among the strategies.
         external: cohorts of other places by name, tested by every model; they need regions if a strategy does.
         external_strategies: what they are tested under.
         findings: of a multi-label cohort, the columns that the model tells apart; by default its label.
@@ -97,7 +98,7 @@ class RegionStudy:
         test: Cohort | None = None,
         validation_folds: int = 5,
         margins: Sequence[float] = (),
-        margin_strategies: Sequence[str] = ("without_roi", "roi_only"),
+        margin_strategies: Sequence[str] | None = None,
         external: Mapping[str, Cohort] | None = None,
         external_strategies: Sequence[str] = ("full",),
         findings: Sequence[str] | None = None,
@@ -112,7 +113,9 @@ class RegionStudy:
     ) -> None:
         self.config = merged(config_file, overrides or {})
         self.cohort, self.test, self.external = cohort, test, dict(external or {})
-        self.strategies, self.margin_strategies = tuple(strategies), tuple(margin_strategies)
+        self.strategies = tuple(strategies)
+        usual = [name for name in ("without_roi", "roi_only") if name in self.strategies]
+        self.margin_strategies = tuple(usual if margin_strategies is None else margin_strategies)
         self.external_strategies = tuple(external_strategies)
         self.margins = tuple(sorted({0.0, *map(float, margins)})) if margins else ()
         self.folds, self.validation_folds, self.seed, self.threads = folds, validation_folds, seed, threads
