@@ -30,7 +30,8 @@ pytestmark = [
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundle_has_the_files_of_the_specification_and_no_python(name):
     folder = BUNDLES / name
-    for required in ("LICENSE", "configs/metadata.json", "configs/logging.conf", "docs/README.md", "docs/data_license.txt"):
+    files = ("LICENSE", "configs/metadata.json", "configs/logging.conf", "docs/README.md", "docs/data_license.txt")
+    for required in files:
         assert (folder / required).is_file(), required
     assert not list(folder.rglob("*.py"))
     metadata = json.loads((folder / "configs" / "metadata.json").read_text())
