@@ -25,9 +25,9 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from cases import kept, seed_of  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from models import codes_of, embeddings_of, heads_of, stacked, train  # noqa: E402
 from scipy.special import softmax  # noqa: E402
 
-from models import codes_of, embeddings_of, heads_of, stacked, train  # noqa: E402
 from monai_shortcut.heads import LinearHead, linear_head  # noqa: E402
 from monai_shortcut.phantom import PLANES, Phantom, draw_phantom  # noqa: E402
 from monai_shortcut.probes import fit_probe, null_probes  # noqa: E402
