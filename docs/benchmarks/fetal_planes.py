@@ -45,6 +45,7 @@ TABLES = {
 }
 SHARE, EPOCHS, PERMUTATIONS = 1 / 6, 8, 199
 MODELS = {"post-hoc": False, "multi-task": True}
+KINDS = {"model": MODELS, "table": TABLES}
 
 
 def one_model(table: str, model: str, seed: int, width: int, visibility: float) -> list[dict[str, Any]]:
@@ -99,6 +100,8 @@ def report(rows: pd.DataFrame) -> str:
     ]
     for model, table in product(MODELS, TABLES):
         own = rows[rows["model"] == model]
+        if not (own["table"] == table).any():
+            continue
         scanner = own[(own["table"] == table) & (own["attribute"] == "scanner")]
         unrelated = own[own["attribute"].isin(UNRELATED)]
         # Over all tables and seeds, so that chance is seen as often as can be.
@@ -126,7 +129,9 @@ def figure(rows: pd.DataFrame, path: Path) -> None:
     """Histograms of single cosines: unrelated heads in grey, plane and scanner in colour."""
     drawn = Figure(figsize=(9, 4.2), layout="constrained")
     bins = np.linspace(-1, 1, 41).tolist()
-    for axes, (model, table) in zip(drawn.subplots(2, 3, sharex=True).ravel(), product(MODELS, TABLES), strict=True):
+    models, tables = ([kind for kind in kinds if (rows[name] == kind).any()] for name, kinds in KINDS.items())
+    panels = drawn.subplots(len(models), len(tables), sharex=True, squeeze=False)
+    for axes, (model, table) in zip(panels.ravel(), product(models, tables), strict=True):
         own = rows["model"] == model
         null = np.concatenate(rows.loc[own & rows["attribute"].isin(UNRELATED), "cosines"].tolist())
         scanner = rows.loc[own & (rows["table"] == table) & (rows["attribute"] == "scanner"), "cosines"]
@@ -135,7 +140,7 @@ def figure(rows: pd.DataFrame, path: Path) -> None:
         axes.set_title(f"{model}, {table}", fontsize=9)
         axes.set(yticks=[])
     drawn.axes[0].legend(fontsize=7, frameon=False)
-    for axes in drawn.axes[3:]:
+    for axes in panels[-1]:
         axes.set_xlabel("cosine with rows of the plane's head", fontsize=8)
     drawn.savefig(path, dpi=150)
 
@@ -147,10 +152,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--width", type=int, default=8, help="of the SonoNet; the embedding has four times as many")
     parser.add_argument("--visibility", type=float, default=1.0, help="of the anatomy, in (0, 1]")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    for seed, table, model in product(range(arguments.seeds), TABLES, MODELS):
+    for seed, table, model in product(range(arguments.seeds), arguments.tables, arguments.models):
         path = arguments.folder / f"{table}_{model}_{seed}.json"
         setting = (table, model, seed, arguments.width, arguments.visibility)
         rows += kept(path, lambda setting=setting: one_model(*setting))
