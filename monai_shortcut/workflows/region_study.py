@@ -176,24 +176,30 @@ class RegionStudy:
 
     def cells(self) -> list[Cell]:
         """Everything there is to do, one entry per training."""
-        return [self._cell(strategy, split) for split in self.splits for strategy in self.strategies]
+        external = {name: self._items(other) for name, other in self.external.items()}
+        found = []
+        for split in self.splits:
+            parts = {
+                "train": self._items(split.train),
+                "validation": self._items(split.validation),
+                "test": {"": self._items(split.test), **external},
+            }
+            found += [self._cell(strategy, split.fold, parts) for strategy in self.strategies]
+        return found
 
-    def _cell(self, trained_on: str, split: Split) -> Cell:
+    def _cell(self, trained_on: str, fold: int, parts: Mapping[str, Any]) -> Cell:
         evaluations = [Evaluation("", strategy) for strategy in self.strategies]
         evaluations += [Evaluation(name, strategy) for name in self.external for strategy in self.external_strategies]
         for strategy in self.margin_strategies:
             if trained_on in ("full", strategy):
                 evaluations += [Evaluation("", strategy, margin) for margin in self.margins if margin != 0]
-        external = {name: self._items(other) for name, other in self.external.items()}
         return Cell(
             trained_on=trained_on,
-            fold=split.fold,
+            fold=fold,
             config=self.config,
-            folder=str(self.output_dir / "cells" / f"{trained_on}_fold{split.fold}"),
-            seed=int(np.random.SeedSequence([self.seed, split.fold]).generate_state(1)[0]),
-            train=self._items(split.train),
-            validation=self._items(split.validation),
-            test={"": self._items(split.test), **external},
+            folder=str(self.output_dir / "cells" / f"{trained_on}_fold{fold}"),
+            seed=int(np.random.SeedSequence([self.seed, fold]).generate_state(1)[0]),
+            **parts,
             evaluations=evaluations,
             labels=tuple(self.outcomes.columns),
             threads=self.threads,
