@@ -149,14 +149,28 @@ class AUCInfluence:
         above, below, crossed_above, crossed_below = weight @ self.parts
         variance = float(above @ above + below @ below + 2 * crossed_above @ crossed_below)
         error = float(np.sqrt(max(variance, 0.0)))
-        if error < 1e-12:  # the same ranking, or a difference without any sampling variation
-            p_value = 1.0 if abs(difference) < 1e-12 else 0.0
-        else:
-            p_value = float(2 * norm.sf(abs(difference) / error))
-        reach = float(norm.ppf(0.5 + level / 2)) * error
         lowest, highest = weight[weight < 0].sum() - null, weight[weight > 0].sum() - null
-        interval = (max(difference - reach, float(lowest)), min(difference + reach, float(highest)))
-        return AUCComparison(difference, error, p_value, interval)
+        return normal_comparison(difference, error, level, (float(lowest), float(highest)))
+
+
+def normal_comparison(
+    difference: float, error: float, level: float = 0.95, possible: tuple[float, float] = (-1.0, 1.0)
+) -> AUCComparison:
+    """The normal test of a difference whose standard error is known.
+
+    Args:
+        difference: what is tested against 0.
+        error: its standard error; without any, p is 1 for no difference and 0 for one.
+        level: of the confidence interval, in (0, 1).
+        possible: limits that the interval does not leave.
+    """
+    if error < 1e-12:  # the same ranking, or a difference without any sampling variation
+        p_value = 1.0 if abs(difference) < 1e-12 else 0.0
+    else:
+        p_value = float(2 * norm.sf(abs(difference) / error))
+    reach = float(norm.ppf(0.5 + level / 2)) * error
+    interval = (max(difference - reach, possible[0]), min(difference + reach, possible[1]))
+    return AUCComparison(difference, error, p_value, interval)
 
 
 def average_influence(

@@ -128,8 +128,7 @@ class MaskROI(Transform):  # type: ignore[misc]
             metric=self.metric,
             swapped_roi=swapped,
         )
-        result: torch.Tensor = convert_to_dst_type(masked, dst=convert_to_tensor(img, track_meta=get_track_meta()))[0]
-        return result
+        return _like(masked, img)
 
     def _region(self, roi: NdarrayOrTensor) -> torch.Tensor:
         region: torch.Tensor = convert_to_tensor(roi, track_meta=False)
@@ -234,8 +233,7 @@ class PlantShortcut(Transform):  # type: ignore[misc]
         """
         image = convert_to_tensor(img, track_meta=False)
         marked = plant_mark(image, self.mark, self.amount) if present else image.clone()
-        result: torch.Tensor = convert_to_dst_type(marked, dst=convert_to_tensor(img, track_meta=get_track_meta()))[0]
-        return result
+        return _like(marked, img)
 
 
 class PlantShortcutd(MapTransform):  # type: ignore[misc]
@@ -365,8 +363,7 @@ class RemoveOverlay(Transform):  # type: ignore[misc]
             (C, H, W) image: a MetaTensor while MONAI tracks metadata, a tensor otherwise.
         """
         cleaned = remove_overlay(convert_to_tensor(img, track_meta=False), self.rule)
-        result: torch.Tensor = convert_to_dst_type(cleaned, dst=convert_to_tensor(img, track_meta=get_track_meta()))[0]
-        return result
+        return _like(cleaned, img)
 
 
 class RemoveOverlayd(MapTransform):  # type: ignore[misc]
@@ -546,6 +543,12 @@ class AppendSpacingd(MapTransform):  # type: ignore[misc]
         for key in self.key_iterator(d):
             d[key] = self.converter(d[key])
         return d
+
+
+def _like(result: torch.Tensor, img: NdarrayOrTensor) -> torch.Tensor:
+    """The result with the dtype, device and metadata of the image."""
+    converted: torch.Tensor = convert_to_dst_type(result, dst=convert_to_tensor(img, track_meta=get_track_meta()))[0]
+    return converted
 
 
 def _spacing(img: NdarrayOrTensor) -> list[float] | None:

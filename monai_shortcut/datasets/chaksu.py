@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.datasets.airogs import LABELS
-from monai_shortcut.datasets.tables import first_file, not_found, read_table, roi_paths, write_regions
+from monai_shortcut.datasets.tables import first_file, grey_levels, not_found, read_table, roi_paths, write_regions
 
 CAMERAS = ("Bosch", "Forus", "Remidio")
 PARTS = ("Train", "Test")
@@ -183,9 +182,6 @@ def _outlines(fused: Path, camera: str) -> dict[str, Path]:
 
 
 def _region(path: Path, structure: str) -> NDArray[np.bool_] | None:
-    try:
-        with Image.open(path) as outline:
-            region = np.asarray(outline.convert("L")) > GREY_ABOVE[structure]
-    except (OSError, SyntaxError):  # Pillow raises SyntaxError for some broken PNG files
-        return None
-    return region if region.any() else None
+    grey = grey_levels(path)
+    region = None if grey is None else grey > GREY_ABOVE[structure]
+    return region if region is not None and region.any() else None

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.spatial import ConvexHull
 
 from monai_shortcut.cohort import Cohort
-from monai_shortcut.datasets.tables import first_file, not_found, read_table, roi_paths, write_regions
+from monai_shortcut.datasets.tables import first_file, grey_levels, not_found, read_table, roi_paths, write_regions
 
 TABLE = "training_set_pixel_size_and_HC.csv"
 LABELS = ("first", "second", "third")
@@ -99,12 +98,9 @@ def write_hc18_regions(folder: str | Path, regions: str | Path) -> list[Path]:
 
 
 def _filled(path: Path) -> NDArray[np.bool_] | None:
-    try:
-        with Image.open(path) as annotation:
-            drawn = np.asarray(annotation.convert("L")) > 127
-    except (OSError, SyntaxError):  # Pillow raises SyntaxError for some broken PNG files
-        return None
-    return _convex_hull(drawn) if drawn.any() else None
+    grey = grey_levels(path)
+    drawn = None if grey is None else grey > 127
+    return _convex_hull(drawn) if drawn is not None and drawn.any() else None
 
 
 def _convex_hull(drawn: NDArray[np.bool_]) -> NDArray[np.bool_]:

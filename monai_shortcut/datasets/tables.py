@@ -105,6 +105,15 @@ def without_regionless(cohort: Cohort, reason: str) -> Cohort:
     return cohort.exclude(dict.fromkeys(cohort.table.index[cohort.table["roi"].isna()], reason))
 
 
+def grey_levels(path: Path) -> NDArray[np.uint8] | None:
+    """The (H, W) picture in grey, 0 to 255; None if it is missing or cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("L"))
+    except (OSError, SyntaxError):  # Pillow raises SyntaxError for some broken PNG files
+        return None
+
+
 def write_regions(makers: Mapping[Path, Callable[[], NDArray[np.bool_] | None]]) -> list[Path]:
     """Write regions that are not there yet as one-bit PNG files, each in one step.
 

@@ -8,8 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scipy.stats import norm
-
+from monai_shortcut.delong import normal_comparison
 from monai_shortcut.region_study.contrasts import Contrast, LabelAreas, UntestableError
 from monai_shortcut.region_study.scores import METADATA, Condition
 
@@ -83,11 +82,6 @@ def _unpaired(
         own = areas.contrast({condition: 1}, 0.5)
     except ValueError:  # not tested there, or on too few patients
         return None, None, None
-    difference = external.difference - own.difference
     error = math.hypot(external.standard_error, own.standard_error)
-    reach = float(norm.ppf(0.5 + areas.level / 2)) * error
-    if error < 1e-12:
-        p_value = 1.0 if abs(difference) < 1e-12 else 0.0
-    else:
-        p_value = float(2 * norm.sf(abs(difference) / error))
-    return difference, (max(difference - reach, -1.0), min(difference + reach, 1.0)), p_value
+    found = normal_comparison(external.difference - own.difference, error, areas.level)
+    return found.difference, found.interval, found.p_value
