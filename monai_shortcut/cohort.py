@@ -32,6 +32,7 @@ from monai_shortcut.columns import (
     plain_texts,
     require_none,
     role_columns,
+    with_finding_levels,
 )
 from monai_shortcut.resampling import patient_folds
 from monai_shortcut.sampling import draw_table
@@ -76,6 +77,7 @@ class Cohort:
         fold: str | None = "fold",
         attributes: Sequence[str] | None = None,
         label_names: Sequence[str] | None = None,
+        findings: Sequence[str] = (),
         continuous: Sequence[str] = (),
         categorical: Sequence[str] = (),
         root: str | Path | None = None,
@@ -96,6 +98,8 @@ class Cohort:
             attributes: columns to study; None means every other column.
             label_names: classes in the order of the model's outputs; labels 0, 1, ... are then indices into them.
                 None means sorted.
+            findings: columns of 0 and 1, or "absent" and "present", of images that may have several findings: the first
+                is the label, instead of ``label``, and the others are attributes.
             continuous: attributes to read as numbers, whatever they look like.
             categorical: attributes to read as categories, whatever they look like. All others are continuous if
                 numeric with more than 10 distinct values.
@@ -108,11 +112,14 @@ class Cohort:
         frame = frame.rename(columns=str)
         indexed = frame.index.name == image_id and image_id not in frame.columns
         frame = frame.reset_index() if indexed else frame
+        shown = as_names(findings)
+        if shown:
+            label, label_names, frame = shown[0], FINDING_LEVELS, with_finding_levels(frame, shown)
         asked = {"image_id": image_id, "patient_id": patient_id, "label": label}
         optional = {"image": image, "roi": roi, "swapped_roi": "swapped_roi", "fold": fold}
         columns = role_columns(frame, asked, optional)
         others = tuple(name for name in frame.columns if name not in columns.values())
-        names = others if attributes is None else tuple(dict.fromkeys(as_names(attributes)))
+        names = tuple(dict.fromkeys((*(others if attributes is None else as_names(attributes)), *shown[1:])))
         kinds = attribute_kinds(frame, names, as_names(continuous), as_names(categorical))
         texts = {role: plain_texts(frame[column], column) for role, column in columns.items()}
         images = identifiers(texts, columns)
@@ -129,7 +136,7 @@ class Cohort:
         index = pd.Index(data.pop("image_id"), name="image_id", dtype=object)
         # An explicit dtype keeps pandas 3 from turning None into NaN.
         table = pd.DataFrame({name: pd.Series(values, index, values.dtype) for name, values in data.items()})
-        return cls(table, classes, names, excluded)
+        return cls(table, classes, names, excluded, shown[0] if shown else None)
 
     @classmethod
     def from_csv(cls, path: str | Path, *, root: str | Path | None = None, **columns: Any) -> Cohort:

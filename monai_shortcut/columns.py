@@ -159,6 +159,22 @@ def other_patients_rows(
     return candidates[order[np.where(drawn < first, drawn, drawn + last - first)]]  # the patient's own are skipped
 
 
+def with_finding_levels(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The table with "absent" and "present" for 0 and 1 in the columns of findings.
+
+    Raises:
+        ValueError: If a column is absent or holds anything else.
+    """
+    _require_present(frame, names)
+    levels = {"0": FINDING_LEVELS[0], "False": FINDING_LEVELS[0], "1": FINDING_LEVELS[1], "True": FINDING_LEVELS[1]}
+    changed = {}
+    for name in names:
+        texts = [text and levels.get(text, text) for text in plain_texts(frame[name], name)]
+        finding_outcomes(texts, name)
+        changed[name] = pd.Series(texts, frame.index, object)
+    return frame.assign(**changed)
+
+
 def finding_outcomes(values: Sequence[str | None], name: str) -> NDArray[np.float64]:
     """(N,) 0.0 where a finding is absent, 1.0 where it is present, NaN where unknown.
 

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
 from torch.utils.hooks import RemovableHandle
 
 READS = ("input", "logit_map")
@@ -21,7 +22,7 @@ def unwrap(network: nn.Module) -> nn.Module:
     """The network inside DataParallel, DistributedDataParallel and torch.compile, whose layer names have no prefix.
 
     Raises:
-        ValueError: If it is TorchScript, whose layers call no hooks.
+        ValueError: If it is TorchScript or an exported program, whose layers call no hooks.
     """
     while True:
         if isinstance(network, WRAPPERS):
@@ -30,9 +31,23 @@ def unwrap(network: nn.Module) -> nn.Module:
             network = inner
         else:
             break
-    if isinstance(network, torch.jit.ScriptModule):
-        raise ValueError("network must be a Python module whose layers call hooks, got TorchScript.")
+    inlined = isinstance(network, GraphModule) and not any(isinstance(layer, LAYERS) for layer in network.modules())
+    if isinstance(network, torch.jit.ScriptModule) or not isinstance(network, nn.Module) or inlined:
+        kind = "TorchScript" if isinstance(network, torch.jit.ScriptModule) else f"an exported {type(network).__name__}"
+        raise ValueError(
+            f"network must be a Python module whose layers call hooks, got {kind}; build the network in Python and "
+            "load the weights of the archive, as network_def.load_state_dict(torch.jit.load(path).state_dict())."
+        )
     return network
+
+
+def scripted_parts(network: nn.Module) -> list[str]:
+    """Names of the parts of an unwrapped network that are TorchScript, whose layers call no hooks."""
+    names: list[str] = []
+    for name, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) and not name.startswith(tuple(f"{part}." for part in names)):
+            names.append(name)
+    return names
 
 
 def is_pointwise(module: nn.Module) -> bool:
@@ -47,13 +62,16 @@ def find_layer(network: nn.Module, layer: str) -> nn.Module:
     """The layer of an unwrapped network by its name, as "class_layers.out".
 
     Raises:
-        ValueError: If there is none; the error lists the Linear layers and 1x1 convolutions.
+        ValueError: If there is none, when the error lists the Linear layers and 1x1 convolutions, or it is TorchScript.
     """
     try:
-        return network.get_submodule(layer)
+        module = network.get_submodule(layer)
     except AttributeError:
         names = [name for name, module in network.named_modules() if is_pointwise(module)]
         raise ValueError(f"layer must be one of the network's modules, such as {names[-5:]}, got {layer!r}.") from None
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(f"layer must be a Python module, which calls hooks, got {layer!r}, which is TorchScript.")
+    return module
 
 
 @contextmanager
@@ -71,7 +89,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def run_order(network: nn.Module, images: torch.Tensor) -> list[str]:
-    """Names of an unwrapped network's innermost modules in the order in which they run on a batch."""
+    """Names of an unwrapped network's innermost modules in their running order on a batch, but for TorchScript."""
     order: list[str] = []
 
     def note(name: str) -> Any:
@@ -79,6 +97,8 @@ def run_order(network: nn.Module, images: torch.Tensor) -> list[str]:
 
     with ExitStack() as hooks, evaluating(network):
         for name, module in network.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # takes no hooks
             if is_pointwise(module) or not any(True for _ in module.children()):  # a parametrized layer has children
                 hooks.callback(module.register_forward_pre_hook(note(name)).remove)
         network(images)
@@ -153,16 +173,23 @@ class EmbeddingHook:
             raise RuntimeError(f"layer {self.layer!r} must run in the forward pass to be recorded, but it has not run.")
         return self._embeddings
 
-    def attach(self) -> EmbeddingHook:
-        """Start to record; attaching again leaves one hook and forgets what was recorded."""
+    def attach(self, once: bool = False) -> EmbeddingHook:
+        """Start to record; attaching again leaves one hook and forgets what was recorded.
+
+        Args:
+            once: record the next forward pass of the network, then remove the hooks, also if that pass raises. What
+                the pass recorded can still be read.
+        """
         self.remove()
         self._forget()
         self._handles = [
-            self._network.register_forward_pre_hook(self._forget),
+            self._network.register_forward_pre_hook(self._begin_only if once else self._forget),
             self._module.register_forward_pre_hook(self._record, with_kwargs=True)
             if self.reads == "input"
             else self._module.register_forward_hook(self._record_map),
         ]
+        if once:
+            self._handles.append(self._network.register_forward_hook(self._end_only, always_call=True))
         return self
 
     def remove(self) -> None:
@@ -178,6 +205,20 @@ class EmbeddingHook:
 
     def _forget(self, *_: Any) -> None:
         self._embeddings = None
+
+    def _begin_only(self, *_: Any) -> None:
+        """Forget, and make the closing hook the last one of the network."""
+        self._forget()
+        self._handles.pop().remove()
+        self._handles.append(self._network.register_forward_hook(self._end_only, always_call=True))
+
+    def _end_only(self, *_: Any) -> None:
+        """Remove the hooks of all that record this pass only, once the last of them is told that it ended."""
+        hooks = list(self._network._forward_hooks.values())
+        if hooks[-1] == self._end_only:  # after an error torch walks through its hooks as they are: only the last may
+            for hook in hooks:
+                if getattr(hook, "__func__", None) is EmbeddingHook._end_only:
+                    hook.__self__.remove()  # type: ignore[attr-defined]
 
     def _record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = pooled(module, plain((*args, *kwargs.values())[0]))
@@ -204,45 +245,86 @@ def plain(values: torch.Tensor) -> torch.Tensor:
     return values.detach().to(torch.float64 if values.dtype == torch.float64 else torch.float32)
 
 
-def first_output(output: Any, *, as_is: bool = False) -> torch.Tensor:
-    """(N, C) logits from what a network returned: a tensor, or the first of a tuple or list.
+def first_output(returned: Any, output: str | int | None = None, *, as_is: bool = False) -> torch.Tensor:
+    """(N, C) logits from what a network returned.
 
     Args:
-        output: what it returned.
+        returned: a tensor, tuple, list or dict; an entry may be one of these again.
+        output: key of a dict or index of a tuple or list; by default the tensor itself, the first of a tuple or list,
+            or the only entry of a dict that has such a shape.
         as_is: keep gradient and dtype.
 
     Raises:
-        ValueError: If it is something else; a dict, for example, does not say which entry holds the logits.
+        ValueError: If there is no such entry, or it has another shape; the error lists the entries.
+
+    Example:
+        >>> returned = {"logits": torch.zeros(2, 3), "embeddings": torch.ones(2, 4)}
+        >>> first_output(returned, "embeddings").shape
+        torch.Size([2, 4])
     """
-    value = output[0] if isinstance(output, (tuple, list)) and output else output
-    if not isinstance(value, torch.Tensor):
-        got = f"a dict with the keys {list(value)}" if isinstance(value, dict) else f"a {type(value).__name__}"
+    value = returned
+    if isinstance(returned, Mapping) and output is None:
+        fitting = [entry for entry in returned.values() if isinstance(entry, torch.Tensor) and _rows(entry).ndim == 2]
+        if len(fitting) != 1:
+            raise ValueError(
+                "a dict that the network returns must have one entry of shape (N, C) or say which it is, got "
+                f"{_listed(returned)}; pass output= the key of the logits."
+            )
+        value = fitting[0]
+    elif isinstance(returned, (Mapping, tuple, list)):
+        entry: Any = 0 if output is None else output
+        if entry not in (returned if isinstance(returned, Mapping) else range(len(returned))):
+            raise ValueError(f"output must be an entry of {_listed(returned)} that the network returns, got {entry!r}.")
+        value = returned[entry]
+        if isinstance(value, (Mapping, tuple, list)):
+            return first_output(value, as_is=as_is)
+    elif output is not None:
+        raise ValueError(f"output goes with a dict, tuple or list, got {output!r} and {_listed(returned)}.")
+    if not isinstance(value, torch.Tensor) or _rows(value).ndim != 2:
         raise ValueError(
-            f"the network must return its logits as a tensor, or first in a tuple, got {got}; "
-            "wrap it in a module that returns the logits of one head."
+            f"the network's logits must have shape (N, C), got {_listed(value)}"
+            + ("" if value is returned else f" in {_listed(returned)}; pass output= the entry of the logits")
+            + "."
         )
-    logits = value if as_is else plain(value)
-    logits = logits[:, None] if logits.ndim == 1 else logits
-    while logits.ndim > 2 and logits.shape[-1] == 1:
-        logits = logits.squeeze(-1)
-    if logits.ndim != 2:
-        raise ValueError(f"the network's logits must have shape (N, C), got {tuple(logits.shape)}.")
-    return logits
+    return _rows(value if as_is else plain(value))
+
+
+def _rows(values: torch.Tensor) -> torch.Tensor:
+    """(N,) as (N, 1), and (N, C, 1, ...) as (N, C)."""
+    values = values[:, None] if values.ndim == 1 else values
+    return values.flatten(1) if values.ndim > 2 and values.shape[2:].numel() == 1 else values
+
+
+def _listed(returned: Any) -> str:
+    """What the network returned, in words: the entries and their shapes."""
+    if isinstance(returned, torch.Tensor):
+        return str(tuple(returned.shape))
+    named = list(returned.items()) if isinstance(returned, Mapping) else []
+    named = list(enumerate(returned)) if isinstance(returned, (tuple, list)) else named
+    entries = ", ".join(f"{key!r}: {_listed(entry)}" for key, entry in named)
+    return f"a {type(returned).__name__}" + (f" with {entries}" if entries else "")
 
 
 def embed(
-    network: nn.Module, images: torch.Tensor, layer: str | None = None, *, reads: str = "input"
+    network: nn.Module,
+    images: torch.Tensor,
+    layer: str | None = None,
+    *,
+    reads: str = "input",
+    output: str | int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings and logits of a batch in evaluation mode; training flags are restored.
+    """Embeddings of a batch and what the network returned for it in evaluation mode; training flags are restored.
 
     Args:
-        network: the classifier; it returns logits, or a tuple that begins with them.
+        network: the classifier.
         images: (N, ...) batch, on the network's device.
         layer: name of the head; by default the last Linear or 1x1 convolution to run, found by one more pass.
         reads: as in `EmbeddingHook`; "logit_map" needs a layer.
+        output: entry of what the network returns, as in `first_output`.
 
     Returns:
-        (N, D) embeddings and (N, C) logits, float32 or float64, on the network's device.
+        (N, D) embeddings and (N, C) what the network returned, float32 or float64, on its device: the logits, or
+        probabilities where the network ends in a sigmoid or softmax.
 
     Raises:
         ValueError: If there is no such layer, it reads other than N rows, the network returns no logits, or reads is
@@ -257,7 +339,7 @@ def embed(
         if layer is None:
             raise ValueError("the network must run a Linear or 1x1 convolution, got none; pass layer= a module's name.")
     with EmbeddingHook(network, layer, reads) as hook, evaluating(network):
-        logits = first_output(network(images))
+        logits = first_output(network(images), output)
     embeddings = hook.embeddings
     if not len(embeddings) == len(logits) == len(images):
         raise ValueError(

@@ -25,7 +25,7 @@ USED = "used"
 INCONCLUSIVE = "inconclusive"
 VERDICTS = (USED, NOT_USED, NOT_ENCODED, INCONCLUSIVE)
 CORRECTIONS = ("holm", "fdr")
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ class Audit:
         findings: one per attribute.
         embedding_map: for the picture.
         without_roi: reason by image_id, of audited images that no masking strategy could be applied to.
-        unseen: rows of the cohort that the evaluation did not come by.
+        unseen: image ids of rows of the cohort that the evaluation did not come by.
         examples: for the picture.
         software: versions by package.
         label: the label as a row beside the attributes.
@@ -335,7 +335,7 @@ class Audit:
     findings: tuple[Finding, ...]
     embedding_map: EmbeddingMap
     without_roi: dict[str, str] = field(default_factory=dict)
-    unseen: int = 0
+    unseen: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     software: dict[str, str] = field(default_factory=dict)
     label: ClinicalLabel | None = None
@@ -376,6 +376,8 @@ class Audit:
             raise ValueError(
                 f"{path} must have format version {VERSION} or older, got {version}: update monai_shortcut."
             )
+        if isinstance(count := value.get("unseen"), int):  # before version 3
+            value["unseen"] = ["(not recorded)"] * count
         return decode(cls, value, "audit")
 
 

@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from matplotlib.figure import Figure
 
+from monai_shortcut.files import replacing
 from monai_shortcut.findings import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit
 from monai_shortcut.plots import COLOURS, figures
 
@@ -30,7 +33,8 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     Args:
         audit: the record, or the path of its JSON.
         folder: where ``report.html`` (self-contained), ``audit.json``, ``findings.csv``, ``regions.csv``,
-            ``excluded.csv`` and ``figures/*.png`` go; made when absent.
+            ``excluded.csv`` and ``figures/*.png`` go; made when absent. Each file appears when it is complete, the
+            page last.
 
     Returns:
         The path of ``report.html``.
@@ -42,18 +46,77 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     record = audit if isinstance(audit, Audit) else Audit.from_json(audit)
     place = Path(folder)
     writable(place)
-    record.to_json(place / "audit.json")
-    findings_table(record).to_csv(place / "findings.csv", index=False)
-    regions_table(record).to_csv(place / "regions.csv", index=False)
-    pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"]).to_csv(place / "excluded.csv", index=False)
-    pictures = {}
-    for name, figure in figures(record):
-        content = png(figure)
-        (place / "figures" / f"{name}.png").write_bytes(content)
-        pictures[name] = base64.b64encode(content).decode("ascii")
-    page = place / "report.html"
-    page.write_text(_html(record, pictures), encoding="utf-8")
-    return page
+    drawn = {name: png(figure) for name, figure in figures(record)}
+    tables = {
+        "findings": findings_table(record),
+        "regions": regions_table(record),
+        "excluded": pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"]),
+    }
+    html = _html(record, {name: base64.b64encode(content).decode("ascii") for name, content in drawn.items()})
+    with replacing(place / "audit.json") as part:
+        record.to_json(part)
+    for name, table in tables.items():
+        with replacing(place / f"{name}.csv") as part:
+            table.to_csv(part, index=False)
+    for name, content in drawn.items():
+        with replacing(place / "figures" / f"{name}.png") as part:
+            part.write_bytes(content)
+    with replacing(place / "report.html") as part:
+        part.write_text(html, encoding="utf-8")
+    return place / "report.html"
+
+
+def write_overview(
+    audits: Mapping[str, Audit], folder: str | Path, *, title: str = "", problems: Mapping[str, str] | None = None
+) -> Path:
+    """Write the page that shows the audits of several clinical labels side by side.
+
+    Args:
+        audits: by label, each written by `write_report` to the folder of `label_folders`.
+        folder: where ``report.html`` and ``findings.csv``, of all labels, go; made when absent.
+        title: what was audited.
+        problems: why a label could not be audited.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        PermissionError: If the folder cannot be written to.
+    """
+    place = Path(folder)
+    writable(place)
+    names = tuple(dict.fromkeys(finding.attribute for audit in audits.values() for finding in audit.findings))
+    verdicts = {label: {f.attribute: f.verdict for f in audit.findings} for label, audit in audits.items()}
+    html = _template("overview.html.jinja").render(
+        title=title,
+        audits=audits,
+        attributes=names,
+        verdicts=verdicts,
+        folders=label_folders(audits),
+        problems=dict(problems or {}),
+        colours=COLOURS,
+    )
+    tables = [findings_table(audit).assign(label=label) for label, audit in audits.items()]
+    with replacing(place / "findings.csv") as part:
+        pd.concat(tables).set_index("label").to_csv(part)
+    with replacing(place / "report.html") as part:
+        part.write_text(html, encoding="utf-8")
+    return place / "report.html"
+
+
+def label_folders(labels: Iterable[str]) -> dict[str, str]:
+    """Names of folders by label: letters, digits, dots, dashes and underscores, all different on every file system.
+
+    Example:
+        >>> label_folders(["pleural effusion", "Pleural/effusion"])
+        {'pleural effusion': 'pleural_effusion', 'Pleural/effusion': 'Pleural_effusion_2'}
+    """
+    folders: dict[str, str] = {}
+    for label in labels:
+        plain = re.sub(r"[^\w.-]+", "_", label).strip("._") or "label"
+        alike = sum(re.sub(r"_\d+$", "", other).lower() == plain.lower() for other in folders.values())
+        folders[label] = f"{plain}_{alike + 1}" if alike else plain
+    return folders
 
 
 def writable(folder: str | Path) -> None:
@@ -130,11 +193,14 @@ def regions_table(audit: Audit) -> pd.DataFrame:
 
 
 def _html(audit: Audit, pictures: dict[str, str]) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8"))
     named = {verdict: [f.attribute for f in audit.findings if f.verdict == verdict] for verdict in _HEADLINES}
     headlines = [(verdict, text, named[verdict]) for verdict, text in _HEADLINES.items() if named[verdict]]
-    return template.render(audit=audit, pictures=pictures, headlines=headlines, colours=COLOURS)
+    return _template("report.html.jinja").render(audit=audit, pictures=pictures, headlines=headlines, colours=COLOURS)
+
+
+def _template(name: str) -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(files(__package__).joinpath(name).read_text(encoding="utf-8"))
 
 
 def png(figure: Figure) -> bytes:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monai_shortcut.cohort import Cohort
-from monai_shortcut.columns import FINDING_LEVELS
+from monai_shortcut.files import replacing
 
 
 def read_table(path: Path, needed: Sequence[str], **options: Any) -> pd.DataFrame:
@@ -81,9 +80,7 @@ def finding_cohort(frame: pd.DataFrame, label: str, findings: Sequence[str], **c
         raise ValueError(f"label must be one of {', '.join(findings)}, got {label!r}.")
     others = tuple(name for name in findings if name != label)
     attributes = (*others, *columns.pop("attributes"))
-    columns["categorical"] = (*others, *columns.pop("categorical", ()))
-    cohort = Cohort.from_table(frame, label=label, label_names=FINDING_LEVELS, attributes=attributes, **columns)
-    return replace(cohort, finding=label)
+    return Cohort.from_table(frame, findings=(label, *others), attributes=attributes, **columns)
 
 
 def roi_paths(images: Iterable[str], masks: str | Path) -> NDArray[np.object_]:
@@ -130,7 +127,6 @@ def write_regions(makers: Mapping[Path, Callable[[], NDArray[np.bool_] | None]])
         region = None if path.exists() else make()
         if region is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{os.getpid()}.part")
-            Image.fromarray(region).save(part, format="PNG")
-            part.replace(path)
+            with replacing(path) as part:
+                Image.fromarray(region).save(part, format="PNG")
     return [path for path in makers if path.exists()]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,65 @@ from torch import nn
 
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.cohort import Cohort
+from monai_shortcut.columns import as_names
+from monai_shortcut.files import replacing
 from monai_shortcut.handlers.embedding_recorder import EmbeddingRecorder
+from monai_shortcut.handlers.processes import on_first, process_rank
+from monai_shortcut.heads import LinearHead
 from monai_shortcut.levels import Levels, attribute_levels
+from monai_shortcut.matching import ImageMatcher, match_images
 from monai_shortcut.report import writable
+
+NO_ROW, NO_IMAGE = "no row in the cohort", "no image in the evaluation"
+
+
+class ClinicalTask(NamedTuple):
+    """One clinical label, the head that predicts it, and the images where both are known.
+
+    Attributes:
+        name: of the label in a multi-label network; "" if there is one label.
+        cohort: rows of N images, in the order of the cohort.
+        rows: (N,) int64 position of each image among the recorded ones.
+        points: (N, D) float64 embeddings.
+        outputs: (C,) which of the head's outputs predict it; one, of a single logit.
+        weight: (C, D) of these outputs.
+        bias: (C,).
+        attributes: to be analysed.
+    """
+
+    name: str
+    cohort: Cohort
+    rows: NDArray[np.int64]
+    points: NDArray[np.float64]
+    outputs: tuple[int, ...]
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    attributes: tuple[str, ...]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its numbers begin with."""
+        return f"{self.name}_" if self.name else ""
+
+    def finite(self) -> ClinicalTask:
+        """The same with the images only whose embedding is finite.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        finite = np.isfinite(self.points).all(axis=1)
+        if not finite.any():
+            raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
+        cohort = self.cohort.select(np.array(self.cohort.image_ids)[finite].tolist())
+        return self._replace(cohort=cohort, rows=self.rows[finite], points=self.points[finite])
 
 
 class CohortHandler(EmbeddingRecorder):
-    """An `EmbeddingRecorder` that knows the cohort and reports numbers at the end of an epoch."""
+    """An `EmbeddingRecorder` that knows the cohort and reports numbers at the end of an epoch.
+
+    Of a distributed evaluation process 0 computes and writes; all processes get the numbers. Images and rows that have
+    no counterpart are listed in ``unmatched.csv``.
+    """
 
     def __init__(
         self,
@@ -29,63 +82,127 @@ class CohortHandler(EmbeddingRecorder):
         cohort: Cohort | str | Path,
         *,
         attributes: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
         output_dir: str | Path | None = None,
         settings: AuditSettings | None = None,
         embedding: str = "pooled",
         layer: str | None = None,
+        output: str | int | None = None,
         image_key: str = "image",
         id_key: str = "image_id",
     ) -> None:
-        super().__init__(network, embedding=embedding, layer=layer, image_key=image_key, id_key=id_key)
+        super().__init__(network, embedding=embedding, layer=layer, output=output, image_key=image_key, id_key=id_key)
         self.cohort = cohort if isinstance(cohort, Cohort) else Cohort.from_csv(cohort)
-        unknown = [name for name in attributes or () if name not in self.cohort.attributes]
+        self.labels = None if labels is None else as_names(labels)
+        known = (*self.cohort.attributes, *(self.labels or ()))
+        unknown = [name for name in attributes or () if name not in known]
         if unknown:
             raise ValueError(f"attributes must be among {list(self.cohort.attributes)}, got {unknown}.")
-        self.attributes = self.cohort.attributes if attributes is None else tuple(attributes)
+        # Other labels are no attributes, unless they are asked for.
+        others = tuple(name for name in self.cohort.attributes if name not in (self.labels or ()))
+        self.attributes = others if attributes is None else tuple(attributes)
+        # (N, labels) what each image shows, which also checks that the labels are findings.
+        self._outcomes = None if self.labels is None else self.cohort.outcomes(self.labels)
         self.settings = settings or AuditSettings()
         self.output_dir = None if output_dir is None else Path(output_dir)
-        if self.output_dir is not None:
+        if self.output_dir is not None and process_rank() == 0:
             writable(self.output_dir)  # now, not after an hour of evaluation
+        self.problems: dict[str, str] = {}
+        self._matcher = ImageMatcher(self.cohort.image_ids)
         self._written: set[str] = set()
 
-    def _start(self, engine: Engine) -> None:
-        super()._start(engine)
+    def _epoch_started(self, engine: Engine) -> None:
         for name in self._written:  # an evaluator keeps its metrics between runs; old numbers must not stay
             engine.state.metrics.pop(name, None)
+        self._written = set()
+        super()._epoch_started(engine)
 
-    def _stop(self, engine: Engine) -> None:
-        super()._stop(engine)
-        numbers = self._finish(engine)
-        self._written = set(numbers)
-        engine.state.metrics.update(numbers)
+    def _epoch_completed(self, engine: Engine) -> None:
+        recorded = self._recording
+        super()._epoch_completed(engine)
+        if recorded:
+            numbers = on_first(lambda: self._finish(engine))
+            self._written = set(numbers)
+            engine.state.metrics.update(numbers)
 
     def _finish(self, engine: Engine) -> dict[str, float]:
         raise NotImplementedError
 
-    def _matched(self) -> tuple[Cohort, NDArray[np.bool_]]:
-        """The cohort's rows in the order of the recorded images, and which recorded images have one."""
-        known = set(self.cohort.image_ids)
-        has_row = np.array([name in known for name in self.image_ids])
-        if not has_row.any():
+    def _matched(self) -> tuple[Cohort, NDArray[np.int64]]:
+        """The cohort's rows that were recorded, in the cohort's order, and the position of each among the recorded.
+
+        The order does not depend on which process saw an image, or when.
+        """
+        names = list(dict.fromkeys(self._names))
+        found = match_images(names, self.cohort.image_ids)
+        position = {image: row for row, image in enumerate(found) if image is not None}
+        chosen = [image for image in self.cohort.image_ids if image in position]
+        if not chosen:
             raise ValueError(
                 f"image ids must match those of the cohort ({', '.join(self.cohort.image_ids[:3])}, ...), "
                 f"got {', '.join(self.image_ids[:3])}, ..."
             )
-        return self.cohort.select([name for name in self.image_ids if name in known]), has_row
+        return self.cohort.select(chosen), np.array([position[image] for image in chosen], dtype=np.int64)
 
-    def _measurable(self) -> tuple[Cohort, NDArray[np.float64]]:
-        """The cohort's rows and embeddings of the recorded images that have both, the embeddings finite."""
-        cohort, has_row = self._matched()
-        points = self.embeddings[has_row]
-        finite = np.isfinite(points).all(axis=1)
-        if not finite.any():
-            raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
-        return cohort.select(np.array(cohort.image_ids)[finite].tolist()), points[finite]
+    def _nameless(self) -> dict[str, str]:
+        """Reason by name, of the recorded images that have no row in the cohort or are excluded from it."""
+        names = list(dict.fromkeys(self._names))
+        excluded = ImageMatcher(tuple(self.cohort.excluded))
+        reasons = {}
+        for name, shown in zip(names, self.image_ids, strict=True):
+            if self._matcher.find(name) is None and excluded.find(name) is None:
+                reasons[shown] = NO_ROW
+        return reasons
 
-    def _levels(self, cohort: Cohort) -> dict[str, Levels]:
+    def _unseen(self) -> tuple[str, ...]:
+        """Rows of the cohort that the evaluation did not come by."""
+        seen = {self._matcher.find(name) for name in self._names}
+        return tuple(image for image in self.cohort.image_ids if image not in seen)
+
+    def _tasks(self) -> list[ClinicalTask]:
+        """The clinical labels that can be analysed; ``problems`` says why the others cannot.
+
+        Raises:
+            ValueError: If the labels are not those of the head, or none can be analysed.
+        """
+        self.problems = {}
+        cohort, rows = self._matched()
+        points, head = self.embeddings, self._head()
+        weight, bias = (values.double().cpu().numpy() for values in (head.weight, head.bias))
+        if self._labels_of(head) is None:
+            outputs = tuple(range(len(bias)))
+            return [ClinicalTask("", cohort, rows, points[rows], outputs, weight, bias, self.attributes)]
+        tasks, position = [], dict(zip(cohort.image_ids, rows.tolist(), strict=True))
+        for code, name in enumerate(self.labels or ()):
+            try:
+                own = cohort.with_label(name, None if cohort.finding else "label of the table")
+            except ValueError as error:  # absent or present in all images
+                self.problems[name] = str(error)
+                continue
+            rows = np.array([position[image] for image in own.image_ids], dtype=np.int64)
+            attributes = tuple(attribute for attribute in self.attributes if attribute != name)
+            tasks.append(ClinicalTask(name, own, rows, points[rows], (code,), weight[[code]], bias[[code]], attributes))
+        if not tasks:
+            raise ValueError(f"a label must be absent in some images and present in others, got {self.problems}.")
+        return tasks
+
+    def _labels_of(self, head: LinearHead) -> tuple[str, ...] | None:
+        """The labels, checked to be those of the head."""
+        count = len(head.bias)
+        if self.labels is None and head.activation == "sigmoid" and count > 1:
+            raise ValueError(
+                f"labels must name what each of the {count} outputs tells, for the network ends in a sigmoid, got None."
+            )
+        exclusive = head.activation == "softmax" and count > 1
+        if self.labels is not None and (exclusive or count != len(self.labels)):
+            got = "a softmax over them" if exclusive else f"{len(self.labels)} labels"
+            raise ValueError(f"each of the labels must have an output of its own, got {got} for {count} outputs.")
+        return self.labels
+
+    def _levels(self, cohort: Cohort, attributes: Sequence[str] | None = None) -> dict[str, Levels]:
         """Levels of the attributes that can be analysed."""
         kept, settings = {}, self.settings
-        for name in self.attributes:
+        for name in self.attributes if attributes is None else attributes:
             levels = attribute_levels(
                 cohort.values(name),
                 cohort.patients,
@@ -100,4 +217,19 @@ class CohortHandler(EmbeddingRecorder):
 
     def _table(self, rows: list[dict[str, object]], name: str) -> None:
         if self.output_dir is not None:
-            pd.DataFrame(rows).to_csv(self.output_dir / name, index=False)
+            with replacing(self.output_dir / name) as part:
+                pd.DataFrame(rows).to_csv(part, index=False)
+
+    def _list_unmatched(self) -> None:
+        """Say and write which images and which rows have no counterpart."""
+        images, rows = self._nameless(), self._unseen()
+        if not images and not rows:
+            return
+        problems: dict[str, str] = {**images, **dict.fromkeys(rows, NO_IMAGE)}
+        self._table([{"name": name, "problem": problem} for name, problem in problems.items()], "unmatched.csv")
+        place = f", listed in {self.output_dir / 'unmatched.csv'}" if self.output_dir else ""
+        print(
+            f"{type(self).__name__}: {len(images)} images have no row in the cohort and {len(rows)} of its rows no "
+            f"image{place}",
+            flush=True,
+        )

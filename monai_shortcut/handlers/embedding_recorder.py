@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monai_shortcut.embeddings import EmbeddingHook, unwrap
+from monai_shortcut.handlers.processes import await_all, gather
 from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
+from monai_shortcut.matching import short_names
 
 EMBEDDINGS = ("pooled", "logit_map")
+_attached = count()
 
 
 class EmbeddingRecorder:
     """Records what the classifier's head reads, for every image of an epoch.
 
     After a run, ``head`` is the `LinearHead` and ``embeddings`` and ``image_ids`` hold one entry per image, in the
-    order they were seen; an image that came again (a padded sampler) is kept once.
+    order they were seen; an image that came again (a padded sampler) is kept once. In a distributed evaluation they
+    hold the images of all processes, on each of them, in the order of a sampler that deals them out one by one; the
+    handler must be attached on all.
 
     Args:
         network: the classifier that the evaluator runs.
@@ -33,8 +39,9 @@ class EmbeddingRecorder:
             the logits are, as by `logit_map_head`. All images must then have one size.
         layer: name of its head; by default the last Linear or 1x1 convolution to run. Of a logit map, the layer whose
             output it is.
+        output: entry of what the network returns that holds the logits, as for `linear_head`.
         image_key: entry of the batch that holds the images.
-        id_key: entry of the batch that holds the names of the images.
+        id_key: entry of the batch that holds the names of the images; without it they are those of their files.
 
     Raises:
         ValueError: If embedding is neither.
@@ -46,18 +53,20 @@ class EmbeddingRecorder:
         *,
         embedding: str = "pooled",
         layer: str | None = None,
+        output: str | int | None = None,
         image_key: str = "image",
         id_key: str = "image_id",
     ) -> None:
         if embedding not in EMBEDDINGS:
             raise ValueError(f"embedding must be one of {EMBEDDINGS}, got {embedding!r}.")
         self.embedding, self._reads = embedding, "input" if embedding == "pooled" else "logit_map"
-        self.network, self.layer, self.image_key, self.id_key = network, layer, image_key, id_key
+        self.network, self.layer, self.output = network, layer, output
+        self.image_key, self.id_key = image_key, id_key
         self.head: LinearHead | None = None
-        self._size: tuple[int, ...] = ()
+        self._place, self._runs = f"{type(self).__name__} {next(_attached)}", 0
+        self._recording = False
         self._hook: EmbeddingHook | None = None
-        self._ids: list[str] = []
-        self._blocks: list[NDArray[np.float64]] = []
+        self._clear()
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator.
@@ -65,15 +74,18 @@ class EmbeddingRecorder:
         Args:
             engine: an Ignite engine whose batches are dicts.
         """
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_STARTED, self._look)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._record)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._stop)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
+        # Other handlers may run the network when they see the batch: hooks come after them all.
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._batch_loaded)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._iteration_started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
 
     @property
     def image_ids(self) -> tuple[str, ...]:
-        """Names of the images, each once."""
-        return tuple(dict.fromkeys(self._ids))
+        """Names of the images, each once; of files without folders and suffix, if that tells them apart."""
+        names = list(dict.fromkeys(self._names))
+        return tuple(short_names(names) if self._of_files else names)
 
     @property
     def embeddings(self) -> NDArray[np.float64]:
@@ -82,23 +94,51 @@ class EmbeddingRecorder:
         Raises:
             RuntimeError: If nothing was recorded.
         """
-        if not self._blocks:
+        return self._column("embedding")[self._first()]
+
+    def _head(self) -> LinearHead:
+        if self.head is None:
             raise RuntimeError("an evaluator must have run with this handler attached, but nothing was recorded.")
-        return np.concatenate(self._blocks)[self._first()]
+        return self.head
+
+    def _column(self, name: str) -> NDArray[np.float64]:
+        """(rows, ...) what was recorded under this name, a row for each of ``_names``."""
+        if not self._blocks.get(name):
+            raise RuntimeError("an evaluator must have run with this handler attached, but nothing was recorded.")
+        return np.concatenate(self._blocks[name])
 
     def _first(self) -> list[int]:
         """Position of each image's first appearance."""
         seen: dict[str, int] = {}
-        for index, name in enumerate(self._ids):
+        for index, name in enumerate(self._names):
             seen.setdefault(name, index)
         return list(seen.values())
 
-    def _start(self, engine: Engine) -> None:
+    def _due(self, engine: Engine) -> bool:
+        """Whether to record this epoch."""
+        return True
+
+    def _clear(self) -> None:
         self._remove()
-        self.head, self._size, self._ids, self._blocks = None, (), [], []
+        self.head = None
+        self._size: tuple[int, ...] = ()
+        self._of_files = False
+        self._names: list[str] = []
+        self._blocks: dict[str, list[NDArray[np.float64]]] = {}
+
+    def _epoch_started(self, engine: Engine) -> None:
+        self._clear()
+        self._recording = self._due(engine)
+        if self._recording:
+            self._runs += 1
+            await_all(f"{self._place}/{self._runs}")
+
+    def _batch_loaded(self, engine: Engine) -> None:
+        if self._recording:
+            self._look(engine)
 
     def _look(self, engine: Engine) -> None:
-        """Before the forward pass, while the batch is still what the data loader gave."""
+        """See the batch as the data loader gave it."""
         batch = engine.state.batch
         if not isinstance(batch, Mapping) or self.image_key not in batch:
             found = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
@@ -107,21 +147,30 @@ class EmbeddingRecorder:
         if self.head is None:
             images = self._images(batch, self.image_key)[:2].nan_to_num(0.0, 0.0, 0.0)  # NaN would prove nothing
             find = linear_head if self.embedding == "pooled" else logit_map_head
-            self.head = find(self.network, images=images, layer=self.layer)
-            self._hook = EmbeddingHook(self.network, self.head.layer, self._reads).attach()
-        self._ids += image_names(batch, self.image_key, self.id_key)
+            self.head = find(self.network, images=images, layer=self.layer, output=self.output)
+            self._hook = EmbeddingHook(self.network, self.head.layer, self._reads)
+        self._of_files = self.id_key not in batch
+        self._names += image_names(batch, self.image_key, self.id_key)
 
     def _images(self, batch: Mapping[str, Any], key: str) -> torch.Tensor:
         parameter = next(unwrap(self.network).parameters())
         return torch.as_tensor(batch[key]).to(device=parameter.device, dtype=parameter.dtype)
 
-    def _record(self, engine: Engine) -> None:
-        assert self._hook is not None
-        block = self._hook.embeddings.cpu().numpy().astype(np.float64)
-        expected = len(self._ids) - sum(map(len, self._blocks))
-        if len(block) != expected:
-            raise ValueError(f"the head must read one embedding per image, got {len(block)} for {expected} images.")
-        self._blocks.append(block)
+    def _iteration_started(self, engine: Engine) -> None:
+        if self._recording and self._hook is not None:
+            self._hook.attach(once=True)  # a run that breaks leaves no hook
+
+    def _iteration_completed(self, engine: Engine) -> None:
+        if self._recording and self._hook is not None:
+            self._record("embedding", self._hook.embeddings.cpu().numpy().astype(np.float64))
+
+    def _record(self, name: str, rows: NDArray[np.float64]) -> None:
+        """Keep a row for each image of the batch."""
+        blocks = self._blocks.setdefault(name, [])
+        expected = len(self._names) - sum(map(len, blocks))
+        if len(rows) != expected:
+            raise ValueError(f"the head must read one embedding per image, got {len(rows)} for {expected} images.")
+        blocks.append(rows)
 
     def _check_size(self, images: torch.Tensor) -> None:
         """Cells of a map only correspond between images (N, ...) of one size."""
@@ -132,8 +181,26 @@ class EmbeddingRecorder:
                 f"all images of a run must have one size with embedding='logit_map', got {self._size} and {size}."
             )
 
-    def _stop(self, engine: Engine) -> None:
-        self._remove()
+    def _epoch_completed(self, engine: Engine) -> None:
+        if self._recording:
+            self._recording = False
+            self._remove()
+            self._unite()
+
+    def _unite(self) -> None:
+        """Take over what all processes recorded."""
+        own = {name: np.concatenate(blocks) for name, blocks in self._blocks.items() if blocks}
+        head = self.head and replace(self.head, weight=self.head.weight.cpu(), bias=self.head.bias.cpu())
+        parts = gather((self._names, own, head, self._of_files))
+        if len(parts) == 1:
+            return
+        # A distributed sampler deals the images out one by one.
+        order = sorted((row, rank) for rank, (names, *_) in enumerate(parts) for row in range(len(names)))
+        self._names = [parts[rank][0][row] for row, rank in order]
+        columns = {name for _, blocks, *_ in parts for name in blocks}
+        self._blocks = {name: [np.stack([parts[rank][1][name][row] for row, rank in order])] for name in columns}
+        self.head = self.head or next((other for _, _, other, _ in parts if other is not None), None)
+        self._of_files = any(of_files for *_, of_files in parts)
 
     def _remove(self) -> None:
         if self._hook is not None:
@@ -142,11 +209,11 @@ class EmbeddingRecorder:
 
 
 def image_names(batch: Mapping[str, Any], image_key: str, id_key: str) -> list[str]:
-    """Names of the images of a batch, from its entry or from the files they were loaded from."""
+    """Names of the images of a batch: its entry, or the paths of the files they were loaded from."""
     if id_key in batch:
         names = batch[id_key]
         return [str(name) for name in (names.tolist() if isinstance(names, torch.Tensor) else names)]
     paths = [getattr(image, "meta", {}).get("filename_or_obj") for image in decollate_batch(batch[image_key])]
     if any(path is None for path in paths):
         raise ValueError(f"the batch must have the key {id_key!r}, or images loaded from files, got {sorted(batch)}.")
-    return [Path(str(path).removesuffix(".gz")).stem for path in paths]
+    return [str(path) for path in paths]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from ignite.engine import Engine
 
-from monai_shortcut.handlers.cohort_handler import CohortHandler
+from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
 from monai_shortcut.probes import fit_probe, probe_encoding
 from monai_shortcut.weight_space import weight_space_correlation
 
@@ -22,28 +22,43 @@ class MetadataProbe(CohortHandler):
     Args:
         network: the classifier that the evaluator runs.
         cohort: the images' table, or the path of its CSV.
-        attributes: columns to probe; by default all attributes of the cohort.
+        attributes: columns to probe; by default all attributes of the cohort that are no labels.
+        labels: of a multi-label network, the findings that its outputs tell, in their order; each is analysed by
+            itself, and the names of its numbers begin with it. By default the cohort's label.
         output_dir: folder of the table; by default none is written.
         settings: folds, permutations, bootstraps and seed.
         embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
         layer: name of the head; by default the last Linear or 1x1 convolution to run.
+        output: entry of what the network returns that holds the logits, as for `linear_head`.
         image_key: entry of the batch that holds the images.
         id_key: entry of the batch that holds the names of the images.
 
     Raises:
-        ValueError: If an attribute is not in the cohort, or no image of the run is.
+        ValueError: If an attribute or label is not in the cohort, no image of the run is, or the labels do not fit the
+            head.
         PermissionError: If the folder cannot be written to.
     """
 
     def _finish(self, engine: Engine) -> dict[str, float]:
-        cohort, points = self._measurable()
         rows: list[dict[str, object]] = []
         numbers: dict[str, float] = {}
-        for name, levels in self._levels(cohort).items():
+        for task in self._tasks():
+            found, table = self._probe(task.finite())
+            numbers |= found
+            rows += table
+        self._table(rows, "metadata_probe.csv")
+        self._list_unmatched()
+        return numbers
+
+    def _probe(self, task: ClinicalTask) -> tuple[dict[str, float], list[dict[str, object]]]:
+        rows: list[dict[str, object]] = []
+        numbers: dict[str, float] = {}
+        cohort, label = task.cohort, {"label": task.name} if task.name else {}
+        for name, levels in self._levels(cohort, task.attributes).items():
             known = levels.codes >= 0
             try:
                 found = probe_encoding(
-                    points[known],
+                    task.points[known],
                     levels.codes[known],
                     cohort.patients[known],
                     cohort.labels[known],
@@ -55,12 +70,12 @@ class MetadataProbe(CohortHandler):
                 )
             except ValueError:  # it coincides with the label, or too few patients have it
                 continue
-            numbers |= {f"{name}_probe_auroc": found.own_auroc[0], f"{name}_probe_p": found.p_value}
+            key = f"{task.prefix}{name}"
+            numbers |= {f"{key}_probe_auroc": found.own_auroc[0], f"{key}_probe_p": found.p_value}
             values = {**found.metrics, "auroc": found.auroc, "own_auroc": found.own_auroc}
             for metric, (value, low, high) in values.items():
-                rows.append({"attribute": name, "metric": metric, "value": value, "low": low, "high": high})
-        self._table(rows, "metadata_probe.csv")
-        return numbers
+                rows.append({**label, "attribute": name, "metric": metric, "value": value, "low": low, "high": high})
+        return numbers, rows
 
 
 class WeightSpaceCorrelation(CohortHandler):
@@ -72,16 +87,20 @@ class WeightSpaceCorrelation(CohortHandler):
     Args:
         network: the classifier that the evaluator runs.
         cohort: the images' table, or the path of its CSV.
-        attributes: columns to probe; by default all attributes of the cohort.
+        attributes: columns to probe; by default all attributes of the cohort that are no labels.
+        labels: of a multi-label network, the findings that its outputs tell, in their order; each is analysed by
+            itself, and the names of its numbers begin with it. By default the cohort's label.
         output_dir: folder of the table; by default none is written.
         settings: variance and min_components of the subspace.
         embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
         layer: name of the head; by default the last Linear or 1x1 convolution to run.
+        output: entry of what the network returns that holds the logits, as for `linear_head`.
         image_key: entry of the batch that holds the images.
         id_key: entry of the batch that holds the names of the images.
 
     Raises:
-        ValueError: If an attribute is not in the cohort, or no image of the run is.
+        ValueError: If an attribute or label is not in the cohort, no image of the run is, or the labels do not fit the
+            head.
         PermissionError: If the folder cannot be written to.
 
     References:
@@ -89,20 +108,21 @@ class WeightSpaceCorrelation(CohortHandler):
     """
 
     def _finish(self, engine: Engine) -> dict[str, float]:
-        assert self.head is not None
-        cohort, points = self._measurable()
         rows: list[dict[str, object]] = []
         numbers: dict[str, float] = {}
-        weight = self.head.weight.cpu().numpy()
-        for name, levels in self._levels(cohort).items():
-            known = levels.codes >= 0
-            probe = fit_probe(points[known], levels.codes[known]).weight
-            values = weight_space_correlation(
-                weight, probe, points[known], self.settings.variance, self.settings.min_components
-            )
-            numbers[f"{name}_wsc"] = float(np.abs(values).max())
-            classes = cohort.label_names if len(values) == len(cohort.label_names) else cohort.label_names[-1:]
-            for (row, column), value in np.ndenumerate(values):
-                rows.append({"attribute": name, "label": classes[row], "level": levels.names[column], "wsc": value})
+        for task in map(ClinicalTask.finite, self._tasks()):
+            cohort, points, weight = task.cohort, task.points, task.weight
+            classes = cohort.label_names if len(weight) == len(cohort.label_names) else cohort.label_names[-1:]
+            classes = (task.name,) if task.name else classes
+            for name, levels in self._levels(cohort, task.attributes).items():
+                known = levels.codes >= 0
+                probe = fit_probe(points[known], levels.codes[known]).weight
+                values = weight_space_correlation(
+                    weight, probe, points[known], self.settings.variance, self.settings.min_components
+                )
+                numbers[f"{task.prefix}{name}_wsc"] = float(np.abs(values).max())
+                for (row, column), value in np.ndenumerate(values):
+                    rows.append({"attribute": name, "label": classes[row], "level": levels.names[column], "wsc": value})
         self._table(rows, "weight_space_correlation.csv")
+        self._list_unmatched()
         return numbers

@@ -18,13 +18,15 @@ from torch import nn
 from monai_shortcut import __version__
 from monai_shortcut.audit import Audit, AuditSettings, audit, probabilities
 from monai_shortcut.cohort import Cohort
+from monai_shortcut.columns import FINDING_LEVELS
 from monai_shortcut.embeddings import embed, unwrap
 from monai_shortcut.findings import Example, summary
-from monai_shortcut.handlers.cohort_handler import CohortHandler
+from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
 from monai_shortcut.handlers.embedding_recorder import image_names
+from monai_shortcut.handlers.processes import gather
 from monai_shortcut.networks import MultiTaskClassifier
 from monai_shortcut.plots import picture
-from monai_shortcut.report import write_report
+from monai_shortcut.report import label_folders, write_overview, write_report
 from monai_shortcut.transforms import MaskROI
 
 ROI_STRATEGIES = ("without_roi", "shifted_roi", "without_roi_box", "roi_only", "roi_box_only")
@@ -35,17 +37,25 @@ class ShortcutAudit(CohortHandler):
     """Audits the evaluator's model: findings, figures and a report at the end of the epoch.
 
     Prints the table of findings and where the report lies, adds ``<attribute>_own_auroc`` and
-    ``<attribute>_prediction_gap`` to the engine's metrics and keeps the record in ``audit``.
+    ``<attribute>_prediction_gap`` to the engine's metrics and keeps the records in ``audits``, by label.
+
+    A network with several outputs that do not exclude each other is audited one clinical label at a time: name them as
+    ``labels``. Each label then has its own findings and report, in a folder of its name, and ``report.html`` shows them
+    side by side.
 
     With ``roi_key`` each batch is also given to the model under the masking strategies. Masks are put on the images as
     the model sees them; give the intensity scaling again as ``after_masking``, so that the scale comes from visible
     pixels alone.
 
+    In a distributed evaluation the handler must be attached on every process; process 0 writes and prints.
+
     Args:
         network: the classifier that the evaluator runs.
         cohort: the images' table, or the path of its CSV.
         output_dir: folder of the report.
-        attributes: columns to audit; by default all attributes of the cohort.
+        attributes: columns to audit; by default all attributes of the cohort that are no labels.
+        labels: of a multi-label network, the findings that its outputs tell, in their order; by default the outputs
+            tell the classes of the cohort's label, or a single one its second class.
         roi_key: entry of the batch that holds the regions of interest.
         strategies: masking strategies to evaluate beside "full".
         after_masking: transform of one masked image, for example MONAI's ``ScaleIntensity()``.
@@ -55,11 +65,13 @@ class ShortcutAudit(CohortHandler):
         examples: number of images of each label to show in the report.
         embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
         layer: name of the head; by default the last Linear or 1x1 convolution to run.
+        output: entry of what the network returns that holds the logits, as for `linear_head`.
         image_key: entry of the batch that holds the images.
-        id_key: entry of the batch that holds the names of the images.
+        id_key: entry of the batch that holds the names of the images; without it they are those of their files.
 
     Raises:
-        ValueError: If an attribute is not in the cohort, no image of the run is, or a key is not in the batch.
+        ValueError: If an attribute or label is not in the cohort, no image of the run is, a key is not in the batch, or
+            the labels do not fit the head.
         PermissionError: If the folder cannot be written to.
     """
 
@@ -70,6 +82,7 @@ class ShortcutAudit(CohortHandler):
         output_dir: str | Path,
         *,
         attributes: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
         roi_key: str | None = None,
         strategies: Sequence[str] = ROI_STRATEGIES,
         after_masking: Callable[[Any], Any] | None = None,
@@ -79,6 +92,7 @@ class ShortcutAudit(CohortHandler):
         examples: int = 1,
         embedding: str = "pooled",
         layer: str | None = None,
+        output: str | int | None = None,
         image_key: str = "image",
         id_key: str = "image_id",
     ) -> None:
@@ -86,10 +100,12 @@ class ShortcutAudit(CohortHandler):
             network,
             cohort,
             attributes=attributes,
+            labels=labels,
             output_dir=output_dir,
             settings=settings,
             embedding=embedding,
             layer=layer,
+            output=output,
             image_key=image_key,
             id_key=id_key,
         )
@@ -101,30 +117,45 @@ class ShortcutAudit(CohortHandler):
         self.roi_key, self.after_masking, self.title, self.examples = roi_key, after_masking, title, examples
         self.masks = {name: MaskROI(name) for name in strategies if name != "full"} if roi_key else {}
         self.counterfactual_keys = dict(counterfactual_keys or {})
-        self.audit: Audit | None = None
-        self._clear()
+        self._order = {image: row for row, image in enumerate(self.cohort.image_ids)}
+        self._levels_shown = self._label_levels()
+
+    @property
+    def audit(self) -> Audit | None:
+        """The record if there is one label; None before the first run, or of several labels."""
+        return self.audits.get("")
+
+    def _label_levels(self) -> dict[str, dict[str, str]]:
+        """What each image shows, by label and image."""
+        if self._outcomes is None:
+            return {"": dict(zip(self.cohort.image_ids, self.cohort.table["label"], strict=True))}
+        return {
+            str(name): {str(image): FINDING_LEVELS[int(value)] for image, value in outcomes.dropna().items()}
+            for name, outcomes in self._outcomes.items()
+        }
 
     def _clear(self) -> None:
-        self._shown: list[Example] = []
+        super()._clear()
+        # Examples by label and level, with their place in the cohort: which ones are kept depends on nothing else.
+        self._shown: dict[tuple[str, str], list[tuple[int, Example]]] = {}
         self._problems: dict[str, str] = {}
-        self._regions: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self.masks}
-        self._swapped: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self.counterfactual_keys}
-
-    def _start(self, engine: Engine) -> None:
-        super()._start(engine)
-        self._clear()
+        self.audits: dict[str, Audit] = {}
 
     def _look(self, engine: Engine) -> None:
         super()._look(engine)
         batch = engine.state.batch
-        for name, key in self.counterfactual_keys.items():
-            self._swapped[name].append(self._probabilities(self._images(batch, self._key(batch, key))))
-        pictures = self._masked(batch) if self.masks else [{} for _ in batch[self.image_key]]
-        self._show(batch, pictures)
+        # In the evaluator's precision, to compare with what it computes.
+        precision = dict(getattr(engine, "amp_kwargs", {}), enabled=bool(getattr(engine, "amp", False)))
+        with torch.autocast(self._images(batch, self.image_key).device.type, **precision):
+            for name, key in self.counterfactual_keys.items():
+                self._record(f"swapped {name}", self._logits(self._images(batch, self._key(batch, key))))
+            masked = self._masked(batch) if self.masks else [{} for _ in batch[self.image_key]]
+        self._show(batch, masked)
 
     def _masked(self, batch: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
         """Evaluate the batch under every strategy; the masked images by strategy, empty where a region is unusable."""
         assert self.roi_key is not None
+        assert self.head is not None
         images = self._images(batch, self.image_key)
         regions = torch.as_tensor(batch[self._key(batch, self.roi_key)]).to(images.device)
         names = image_names(batch, self.image_key, self.id_key)
@@ -140,42 +171,66 @@ class ShortcutAudit(CohortHandler):
                 self._problems.pop(name, None)
         for strategy in self.masks:
             usable = [index for index, item in enumerate(masked) if strategy in item]
-            rows = np.full((len(images), len(self.cohort.label_names)), np.nan)
+            rows = np.full((len(images), len(self.head.bias)), np.nan)
             if usable:
-                rows[usable] = self._probabilities(torch.stack([masked[index][strategy] for index in usable]))
-            self._regions[strategy].append(rows)
+                rows[usable] = self._logits(torch.stack([masked[index][strategy] for index in usable]))
+            self._record(strategy, rows)
         return masked
 
     def _mask(self, mask: MaskROI, image: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
         hidden = mask(image, region)
         return torch.as_tensor(hidden if self.after_masking is None else self.after_masking(hidden)).to(image)
 
-    def _probabilities(self, images: torch.Tensor) -> NDArray[np.float64]:
+    def _logits(self, images: torch.Tensor) -> NDArray[np.float64]:
+        """(N, C) of other images than those the evaluator sees."""
         assert self.head is not None
         self._check_size(images)
-        points, _ = embed(self.network, images, self.head.layer, reads=self._reads)
-        return probabilities(points.cpu().numpy(), self.head.weight.cpu().numpy(), self.head.bias.cpu().numpy())
+        points, _ = embed(self.network, images, self.head.layer, reads=self._reads, output=self.output)
+        head = self.head
+        return np.asarray((points.double() @ head.weight.double().T + head.bias.double()).cpu().numpy())
 
     def _show(self, batch: Mapping[str, Any], masked: Sequence[Mapping[str, torch.Tensor]]) -> None:
-        """Keep the first images of each label for the report."""
-        label = dict(zip(self.cohort.image_ids, self.cohort.labels.tolist(), strict=True))
-        names = image_names(batch, self.image_key, self.id_key)
-        for index, name in enumerate(names):
-            code = label.get(name)
-            if code is None or sum(e.label == self.cohort.label_names[code] for e in self._shown) >= self.examples:
+        """Keep for the report the images of each label that come first in the cohort."""
+        for index, name in enumerate(image_names(batch, self.image_key, self.id_key)):
+            image = self._matcher.find(name)
+            if image is None:
                 continue
-            swapped = {f"{a} swapped": batch[key][index] for a, key in self.counterfactual_keys.items()}
-            pictures = {"full": batch[self.image_key][index], **masked[index], **swapped}
-            drawn = {caption: picture(torch.as_tensor(image).cpu().numpy()) for caption, image in pictures.items()}
-            self._shown.append(Example(name, self.cohort.label_names[code], drawn))
+            pictures: dict[str, str] = {}
+            for label, levels in self._levels_shown.items():
+                if image not in levels:
+                    continue
+                kept = self._shown.setdefault((label, levels[image]), [])
+                if image in (example.image_id for _, example in kept):
+                    continue
+                if len(kept) >= self.examples and (not kept or kept[-1][0] < self._order[image]):
+                    continue
+                pictures = pictures or self._pictures(batch, masked[index], index)
+                kept.append((self._order[image], Example(image, levels[image], pictures)))
+                kept.sort(key=lambda pair: pair[0])
+                del kept[self.examples :]
 
-    def _attribute_heads(self) -> dict[str, NDArray[np.float64]]:
+    def _pictures(self, batch: Mapping[str, Any], masked: Mapping[str, torch.Tensor], index: int) -> dict[str, str]:
+        swapped = {f"{name} swapped": batch[key][index] for name, key in self.counterfactual_keys.items()}
+        images = {"full": batch[self.image_key][index], **masked, **swapped}
+        return {caption: picture(torch.as_tensor(image).cpu().numpy()) for caption, image in images.items()}
+
+    def _unite(self) -> None:
+        super()._unite()
+        parts = gather((self._shown, self._problems))
+        self._shown = {}
+        for shown, _ in parts:
+            for key, examples in shown.items():
+                kept = dict((*self._shown.get(key, ()), *examples))  # a padded image is there twice
+                self._shown[key] = [(place, kept[place]) for place in sorted(kept)[: self.examples]]
+        self._problems = {name: why for _, problems in parts for name, why in problems.items()}
+
+    def _attribute_heads(self, attributes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         """Heads of a multi-task network, of the attributes that are audited."""
         network = unwrap(self.network)
         if not isinstance(network, MultiTaskClassifier) or self.embedding != "pooled":  # which its heads read
             return {}
         weights = network.attribute_weights()
-        return {name: weights[name].double().cpu().numpy() for name in self.attributes if name in weights}
+        return {name: weights[name].double().cpu().numpy() for name in attributes if name in weights}
 
     def _key(self, batch: Mapping[str, Any], key: str) -> str:
         if key not in batch:
@@ -183,37 +238,53 @@ class ShortcutAudit(CohortHandler):
         return key
 
     def _finish(self, engine: Engine) -> dict[str, float]:
-        assert self.head is not None
         assert self.output_dir is not None
-        cohort, has_row = self._matched()
-        nameless = [name for name, known in zip(self.image_ids, has_row, strict=True) if not known]
-        first = np.array(self._first())[has_row]
-        self.audit = audit(
-            self.embeddings[has_row],
-            self.head.weight.cpu().numpy(),
-            self.head.bias.cpu().numpy(),
+        tasks = self._tasks()
+        self.audits = {task.name: self._audit(task) for task in tasks}
+        self._list_unmatched()
+        numbers: dict[str, float] = {}
+        folders = label_folders(self.audits) if self.labels else {"": "."}
+        for task in tasks:
+            record = self.audits[task.name]
+            page = write_report(record, self.output_dir / folders[task.name])
+            print(f"\n{record.title}\n\n{summary(record.findings)}\n", flush=True)
+            for finding in record.findings:
+                if finding.evidence is not None:
+                    numbers[f"{task.prefix}{finding.attribute}_own_auroc"] = finding.evidence.encoding.own_auroc[0]
+                    numbers[f"{task.prefix}{finding.attribute}_prediction_gap"] = finding.evidence.gap.effect
+        if self.labels:
+            page = write_overview(self.audits, self.output_dir, title=self.title, problems=self.problems)
+        print(f"report: {page} (beside it audit.json, CSV tables and figures)\n", flush=True)
+        return numbers
+
+    def _audit(self, task: ClinicalTask) -> Audit:
+        cohort, first = task.cohort, self._first()
+        unit = np.eye(len(self._head().bias))[list(task.outputs)]
+
+        def predicted(name: str) -> NDArray[np.float64]:
+            return probabilities(self._column(name)[first][task.rows], unit, np.zeros(len(unit)))
+
+        problems = {self._matcher.find(name): why for name, why in self._problems.items()}
+        shown = [self._shown.get((task.name, level), []) for level in cohort.label_names]
+        return audit(
+            task.points,
+            task.weight,
+            task.bias,
             cohort.labels,
             cohort.patients.tolist(),
-            {name: cohort.values(name) for name in self.attributes},
+            {name: cohort.values(name) for name in task.attributes},
             label_names=cohort.label_names,
             image_ids=cohort.image_ids,
-            regions={name: np.concatenate(blocks)[first] for name, blocks in self._regions.items()},
-            counterfactuals={name: np.concatenate(blocks)[first] for name, blocks in self._swapped.items()},
-            excluded={**dict.fromkeys(nameless, "no row in the cohort"), **self.cohort.excluded},
-            unseen=len(self.cohort) - len(cohort),
-            without_roi={name: why for name, why in self._problems.items() if name in set(cohort.image_ids)},
-            examples=sorted(self._shown, key=lambda example: cohort.label_names.index(example.label)),
+            regions={name: predicted(name) for name in self.masks},
+            counterfactuals={
+                name: predicted(f"swapped {name}") for name in self.counterfactual_keys if name in task.attributes
+            },
+            excluded={**self._nameless(), **cohort.excluded},
+            unseen=self._unseen(),
+            without_roi={name: problems[name] for name in cohort.image_ids if name in problems},
+            examples=[example for kept in shown for _, example in kept],
             settings=self.settings,
-            title=self.title,
+            title=f"{self.title}: {task.name}" if task.name else self.title,
             software={"monai_shortcut": __version__, **{name: version(name) for name in _PACKAGES}},
-            attribute_heads=self._attribute_heads(),
+            attribute_heads=self._attribute_heads(task.attributes),
         )
-        page = write_report(self.audit, self.output_dir)
-        print(f"\n{self.title}\n\n{summary(self.audit.findings)}\n", flush=True)
-        print(f"report: {page} (beside it audit.json, CSV tables and figures)\n", flush=True)
-        numbers: dict[str, float] = {}
-        for finding in self.audit.findings:
-            if finding.evidence is not None:
-                numbers[f"{finding.attribute}_own_auroc"] = finding.evidence.encoding.own_auroc[0]
-                numbers[f"{finding.attribute}_prediction_gap"] = finding.evidence.gap.effect
-        return numbers

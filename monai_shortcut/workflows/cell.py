@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from monai.bundle import ConfigParser
 from monai.data import decollate_batch
 from monai.utils import set_determinism
 
+from monai_shortcut.files import replacing
 from monai_shortcut.regions import RegionError
 from monai_shortcut.workflows.configuration import cell_parser, digest_of, first_difference, with_contents
 
@@ -224,7 +224,7 @@ def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
         attempt, cell, [*cell.train, *cell.validation], Evaluation("", cell.trained_on)
     )
     checkpoint.unlink(missing_ok=True)
-    with _replacing(folder / "model.pt") as part:
+    with replacing(folder / "model.pt") as part:
         torch.save(weights, part)
     record = {
         "digest": digest_of(configuration),
@@ -235,7 +235,7 @@ def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
         "seconds": round(time.monotonic() - started, 1),
         "software": {"torch": torch.__version__},
     }
-    with _replacing(folder / _ENDED) as part:
+    with replacing(folder / _ENDED) as part:
         part.write_text(json.dumps(record, default=str), encoding="utf-8")
 
 
@@ -264,9 +264,9 @@ def _test(cell: Cell, evaluation: Evaluation) -> None:
     scores, excluded = _usable_only(attempt, cell, items, evaluation)
     frame = pd.DataFrame(list(scores.values()), pd.Index(list(scores), name="image_id"), list(cell.labels))
     if excluded:
-        with _replacing(path.with_suffix(".json")) as part:
+        with replacing(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(excluded), encoding="utf-8")
-    with _replacing(path) as part:
+    with replacing(path) as part:
         frame.to_csv(part, float_format="%.9g")
 
 
@@ -365,19 +365,3 @@ def _stream_handlers() -> list[logging.StreamHandler[Any]]:
     loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
     found = [handler for logger in loggers if isinstance(logger, logging.Logger) for handler in logger.handlers]
     return [handler for handler in found if type(handler) is logging.StreamHandler]
-
-
-class _replacing:  # noqa: N801 - read as a verb
-    """A path to write to, which takes the place of another when all is written."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.part = path, path.with_name(f"{path.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        return self.part
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self.part.replace(self.path)
-        else:
-            self.part.unlink(missing_ok=True)
