@@ -99,7 +99,8 @@ class Cohort:
             label_names: classes in the order of the model's outputs; labels 0, 1, ... are then indices into them.
                 None means sorted.
             findings: columns of 0 and 1, or "absent" and "present", of images that may have several findings: the first
-                is the label, instead of ``label``, and the others are attributes.
+                is the label, instead of ``label``, and the others are attributes. Images where the first is unknown are
+                excluded, as for ``label``.
             continuous: attributes to read as numbers, whatever they look like.
             categorical: attributes to read as categories, whatever they look like. All others are continuous if
                 numeric with more than 10 distinct values.

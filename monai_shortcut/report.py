@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -114,8 +115,9 @@ def label_folders(labels: Iterable[str]) -> dict[str, str]:
     folders: dict[str, str] = {}
     for label in labels:
         plain = re.sub(r"[^\w.-]+", "_", label).strip("._") or "label"
-        alike = sum(re.sub(r"_\d+$", "", other).lower() == plain.lower() for other in folders.values())
-        folders[label] = f"{plain}_{alike + 1}" if alike else plain
+        taken = {folder.lower() for folder in folders.values()}
+        numbered = (plain if number == 1 else f"{plain}_{number}" for number in count(1))
+        folders[label] = next(name for name in numbered if name.lower() not in taken)
     return folders
 
 

@@ -129,3 +129,41 @@ def test_what_is_no_finding_is_refused(cohort):
         cohort.select(["a", "b", "c"]).with_label("mass")
     with pytest.raises(ValueError, match=r"finding mass must be absent or present, got 1 others: maybe\."):
         finding_outcomes(["absent", "maybe", None], "mass")
+
+
+def test_columns_of_findings_make_a_cohort_of_several_labels(tmp_path):
+    path = tmp_path / "metadata.csv"
+    path.write_text(
+        "image_id,patient_id,sex,edema,mass\n01,7,F,0,1\n02,7,F,1,\n03,8,M,1,0\n04,9,M,,1\n05,9,M,0,1\n",
+        encoding="utf-8",
+    )
+    read = Cohort.from_csv(path, findings=["mass", "edema"])
+    assert read.finding == "mass"
+    assert read.label_names == ("absent", "present")
+    assert read.image_ids == ("01", "03", "04", "05")
+    assert read.excluded == {"02": "label missing"}
+    assert read.attributes == ("sex", "edema")
+    assert read.labels.tolist() == [1, 0, 1, 1]
+    assert read.values("edema").tolist() == ["absent", "present", None, "absent"]
+    other = read.with_label("edema")
+    assert other.image_ids == ("01", "03", "05")
+    assert other.labels.tolist() == [0, 1, 0]
+    assert other.excluded == {"02": "label missing", "04": "edema unknown"}
+    asked = Cohort.from_csv(path, findings=["mass", "edema"], attributes=["sex"])
+    assert asked.attributes == ("sex", "edema")
+
+
+@pytest.mark.parametrize(
+    "values", [[0, 1, 1], [False, True, True], ["absent", "present", "present"], [0.0, 1.0, 1.0], ["0", "1", "True"]]
+)
+def test_a_finding_may_be_written_in_several_ways(values):
+    frame = pd.DataFrame({"image_id": ["a", "b", "c"], "patient_id": [1, 2, 3], "mass": values})
+    assert Cohort.from_table(frame, findings="mass").labels.tolist() == [0, 1, 1]
+
+
+def test_other_values_in_a_column_of_a_finding_are_refused():
+    frame = pd.DataFrame({"image_id": ["a", "b"], "patient_id": [1, 2], "mass": [0, 2]})
+    with pytest.raises(ValueError, match=r"finding mass must be absent or present, got 1 others: 2\."):
+        Cohort.from_table(frame, findings=["mass"])
+    with pytest.raises(ValueError, match=r"columns must be among those of the table .*, got 1 absent: edema\."):
+        Cohort.from_table(frame, findings=["edema"])

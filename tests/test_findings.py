@@ -139,7 +139,7 @@ def test_a_record_survives_its_json_without_loss(record, tmp_path):
     assert again.findings[0].evidence.gap.means[1][0] == (None, None)
     again.to_json(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
-    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 2
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 3
 
 
 def test_a_number_that_json_cannot_hold_is_refused_and_nothing_is_written(record, tmp_path):
@@ -167,7 +167,7 @@ def broken(content: dict, *path: str | int, value: object = None, remove: bool =
         (lambda c: [c], "must hold the JSON of an audit, got JSON without a version"),
         (lambda c: broken(c, "version", remove=True), "must hold the JSON of an audit, got JSON without a version"),
         (lambda c: broken(c, "version", value="1"), "must hold the JSON of an audit, got JSON without a version"),
-        (lambda c: broken(c, "version", value=3), "must have format version 2 or older, got 3: update monai_shortcut"),
+        (lambda c: broken(c, "version", value=4), "must have format version 3 or older, got 4: update monai_shortcut"),
         (
             lambda c: broken(c, "title", remove=True),
             r"audit must hold the fields of Audit: absent \['title'\], unknown \[\]",
@@ -270,5 +270,12 @@ def test_a_record_of_format_version_1_is_read(record, tmp_path):
                 del finding["evidence"]["alignment"][name]
             del finding["evidence"]["gap"]["detectable"], finding["evidence"]["encoding"]["spread"]
     (tmp_path / "old.json").write_text(json.dumps(content | {"version": 1}), encoding="utf-8")
-    assert replace(Audit.from_json(tmp_path / "old.json"), version=2) == record
+    assert replace(Audit.from_json(tmp_path / "old.json"), version=3) == record
     assert write_report(tmp_path / "old.json", tmp_path / "report").exists()
+
+
+def test_records_before_version_3_only_count_the_rows_without_an_image(record, tmp_path):
+    record.to_json(tmp_path / "audit.json")
+    content = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
+    (tmp_path / "old.json").write_text(json.dumps(content | {"version": 2, "unseen": 2}), encoding="utf-8")
+    assert Audit.from_json(tmp_path / "old.json").unseen == ("(not recorded)", "(not recorded)")

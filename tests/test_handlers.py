@@ -479,6 +479,93 @@ def test_a_run_after_one_that_broke_is_as_if_nothing_had_happened(sononet, phant
     assert handler.audit == fresh.audit
 
 
+@pytest.mark.parametrize("place", ["load", "forward", "head", "output"])
+def test_a_run_that_breaks_leaves_no_hook_no_number_and_no_file(sononet, phantom, items, tmp_path, place):
+    handlers = all_handlers(sononet, phantom.cohort, tmp_path, attributes=["scanner"])
+    run("decollated", sononet, items, *handlers)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    class Breaking(nn.Module):
+        """Gives way at the 21st image."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.seen = sononet, 0
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.seen += len(images)
+            if place == "forward" and self.seen > 20:
+                raise OSError("gone")
+            return self.network(images if place != "head" or self.seen <= 20 else images[:, :, :1, :1])
+
+    def load(item: dict[str, Any]) -> dict[str, Any]:
+        if place == "load" and item["image_id"] == items[20]["image_id"]:
+            raise OSError("gone")
+        return item
+
+    def output(item: dict[str, Any]) -> dict[str, Any]:
+        if place == "output" and item["image_id"] == items[20]["image_id"]:
+            raise OSError("gone")
+        return item
+
+    network = Breaking()
+    engine = SupervisedEvaluator(
+        torch.device("cpu"),
+        DataLoader(Dataset(items, load), batch_size=10),
+        network,
+        val_handlers=handlers,
+        postprocessing=output,
+    )
+    for handler in handlers:
+        handler.network = network
+    with pytest.raises((OSError, RuntimeError, ValueError)):
+        engine.run()
+    assert hooks(network) == 0
+    assert not [name for name in engine.state.metrics if name.startswith("scanner")]
+    assert handlers[2].audit is None
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_files_of_one_name_in_several_folders_are_told_apart(sononet, phantom, items, tmp_path):
+    table = phantom.cohort.table.reset_index().rename(columns={"image_id": "former"})
+    paths = []
+    for row, item in enumerate(items):
+        folder = tmp_path / "scans" / f"case{row:02d}"
+        folder.mkdir(parents=True)
+        np.save(folder / "image.npy", item["image"])
+        paths.append(folder / "image.npy")
+    table["image_id"] = [f"case{row:02d}/image" for row in range(len(items))]
+    cohort = Cohort.from_table(table, attributes=["scanner"], label_names=phantom.cohort.label_names)
+    load = LoadImaged("image", reader="NumpyReader", image_only=True)
+    loaded = [{"image": str(path)} for path in paths]
+    recorder, probe = EmbeddingRecorder(sononet), MetadataProbe(sononet, cohort, settings=SETTINGS)
+    metrics = run("decollated", sononet, loaded, recorder, probe, transform=load).state.metrics
+    assert recorder.image_ids == tuple(map(str, paths))
+    plain = MetadataProbe(sononet, phantom.cohort, **BRIEF)
+    expected = run("decollated", sononet, items, plain).state.metrics
+    assert metrics["scanner_probe_auroc"] == pytest.approx(expected["scanner_probe_auroc"], abs=1e-6)
+    stems = Cohort.from_table(table.assign(image_id=[*["image"], *table["former"][1:]]), attributes=["scanner"])
+    with pytest.raises(ValueError, match=r"image ids must tell the images apart .* got 44 alike"):
+        run("decollated", sononet, loaded, MetadataProbe(sononet, stems, settings=SETTINGS), transform=load)
+
+
+def test_images_and_rows_without_a_counterpart_are_listed_and_announced(sononet, phantom, items, tmp_path, capsys):
+    known = phantom.cohort.select([item["image_id"] for item in items[3:]])
+    handlers = all_handlers(sononet, known, tmp_path, attributes=["scanner"])
+    run("engine", sononet, items[:40], *handlers)
+    table = pd.read_csv(tmp_path / "unmatched.csv").set_index("name")["problem"]
+    assert table.to_dict() == {
+        **{item["image_id"]: "no row in the cohort" for item in items[:3]},
+        **{item["image_id"]: "no image in the evaluation" for item in items[40:]},
+    }
+    said = capsys.readouterr().out
+    for kind in ("MetadataProbe", "WeightSpaceCorrelation", "ShortcutAudit"):
+        assert f"{kind}: 3 images have no row in the cohort and 4 of its rows no image, listed in {tmp_path}" in said
+    run("engine", sononet, items[3:], *all_handlers(sononet, known, tmp_path / "all", attributes=["scanner"]))
+    assert not (tmp_path / "all" / "unmatched.csv").exists()
+    assert "no row" not in capsys.readouterr().out
+
+
 def test_images_without_a_row_are_excluded_and_counted(sononet, phantom, items, tmp_path):
     known = phantom.cohort.select([item["image_id"] for item in items[:40]]).exclude({items[1]["image_id"]: "blurred"})
     handlers = all_handlers(sononet, known, tmp_path)

@@ -16,7 +16,7 @@ import pytest
 from monai_shortcut.audit import AuditSettings, audit
 from monai_shortcut.findings import Audit, Example
 from monai_shortcut.plots import picture
-from monai_shortcut.report import findings_table, regions_table, writable, write_report
+from monai_shortcut.report import findings_table, label_folders, regions_table, writable, write_overview, write_report
 
 HOSTILE = "<script>alert('x')</script>"
 SLASHED = "a/b ../c & \\d"
@@ -52,6 +52,7 @@ def record() -> Audit:
         counterfactuals={SLASHED: rng.dirichlet([1, 1], size=120)},
         excluded={"<img>": 'unreadable, "really"'},
         without_roi={"image 9": "roi must hold at least one pixel"},
+        unseen=["image 200", "<u>"],
         examples=(Example("image 0", "benign", {"full": picture(rng.normal(size=(1, 8, 8)))}),),
         settings=AuditSettings(permutations=99, bootstraps=49, held_out=1),
         title="Audit of <net> & co",
@@ -256,8 +257,62 @@ def test_a_file_in_the_folders_place_is_refused(record, tmp_path, below):
 
 def test_a_broken_or_newer_json_is_refused_before_anything_is_written(folder, tmp_path):
     path = tmp_path / "audit.json"
-    for content, message in (("{", "not JSON"), ('{"version": 99}', "version 2 or older, got 99")):
+    for content, message in (("{", "not JSON"), ('{"version": 99}', "version 3 or older, got 99")):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
             write_report(path, tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_the_page_lists_the_rows_without_an_image(folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "2 further rows of the cohort were not among the images evaluated" in text
+    assert "<p>image 200, &lt;u&gt;</p>" in text
+
+
+@pytest.mark.parametrize("place", ["audit.json", "findings.csv", "figures/overview.png", "report.html"])
+def test_a_report_that_cannot_be_finished_leaves_the_former_files_whole(record, folder, tmp_path, place):
+    target = tmp_path / "report"
+    write_report(record, target)
+    before = files(target)
+    (target / place).unlink()
+    (target / place).mkdir()  # which no file can replace
+    with pytest.raises(OSError, match=place.rsplit("/", 1)[-1].replace(".", r"\.")):
+        write_report(replace(record, title="Another"), target)
+    left = files(target)
+    assert not [name for name in left if "part" in name]
+    assert {name for name in left if left[name] != before[name]} <= {"audit.json"}
+
+
+def test_the_overview_shows_every_label_beside_the_others(record, tmp_path):
+    other = replace(record, findings=tuple(f for f in record.findings if f.attribute != "plain name"))
+    audits = {"pleural effusion": record, "a/b": other}
+    page = write_overview(audits, tmp_path, title="<Two> labels", problems={"mass": "nobody <has> it"})
+    text = page.read_text(encoding="utf-8")
+    rows = [[re.sub(r"\s+", " ", cell).strip() for cell in row] for row in Page(text).rows]
+    assert rows[0] == ["label", "images, patients", "area under the ROC curve", HOSTILE, SLASHED, "plain name", "empty"]
+    verdicts = {finding.attribute: finding.verdict for finding in record.findings}
+    assert rows[1][3:] == [verdicts[name] for name in rows[0][3:]]
+    assert rows[2][3:6] == [*(verdicts[name] for name in (HOSTILE, SLASHED)), "-"]
+    assert rows[2][6].startswith(verdicts["empty"])  # then comes what follows the table
+    assert rows[1][:2] == ["pleural effusion", f"{sum(record.labels.values())}, {record.patients}"]
+    full = next(score for score in record.regions.scores if score.evaluated_on == "full")
+    assert f"{full.auc:.2f} ({full.interval[0]:.2f} to {full.interval[1]:.2f})" in rows[1][2]
+    assert rows[-1] == ["mass", "nobody <has> it"]
+    assert [a["href"] for tag, a in Page(text).tags if tag == "a"] == [
+        "pleural_effusion/report.html",
+        "a_b/report.html",
+    ]
+    assert "<h1>&lt;Two&gt; labels</h1>" in text
+    table = pd.read_csv(tmp_path / "findings.csv")
+    assert table["label"].tolist() == [*["pleural effusion"] * 4, *["a/b"] * 3]
+    assert table["verdict"].tolist() == [f.verdict for audit in audits.values() for f in audit.findings]
+
+
+def test_folders_of_labels_differ_on_every_file_system():
+    labels = ["Mass", "mass", "a/b", "a b", "..", "?", "mass_2", "größe"]
+    folders = label_folders(labels)
+    assert list(folders) == labels
+    assert len({name.lower() for name in folders.values()}) == len(labels)
+    assert all(re.fullmatch(r"[\w.-]+", name) and name not in (".", "..") for name in folders.values())
+    assert folders["Mass"] == "Mass"

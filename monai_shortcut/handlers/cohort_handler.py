@@ -169,16 +169,16 @@ class CohortHandler(EmbeddingRecorder):
         cohort, rows = self._matched()
         points, head = self.embeddings, self._head()
         weight, bias = (values.double().cpu().numpy() for values in (head.weight, head.bias))
-        if self._labels_of(head) is None:
+        if self._labels_of(head) is None or self._outcomes is None:
             outputs = tuple(range(len(bias)))
             return [ClinicalTask("", cohort, rows, points[rows], outputs, weight, bias, self.attributes)]
         tasks, position = [], dict(zip(cohort.image_ids, rows.tolist(), strict=True))
         for code, name in enumerate(self.labels or ()):
-            try:
-                own = cohort.with_label(name, None if cohort.finding else "label of the table")
-            except ValueError as error:  # absent or present in all images
-                self.problems[name] = str(error)
+            present = self._outcomes.loc[list(cohort.image_ids), name].dropna()
+            if present.nunique() < 2:
+                self.problems[name] = f"{len(present)} images tell, in all of which it is the same"
                 continue
+            own = cohort.with_label(name, None if cohort.finding else "label of the table")
             rows = np.array([position[image] for image in own.image_ids], dtype=np.int64)
             attributes = tuple(attribute for attribute in self.attributes if attribute != name)
             tasks.append(ClinicalTask(name, own, rows, points[rows], (code,), weight[[code]], bias[[code]], attributes))
