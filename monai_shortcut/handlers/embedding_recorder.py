@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
 from monai_shortcut.matching import short_names
 
 EMBEDDINGS = ("pooled", "logit_map")
-_attached = count()
+_made: Counter[str] = Counter()  # handlers of a kind are made in one order on all processes
 
 
 class EmbeddingRecorder:
@@ -63,7 +63,8 @@ class EmbeddingRecorder:
         self.network, self.layer, self.output = network, layer, output
         self.image_key, self.id_key = image_key, id_key
         self.head: LinearHead | None = None
-        self._place, self._runs = f"{type(self).__name__} {next(_attached)}", 0
+        _made[type(self).__name__] += 1
+        self._number, self._runs = _made[type(self).__name__], 0
         self._recording = False
         self._hook: EmbeddingHook | None = None
         self._clear()
@@ -131,7 +132,7 @@ class EmbeddingRecorder:
         self._recording = self._due(engine)
         if self._recording:
             self._runs += 1
-            await_all(f"{self._place}/{self._runs}")
+            await_all(type(self).__name__, f"{self._number}/{self._runs}")
 
     def _batch_loaded(self, engine: Engine) -> None:
         if self._recording:

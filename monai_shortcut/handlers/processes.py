@@ -25,11 +25,12 @@ def process_rank() -> int:
     return dist.get_rank() if process_count() > 1 else 0
 
 
-def await_all(name: str) -> None:
+def await_all(name: str, place: str) -> None:
     """Wait until every process has come here; unlike a collective operation it says who is missing.
 
     Args:
-        name: of the place, different each time.
+        name: who waits.
+        place: where, different each time.
 
     Raises:
         RuntimeError: If a process does not come in time.
@@ -37,7 +38,7 @@ def await_all(name: str) -> None:
     if process_count() == 1:
         return
     store = dist.distributed_c10d._get_default_store()
-    key = f"monai_shortcut/{name}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"  # the store outlives a restart
+    key = f"monai_shortcut/{name}/{place}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"  # the store outlives a restart
     store.set(f"{key}/{process_rank()}", "here")
     for rank in range(process_count()):
         try:
