@@ -14,13 +14,15 @@ PACKAGE = Path(monai_shortcut.__file__).parent
 # Top to bottom: a module imports from rows below its own, and never from its own row.
 ROWS = (
     ("monai_shortcut",),
+    ("__main__",),
+    ("installation",),
     ("workflows",),
-    ("handlers",),
-    ("transforms", "region_report"),
+    ("handlers", "readers"),
+    ("transforms", "region_report", "training_report"),
     ("report",),
-    ("plots", "region_plots"),
+    ("plots", "region_plots", "curve_plots"),
     ("weight_plots",),
-    ("audit",),
+    ("audit", "training_curves"),
     ("evidence", "region_study"),
     ("findings",),
     (
@@ -36,18 +38,20 @@ ROWS = (
     ("heads", "networks"),
     ("embeddings", "datasets", "region_phantom"),
     ("phantom",),
-    ("cohort",),
+    ("cohort", "matching"),
     ("classification", "columns", "discriminant", "gaps", "levels", "overlays", "regions", "records", "subspaces"),
     ("delong", "fills", "margins", "placement", "planting", "resampling", "sampling"),
-    ("region_pixels",),
+    ("region_pixels", "files"),
 )
 VERSION = "monai_shortcut.__version__"  # stands before every import, so that anything may read it
 RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}
 CONFINED = {
-    "monai": {"handlers", "transforms", "workflows", "networks", "datasets"},
+    "monai": {"installation", "handlers", "readers", "transforms", "workflows", "networks", "datasets"},
     "ignite": {"handlers", "transforms", "workflows", "networks", "datasets"},
-    "matplotlib": {"plots", "weight_plots", "region_plots", "report", "region_report"},
-    "jinja2": {"plots", "report", "region_report"},
+    "pydicom": {"datasets"},
+    "itk": {"readers"},
+    "matplotlib": {"plots", "weight_plots", "region_plots", "curve_plots", "report", "region_report"},
+    "jinja2": {"plots", "report", "training_report", "region_report"},
 }
 
 

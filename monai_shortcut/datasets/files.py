@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monai.data import ImageReader
 from monai.transforms import LoadImage
 from numpy.typing import NDArray
 
 from monai_shortcut.cohort import Cohort
 
 
-def usable(cohort: Cohort, *, require_roi: bool = True) -> Cohort:
+def usable(cohort: Cohort, *, require_roi: bool = True, reader: str | ImageReader | None = None) -> Cohort:
     """Read every image, and its region of interest, and exclude what cannot be used.
 
     A region must be boolean, 0 and 1, or 0 and 255. MONAI reads PNG and JPEG transposed but ``.npy`` as it is, so a
@@ -24,6 +25,7 @@ def usable(cohort: Cohort, *, require_roi: bool = True) -> Cohort:
         cohort: N images with paths, and possibly with regions.
         require_roi: whether an unusable region excludes its image. If False, regions are not read, and all images
             stay: use them with ``Cohort.datalist(roi=False)``. Without effect if the cohort has no ``roi`` column.
+        reader: of the images, as for MONAI's ``LoadImage``; needed for DICOM, which MONAI reads with what is installed.
 
     Returns:
         The cohort without the unusable images; ``excluded`` gives the reason for each.
@@ -34,11 +36,12 @@ def usable(cohort: Cohort, *, require_roi: bool = True) -> Cohort:
     if "image" not in cohort.table:
         raise ValueError(f"the cohort must have image paths, got columns {', '.join(map(str, cohort.table))}.")
     read = LoadImage(image_only=True, ensure_channel_first=True)
+    read_image = LoadImage(reader, image_only=True, ensure_channel_first=True)
     with_roi = require_roi and "roi" in cohort.table
     regions = cohort.table["roi"] if with_roi else [None] * len(cohort)
     reasons = {}
     for image_id, image_path, roi_path in zip(cohort.image_ids, cohort.table["image"], regions, strict=True):
-        image, reason = _read(image_path, "image", read)
+        image, reason = _read(image_path, "image", read_image)
         if image is not None:
             reason = _image_problem(image)
             if not reason and with_roi:

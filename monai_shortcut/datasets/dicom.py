@@ -1,0 +1,275 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of DICOM files as a cohort: how each image was made, from an allow-list of tags, and no person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+from monai_shortcut.cohort import Cohort
+from monai_shortcut.columns import as_names, as_text, require_none
+from monai_shortcut.datasets.dicom_header import (
+    SHAPE_TAGS,
+    SPACING_TAGS,
+    numbers,
+    pixel_spacing_mm,
+    pydicom,
+    read_header,
+    why_unusable,
+)
+from monai_shortcut.datasets.tables import not_found, read_table
+from monai_shortcut.matching import ImageMatcher
+
+DICOM_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
+    {
+        "manufacturer": "Manufacturer",
+        "manufacturer_model": "ManufacturerModelName",
+        "station": "StationName",
+        "software": "SoftwareVersions",
+        "body_part": "BodyPartExamined",
+        "view_position": "ViewPosition",
+        "rows": "Rows",
+        "columns": "Columns",
+        "pixel_spacing": "PixelSpacing",
+        "photometric": "PhotometricInterpretation",
+        "kvp": "KVP",
+        "exposure": "Exposure",
+    }
+)
+# Of the person, these may be asked for; all other tags of the patient module are refused.
+PERSON = ("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "PatientBodyMassIndex", "SmokingStatus")
+_NUMBERS = ("DS", "IS", "US", "SS", "UL", "SL", "FL", "FD")
+_TEXTS = ("LO", "SH")  # free text: only where DICOM describes the machine, the acquisition or the image
+_TEXT_GROUPS = (0x0008, 0x0018, 0x0020, 0x0022, 0x0028, 0x0054)
+_LEADS_TO_PERSON = ("AccessionNumber", "StudyID", "ReferringPhysicianTelephoneNumbers", "NTPSourceAddress")
+_PATIENT_GROUP = 0x0010
+_EXPOSURES = {"Exposure": 1.0, "ExposureInmAs": 1.0, "ExposureInuAs": 0.001}  # in mAs
+_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+def dicom_attributes(
+    paths: Sequence[str | Path] | pd.Series[Any], attributes: Mapping[str, str] = DICOM_ATTRIBUTES
+) -> pd.DataFrame:
+    """Read attributes of images from the headers of their DICOM files, to be joined to a table of one's own.
+
+    Texts lose surrounding blanks; several values are joined by commas. Of several numbers the first counts. What a file
+    lacks, or gives empty or malformed, is missing. Three tags are read with a meaning of their own: ``PixelSpacing`` is
+    the distance of neighbouring rows in mm from the tag that `monai_shortcut.readers.DicomReader` uses; ``Exposure`` is
+    in mAs and may stand in ``ExposureInmAs`` or ``ExposureInuAs`` instead; ages are in years.
+
+    Args:
+        paths: (N,) files; of a Series, the index is kept.
+        attributes: name of the column -> DICOM keyword. `DICOM_ATTRIBUTES` may be extended by any tag of one number or
+            code, and by texts about the machine, the acquisition or the image, such as ``InstitutionName``. Of the
+            person there are only sex, age, height, weight, body mass index and smoking. Names, identifiers, dates,
+            comments and private tags are refused.
+
+    Returns:
+        (N, attributes) float64 or str, None or NaN where missing; indexed like a Series, else by path.
+
+    Raises:
+        ValueError: If a keyword does not exist or is refused, or files are not DICOM.
+        FileNotFoundError: If a file is missing.
+        OptionalImportError: If pydicom is not installed.
+    """
+    tags = _allowed(attributes)
+    headers = {str(path): _header(path, tags) for path in dict.fromkeys(paths)}
+    require_none([path for path, header in headers.items() if header is None], "paths must be DICOM files")
+    rows = [_values(headers[str(path)], attributes) for path in paths]
+    index = paths.index if isinstance(paths, pd.Series) else pd.Index([str(path) for path in paths], name="image")
+    return pd.DataFrame(rows, index=index, columns=list(attributes))
+
+
+def read_dicom(
+    folder: str | Path,
+    labels: str | Path | pd.DataFrame,
+    *,
+    image: str = "image",
+    patient_id: str | None = None,
+    attributes: Mapping[str, str] = DICOM_ATTRIBUTES,
+    extra: Sequence[str] = (),
+    **columns: Any,
+) -> Cohort:
+    """Read a folder of DICOM files, one grey image each, and a table of their labels.
+
+    Only the tags of ``attributes`` are read, and those that say what the file holds. ``PatientID`` serves to tell which
+    images are of one person: patients are numbered in the order of the labels, so that the cohort does not hold the id.
+    Paths of files are kept as they are: rename files and folders that are named after persons first.
+
+    Whatever is in the folder and cannot be used is in ``excluded`` with the reason: files that are not DICOM, hold no
+    image, several frames or colours, have no label or no patient. So are rows of the table without a file.
+
+    Args:
+        folder: is searched with all folders in it.
+        labels: a CSV file or table with one row per image.
+        image: column of ``labels`` with the file's name, with or without suffix, after as many folders as tell it from
+            others; or with its SOPInstanceUID.
+        patient_id: column of ``labels`` that identifies the patient; None takes ``PatientID``.
+        attributes: name -> DICOM keyword, as in `dicom_attributes`.
+        extra: columns of ``labels`` that are attributes too.
+        **columns: as for `Cohort.from_table`: ``label``, ``label_names``, ``roi``, ``continuous`` and so on; paths of
+            regions start from ``folder``.
+
+    Returns:
+        A cohort whose image ids are the paths in the folder.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If no file names its patient, all files name the same one, a row fits several files or several rows
+            the same one, an attribute is named like a column of ``labels``, or as `dicom_attributes` and
+            `Cohort.from_table`.
+        OptionalImportError: If pydicom is not installed.
+    """
+    frame = _labels(labels, [name for name in (image, patient_id) if name])
+    require_none([name for name in attributes if name in frame.columns], "attributes must not be columns of labels")
+    identifiers = ("SOPInstanceUID",) if patient_id else ("SOPInstanceUID", "PatientID")
+    files, values = _files(Path(folder), attributes, identifiers, labels)
+    names = [as_text(name) or "" for name in frame[image]]
+    found = _matched(names, files)
+    excluded = {name: "file missing" for name, file in zip(names, found, strict=True) if file is None}
+    excluded |= {str(file): str(reason) for file, reason in files["reason"].items() if reason}
+    known = {*excluded, *found}
+    excluded |= {str(file): "label missing" for file in files.index if file not in known}
+    frame = _with_roi_in(Path(folder), frame.assign(image_id=pd.Series(found, frame.index, object)), columns)
+    frame = frame[[file is not None and file not in excluded for file in found]]
+    own = files.loc[frame["image_id"]].set_axis(frame.index)
+    read = values.loc[frame["image_id"]].set_axis(frame.index)
+    frame = frame.assign(image=own["image"], **{name: read[name] for name in attributes})
+    if patient_id is None:
+        frame = frame.assign(patient_id=_patient_numbers(own["patient"]))
+        unknown = frame["patient_id"].isna()
+        excluded |= dict.fromkeys(frame["image_id"][unknown], "patient unknown")
+        frame = frame[~unknown]
+    names_of = (*attributes, *as_names(extra))
+    cohort = Cohort.from_table(frame, patient_id=patient_id or "patient_id", attributes=names_of, **columns)
+    return replace(cohort, excluded={**excluded, **cohort.excluded})
+
+
+def _labels(labels: str | Path | pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
+    if not isinstance(labels, pd.DataFrame):
+        return read_table(Path(labels), needed, dtype=dict.fromkeys(needed, str), low_memory=False)
+    absent = [name for name in needed if name not in labels.columns]
+    require_none(absent, f"labels must have the columns {', '.join(needed)}", "absent")
+    return labels
+
+
+def _files(
+    folder: Path, attributes: Mapping[str, str], identifiers: Sequence[str], labels: str | Path | pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All files in a folder but the table of labels: path, reason not to use, SOPInstanceUID, PatientID; attributes."""
+    if not folder.is_dir():
+        raise not_found(folder, "DICOM files")
+    tags, rows, values = _allowed(attributes), {}, {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if isinstance(labels, pd.DataFrame) or path.resolve() != Path(labels).resolve():
+            name, header = path.relative_to(folder).as_posix(), _header(path, [*tags, *identifiers])
+            rows[name] = {"image": str(path), **_row(header)}
+            values[name] = {} if header is None else _values(header, attributes)
+    if not any(row["reason"] == "" for row in rows.values()):
+        why = "; ".join(f"{name}: {row['reason']}" for name, row in list(rows.items())[:5])
+        raise ValueError(f"the folder must hold DICOM files of one grey frame, got {folder} with {why or 'no file'}.")
+    files = pd.DataFrame(list(rows.values()), list(rows), ["image", "reason", "uid", "patient"], object)
+    return files, pd.DataFrame(list(values.values()), list(rows), list(attributes), object)
+
+
+def _row(header: Any) -> dict[str, str | None]:
+    if header is None:
+        return {"reason": "image unreadable: not DICOM"}
+    reason = why_unusable(header)
+    ids = {"uid": as_text(header.get("SOPInstanceUID")), "patient": as_text(header.get("PatientID"))}
+    return {"reason": reason and f"image unusable: {reason}", **ids}
+
+
+def _matched(names: Sequence[str], files: pd.DataFrame) -> list[str | None]:
+    """The file of each name, None if there is none."""
+    matcher = ImageMatcher(list(files.index))
+    by_uid: dict[str, list[str]] = {}
+    for file, uid in files["uid"].dropna().items():
+        by_uid.setdefault(uid, []).append(str(file))
+    found = [[file] if (file := matcher.find(name)) else by_uid.get(name, []) for name in names]
+    several = [name for name, fitting in zip(names, found, strict=True) if len(fitting) > 1]
+    require_none(several, "an image must fit one file", "that fit several")
+    single = [fitting[0] if fitting else None for fitting in found]
+    twice = [file for file, count in Counter(single).items() if file is not None and count > 1]
+    require_none(twice, "a file must have one row of labels", "with several")
+    return single
+
+
+def _patient_numbers(ids: pd.Series[Any]) -> pd.Series[Any]:
+    """Patients numbered from 1 in the order of the rows, missing where PatientID is."""
+    if len(ids) and ids.isna().all():
+        raise ValueError("files must have a PatientID (or give patient_id, a column of labels), got none that has.")
+    codes, persons = pd.factorize(ids)
+    if len(persons) == 1 and len(ids) > 1:
+        must_hold = "PatientID must tell patients apart (or give patient_id, a column of labels)"
+        raise ValueError(f"{must_hold}, got one for all {len(ids)} images.")
+    return pd.Series(codes + 1, ids.index).where(codes >= 0)
+
+
+def _with_roi_in(folder: Path, frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The table with the paths of regions starting from the folder."""
+    for name in {columns.get("roi", "roi"), "swapped_roi"} & set(frame.columns):
+        paths = [path and str(folder / path) for path in map(as_text, frame[name])]
+        frame = frame.assign(**{name: pd.Series(paths, frame.index, object)})
+    return frame
+
+
+def _header(path: str | Path, tags: Iterable[str]) -> Any:
+    """The header with these tags, None if the file is not DICOM."""
+    try:
+        return read_header(path, tags)
+    except pydicom.errors.InvalidDicomError:
+        return None
+
+
+def _allowed(attributes: Mapping[str, str]) -> tuple[str, ...]:
+    """All tags that the attributes need, after a check that each may be read."""
+    refused = [keyword for keyword in attributes.values() if not _may_be_read(keyword)]
+    must_hold = "attributes must be DICOM keywords of a number, a code or the machine, and no identifiers of a person"
+    require_none(refused, must_hold, "refused")
+    return (*attributes.values(), *SHAPE_TAGS, *SPACING_TAGS, *_EXPOSURES)
+
+
+def _may_be_read(keyword: str) -> bool:
+    tag = pydicom.datadict.tag_for_keyword(keyword)
+    if tag is None or keyword in _LEADS_TO_PERSON or (tag >> 16 == _PATIENT_GROUP and keyword not in PERSON):
+        return False
+    kind = _kind(keyword)
+    return kind in (*_NUMBERS, "AS", "CS") or (kind in _TEXTS and tag >> 16 in _TEXT_GROUPS)
+
+
+def _kind(keyword: str) -> str:
+    """The value representation, the first of two where DICOM leaves a choice."""
+    return str(pydicom.datadict.dictionary_VR(keyword)).split(" or ")[0]
+
+
+def _values(header: Any, attributes: Mapping[str, str]) -> dict[str, float | str | None]:
+    return {name: _value(header, keyword) for name, keyword in attributes.items()}
+
+
+def _value(header: Any, keyword: str) -> float | str | None:
+    if keyword == "PixelSpacing":
+        spacing = pixel_spacing_mm(header)
+        return spacing and spacing[0]
+    if keyword == "Exposure":
+        known = [factor * value for tag, factor in _EXPOSURES.items() for value in numbers(header, tag)]
+        return known[0] if known else None
+    if _kind(keyword) in _NUMBERS:
+        return next(iter(numbers(header, keyword)), None)
+    value = header.get(keyword)
+    several = value if isinstance(value, pydicom.multival.MultiValue) else [value]
+    texts = [text for text in (as_text(str(each or "").replace("\0", "")) for each in several) if text]
+    return _years(texts) if _kind(keyword) == "AS" else ", ".join(texts) or None
+
+
+def _years(texts: Sequence[str]) -> float | None:
+    """An age such as 045Y, 018M, 006W or 003D in years."""
+    age = texts[0] if texts else ""
+    return int(age[:-1]) * _YEARS[age[-1]] if age[:-1].isdecimal() and age[-1] in _YEARS else None
