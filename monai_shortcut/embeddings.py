@@ -35,8 +35,8 @@ def unwrap(network: nn.Module) -> nn.Module:
     if isinstance(network, torch.jit.ScriptModule) or not isinstance(network, nn.Module) or inlined:
         kind = "TorchScript" if isinstance(network, torch.jit.ScriptModule) else f"an exported {type(network).__name__}"
         raise ValueError(
-            f"network must be a Python module whose layers call hooks, got {kind}; build the network in Python and "
-            "load the weights of the archive, as network_def.load_state_dict(torch.jit.load(path).state_dict())."
+            f"network must be a Python module whose layers call hooks, got {kind}. Build the network in Python and "
+            "give it the weights of the archive: network.load_state_dict(torch.jit.load(path).state_dict())."
         )
     return network
 
@@ -77,7 +77,7 @@ def find_layer(network: nn.Module, layer: str) -> nn.Module:
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; training flags and torch's random state are restored afterwards."""
-    flags = {module: module.training for module in network.modules()}
+    flags = {module: module.training for module in network.modules() if hasattr(module, "training")}  # not if frozen
     devices = {parameter.device.index for parameter in network.parameters() if parameter.device.type == "cuda"}
     try:
         network.eval()
@@ -132,7 +132,7 @@ def run_on_example(network: nn.Module, images: torch.Tensor | None = None) -> tu
 
 
 class EmbeddingHook:
-    """Records the embeddings at one layer in each forward pass; a context manager, or `attach` and `remove`.
+    """Records the embeddings at one layer in each forward pass or the next; a context manager, or `attach`, `remove`.
 
     By default they are what the layer reads. A Linear reads its last axis, any other layer axis 1. Further axes
     (pixels, tokens) are averaged: an affine head before a global average pool gives the same as after it.

@@ -178,10 +178,10 @@ def _map_layer(network: nn.Module, images: torch.Tensor, order: list[str], outpu
     means: dict[str, torch.Tensor] = {}
 
     def note(name: str) -> Any:
-        def average(module: nn.Module, inputs: Any, output: Any) -> None:
+        def average(module: nn.Module, inputs: Any, values: Any) -> None:
             means.pop(name, None)
-            if isinstance(output, torch.Tensor) and output.ndim > 2 and output[0, 0].numel() > 1:
-                means[name] = plain(output).flatten(2).mean(dim=2)
+            if isinstance(values, torch.Tensor) and values.ndim > 2 and values[0, 0].numel() > 1:
+                means[name] = plain(values).flatten(2).mean(dim=2)
 
         return average
 
@@ -202,10 +202,10 @@ def _map_layer(network: nn.Module, images: torch.Tensor, order: list[str], outpu
 
 
 def _tolerance(module: nn.Module, network: nn.Module) -> tuple[float, float]:
-    """Rounding that the weights' precision explains: relative to the largest logit, and of one rounded number."""
+    """Rounding that the weights' precision explains: relative to the largest logit, and of a probability."""
     parameter = next(iter([*module.parameters(), *network.parameters()]), torch.zeros(()))
-    precision = torch.finfo(parameter.dtype).eps
-    return max(TOLERANCE, 16 * precision), 4 * max(precision, torch.finfo(torch.float32).eps)
+    rounding = 16 * max(torch.finfo(parameter.dtype).eps, torch.finfo(torch.float32).eps)
+    return max(TOLERANCE, rounding), rounding
 
 
 def _excess(activation: str, logits: torch.Tensor, returned: torch.Tensor, tolerance: tuple[float, float]) -> float:
@@ -219,7 +219,7 @@ def _excess(activation: str, logits: torch.Tensor, returned: torch.Tensor, toler
     logits, returned = logits.double(), returned.double()
     expected = ACTIVATIONS[activation](logits)
     slack = tolerance[0] * logits.abs().max()
-    allowed = 2 * expected * (1 - expected) * slack + tolerance[1] * expected if activation else slack
+    allowed = 2 * expected * (1 - expected) * slack + tolerance[1] if activation else slack
     return float(((returned - expected).abs() - allowed).max().nan_to_num(math.inf))
 
 
@@ -266,6 +266,8 @@ def _proved(
         head = LinearHead(*_folded(module, norm), layer=layer)
     activation, fault = _activation(head, network, images, "input", output)
     if activation is None:
+        classes = embed(network, images, layer, output=output)[1].shape[1]
+        heads.sort(key=lambda name: len(_folded(network.get_submodule(name), None)[1]) != classes)
         raise ValueError(
             f"head(embedding) must equal the network's logits, got {fault} with layer {layer!r}, after which ran "
             f"{[type(other).__name__ for other in after[:5]]}{hidden}; make the network return the logits of one head "

@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
+import torch.distributed as distributed
 from monai.data import MetaTensor
 from monai.networks.nets import DenseNet121
 from torch import nn
 
-from monai_shortcut.embeddings import EmbeddingHook, embed, evaluating, is_pointwise, run_order, unwrap
+from monai_shortcut.embeddings import EmbeddingHook, embed, evaluating, first_output, is_pointwise, run_order, unwrap
 from monai_shortcut.networks import SonoNet
 
 
@@ -117,6 +120,147 @@ def test_hooks_go_after_an_exception_and_do_not_pile_up():
     assert hooks(network) == 0
 
 
+# --- one forward pass only -------------------------------------------------------------------------------------------
+
+
+class Failing(nn.Module):
+    """Passes its input on, but for what its class is told to raise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: BaseException | None = None
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.error is not None:
+            raise self.error
+        return inputs
+
+
+def failing() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), Failing(), nn.Linear(4, 2))
+
+
+def test_recording_once_takes_the_next_pass_and_leaves_no_hook():
+    network, batches = failing(), torch.randn(3, 5, 3)
+    hook = EmbeddingHook(network, "2")
+    for batch in batches:
+        assert hook.attach(once=True) is hook
+        with pytest.raises(RuntimeError, match="but it has not run"):
+            _ = hook.embeddings
+        network(batch)
+        assert hooks(network) == 0
+        network(batches.sum(dim=0))  # not recorded
+        torch.testing.assert_close(hook.embeddings, network[0](batch).detach())
+    hook.attach(once=True).attach(once=True)
+    hook.remove()
+    assert hooks(network) == 0
+    hook.attach(once=True)
+    with hook:  # now every pass
+        network(batches[0])
+        network(batches[1])
+        torch.testing.assert_close(hook.embeddings, network[0](batches[1]).detach())
+    assert hooks(network) == 0
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_recording_once_leaves_no_hook_when_the_pass_raises(number):
+    network, batch = failing(), torch.randn(5, 3)
+    recorders = [EmbeddingHook(network, layer) for layer in ("2", "0", "")][:number]
+    for recorder in recorders:
+        recorder.attach(once=True)
+    network[1].error = RuntimeError("out of memory")
+    with pytest.raises(RuntimeError, match="out of memory") as raised:
+        network(batch)
+    assert raised.value.__context__ is None  # removing hooks while torch walks through them would raise another
+    assert hooks(network) == 0
+    with pytest.raises(RuntimeError, match="but it has not run"):
+        _ = recorders[0].embeddings
+    network[1].error = None
+    for recorder in recorders:
+        recorder.attach(once=True)
+    network(batch)
+    assert hooks(network) == 0
+    torch.testing.assert_close(recorders[0].embeddings, network[0](batch).detach())
+
+
+def test_recording_once_is_over_after_a_failing_hook_of_others_and_leaves_theirs():
+    network, batch = failing(), torch.randn(5, 3)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("refused")
+
+    first, second = EmbeddingHook(network, "2"), EmbeddingHook(network, "0")
+    places = network.register_forward_pre_hook, network.register_forward_hook, network[1].register_forward_hook
+    for register in places:
+        first.attach(once=True)
+        other = register(refuse)
+        second.attach(once=True)
+        with pytest.raises(RuntimeError, match="refused") as raised:
+            network(batch)
+        assert raised.value.__context__ is None
+        assert hooks(network) == 1
+        other.remove()
+
+
+def test_a_pass_that_was_interrupted_is_over_with_the_next():
+    network, batch = failing(), torch.randn(5, 3)
+    EmbeddingHook(network, "2").attach(once=True)
+    network[1].error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        network(batch)
+    network[1].error = None
+    network(batch)
+    assert hooks(network) == 0
+
+
+def test_recording_once_beside_one_that_records_always():
+    network, batches = failing(), torch.randn(2, 5, 3)
+    with EmbeddingHook(network, "2") as always:
+        once = EmbeddingHook(network, "", reads="input").attach(once=True)
+        network(batches[0])
+        network(batches[1])
+    torch.testing.assert_close(always.embeddings, network[0](batches[1]).detach())
+    torch.testing.assert_close(once.embeddings, batches[0])
+    assert hooks(network) == 0
+
+
+@pytest.mark.parametrize("wrapper", ["data parallel", "compiled", "distributed"])
+def test_recording_once_through_wrappers(wrapper):
+    network, batches = failing(), torch.randn(12, 5, 3)
+    if wrapper == "distributed":
+        distributed.init_process_group("gloo", rank=0, world_size=1, store=distributed.HashStore())
+    try:
+        wrap = {"data parallel": nn.DataParallel, "compiled": lambda n: torch.compile(n, backend="eager")}
+        wrapped = wrap.get(wrapper, nn.parallel.DistributedDataParallel)(network)
+        for named, called in ((wrapped, wrapped), (network, wrapped)):
+            hook = EmbeddingHook(named, "2")
+            for batch in batches:
+                hook.attach(once=True)
+                called(batch)
+                assert hooks(network) == 0
+                torch.testing.assert_close(hook.embeddings, network[0](batch).detach())
+        network[1].error = RuntimeError("out of memory")
+        hook.attach(once=True)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            wrapped(batches[0])
+        assert hooks(network) == 0
+    finally:
+        if wrapper == "distributed":
+            distributed.destroy_process_group()
+
+
+def test_a_logit_map_recorded_once():
+    network = SonoNet(2, 1, 3, width=1).eval()
+    images = torch.randn(2, 1, 32, 48)
+    hook = EmbeddingHook(network, "adaptation.4", reads="logit_map").attach(once=True)
+    logits = network(images)
+    assert hooks(network) == 0
+    torch.testing.assert_close(hook.embeddings.reshape(2, 3, 6).mean(dim=2), logits.detach())
+
+
+# --- networks and layers ---------------------------------------------------------------------------------------------
+
+
 def test_an_unknown_layer_lists_those_there_are():
     with pytest.raises(ValueError, match=r"modules, such as \['head'\], got 'fc'"):
         EmbeddingHook(Gated(), "fc")
@@ -135,8 +279,13 @@ def test_wrapped_networks_are_recorded_by_the_inner_names():
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_torchscript_is_refused():
-    with pytest.raises(ValueError, match="must be a Python module whose layers call hooks, got TorchScript"):
-        unwrap(torch.jit.script(nn.Linear(2, 1)))
+    script = torch.jit.script(nn.Linear(2, 1))
+    message = "must be a Python module whose layers call hooks, got TorchScript. Build the network in Python"
+    for network in (script, torch.jit.freeze(script.eval()), nn.DataParallel(script)):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            unwrap(network)
+    with pytest.raises(ValueError, match="call hooks, got an exported function"):
+        unwrap(lambda images: images)
 
 
 @pytest.mark.parametrize(
@@ -224,20 +373,35 @@ class Output(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "output",
+    ("returned", "output"),
     [
-        lambda logits: (logits, [logits * 2]),
-        lambda logits: [logits],
-        lambda logits: logits[..., None, None],
-        lambda logits: MetaTensor(logits),
+        (lambda logits: (logits, [logits * 2]), None),
+        (lambda logits: [logits], None),
+        (lambda logits: [logits * 2, logits], 1),
+        (lambda logits: (logits * 2, [logits]), 1),
+        (lambda logits: logits[..., None, None], None),
+        (lambda logits: logits[:, :, None, None, None], None),
+        (lambda logits: MetaTensor(logits), None),
+        (lambda logits: {"pred": logits}, None),
+        (
+            lambda logits: {"map": logits[..., None, None].expand(-1, -1, 2, 2), "pred": logits, "loss": logits.mean()},
+            None,
+        ),
+        (lambda logits: {"twice": logits * 2, "pred": logits}, "pred"),
+        (lambda logits: {"pred": (logits, logits * 2)}, "pred"),
+        (lambda logits: ({"pred": logits, "name": "plane"}, logits * 2), None),
+        (lambda logits: {0: logits * 2, 1: logits}, 1),
     ],
 )
-def test_logits_are_read_from_tuples_and_maps_of_one_pixel(output):
-    network = Output(output)
+def test_logits_are_read_from_tuples_lists_dicts_and_maps_of_one_pixel(returned, output):
+    network = Output(returned)
     images = torch.randn(4, 2)
-    _, logits = embed(network, images)
+    _, logits = embed(network, images, output=output)
     assert type(logits) is torch.Tensor
     torch.testing.assert_close(logits, network.head(images).detach())
+    with_gradient = first_output(network(images), output, as_is=True)
+    torch.testing.assert_close(with_gradient.as_subclass(torch.Tensor), network.head(images))
+    assert with_gradient.requires_grad
 
 
 def test_one_logit_per_image_without_a_class_axis_gets_one():
@@ -246,18 +410,41 @@ def test_one_logit_per_image_without_a_class_axis_gets_one():
     torch.testing.assert_close(embed(network, images)[1], network.head(images)[:, :1].detach())
 
 
-def test_outputs_that_are_no_logits_are_refused():
+@pytest.mark.parametrize(
+    ("returned", "output", "message"),
+    [
+        (lambda logits: None, None, r"must have shape \(N, C\), got a NoneType\."),
+        (lambda logits: torch.stack([logits, logits], dim=2), None, r"must have shape \(N, C\), got \(4, 3, 2\)\."),
+        (lambda logits: (), None, r"must be an entry of a tuple that the network returns, got 0"),
+        (
+            lambda logits: {"pred": logits, "scanner": logits[:, :2]},
+            None,
+            r"one entry of shape \(N, C\) or say which it is, got a dict with 'pred': \(4, 3\), 'scanner': \(4, 2\); "
+            "pass output= the key of the logits",
+        ),
+        (lambda logits: {"loss": logits.mean()}, None, r"got a dict with 'loss': \(\); pass output="),
+        (
+            lambda logits: {"pred": logits, "of": [logits, None]},
+            "label",
+            r"an entry of a dict with 'pred': \(4, 3\), 'of': a list with 0: \(4, 3\), 1: a NoneType that .*'label'",
+        ),
+        (lambda logits: [logits, logits], 2, r"an entry of a list with 0: \(4, 3\), 1: \(4, 3\) that .*, got 2"),
+        (lambda logits: [logits, logits], "pred", r"an entry of a list with 0: .*, got 'pred'"),
+        (
+            lambda logits: (logits[..., None].expand(-1, -1, 5), logits),
+            None,
+            r"shape \(N, C\), got \(4, 3, 5\) in a tuple with 0: \(4, 3, 5\), 1: \(4, 3\); pass output= the entry",
+        ),
+        (lambda logits: logits, "pred", r"output goes with a dict, tuple or list, got 'pred' and \(4, 3\)"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused(returned, output, message):
+    with pytest.raises(ValueError, match=message):
+        embed(Output(returned), torch.randn(4, 2), output=output)
+
+
+def test_embeddings_and_logits_are_one_row_per_image_of_a_layer_that_runs():
     images = torch.randn(4, 2)
-    with pytest.raises(
-        ValueError, match=r"as a tensor, or first in a tuple, got a dict with the keys \['pred'\]; wrap"
-    ):
-        embed(Output(lambda logits: {"pred": logits}), images)
-    with pytest.raises(ValueError, match="got a NoneType"):
-        embed(Output(lambda logits: None), images)
-    with pytest.raises(ValueError, match="got a tuple"):
-        embed(Output(lambda logits: ()), images)
-    with pytest.raises(ValueError, match=r"logits must have shape \(N, C\), got \(4, 3, 2\)"):
-        embed(Output(lambda logits: torch.stack([logits, logits], dim=2)), images)
     with pytest.raises(ValueError, match="each of the 4 images, got 4 embeddings and 3 rows of logits"):
         embed(Output(lambda logits: logits[1:]), images)
     with pytest.raises(ValueError, match="must run a Linear or 1x1 convolution, got none; pass layer="):

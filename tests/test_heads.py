@@ -5,17 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.networks.nets import (
-    Classifier,
-    DenseNet121,
-    Discriminator,
-    EfficientNetBN,
-    NetAdapter,
-    SEResNet50,
-    ViT,
-    resnet18,
-    resnet50,
-)
+from monai.networks import convert_to_torchscript
+from monai.networks.nets import Classifier, DenseNet121, Discriminator, resnet18
 from torch import nn
 
 from monai_shortcut.embeddings import embed
@@ -37,67 +28,6 @@ def with_statistics(network: nn.Module, *shape: int) -> nn.Module:
         for _ in range(2):
             network(torch.randn(*shape))
     return network
-
-
-def vit(**arguments) -> nn.Module:
-    pytest.importorskip("einops", reason="MONAI's ViT needs einops")
-    return ViT(1, 32, 8, 16, 32, 2, 4, classification=True, num_classes=3, spatial_dims=2, **arguments)
-
-
-FAMILIES = {
-    "densenet121": (lambda: DenseNet121(2, 1, 3), (1, 32, 32), "class_layers.out"),
-    "densenet 3D": (
-        lambda: DenseNet121(3, 1, 2, init_features=8, growth_rate=4, block_config=(2, 2, 2, 2)),
-        (1, 32, 32, 32),
-        "class_layers.out",
-    ),
-    "densenet121, one logit": (lambda: DenseNet121(2, 1, 1), (1, 32, 32), "class_layers.out"),
-    "resnet18": (lambda: resnet18(spatial_dims=2, n_input_channels=1, num_classes=3), (1, 32, 32), "fc"),
-    "resnet50": (
-        lambda: resnet50(spatial_dims=2, n_input_channels=1, num_classes=3, widen_factor=0.25),
-        (1, 32, 32),
-        "fc",
-    ),
-    "efficientnet": (
-        lambda: EfficientNetBN("efficientnet-b0", False, in_channels=2, num_classes=3),
-        (2, 64, 64),
-        "_fc",
-    ),
-    "seresnet50": (lambda: SEResNet50(spatial_dims=2, in_channels=1, num_classes=3), (1, 64, 64), "last_linear"),
-    "vit": (lambda: vit(post_activation="none"), (1, 32, 32), "classification_head"),
-    "classifier": (lambda: Classifier((1, 16, 16), 3, (4, 8), (2, 2), norm="batch"), (1, 16, 16), "final.1"),
-    "net adapter": (
-        lambda: NetAdapter(
-            resnet18(spatial_dims=2, n_input_channels=1), 3, use_conv=True, pool=("adaptiveavg", {"output_size": 1})
-        ),
-        (1, 32, 32),
-        "fc",
-    ),
-    "sononet": (lambda: SonoNet(2, 1, 3, width=2), (1, 32, 48), "adaptation.3"),
-    "sononet 3D": (lambda: SonoNet(3, 1, 3, width=2), (1, 16, 32, 16), "adaptation.3"),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_head_of_what_it_reads_is_the_networks_logits(family):
-    build, shape, layer = FAMILIES[family]
-    network = with_statistics(build(), 4, *shape)
-    head = linear_head(network, images=torch.randn(2, *shape))
-    assert head.layer == layer
-    network.eval()
-    images = torch.randn(3, *shape)
-    read: list[torch.Tensor] = []
-    network.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].detach().clone()))
-    with torch.no_grad():
-        output = network(images)
-    logits = (output[0] if isinstance(output, tuple) else output).reshape(3, -1)
-    embeddings = read[0].flatten(2).mean(dim=2) if read[0].ndim > 2 else read[0]
-    scale = float(logits.abs().max())
-    torch.testing.assert_close(head(embeddings), logits, rtol=0, atol=1e-5 * scale)
-    assert (
-        float((logits[0] - logits[1]).abs().max()) > 1e-3 * scale
-    )  # the images differ, so the identity says something
-    assert float((head(embeddings.flip(0)) - logits).abs().max()) > 1e-4 * scale
 
 
 @pytest.mark.parametrize(
@@ -201,19 +131,6 @@ def test_norms_that_cannot_be_folded_are_refused():
 # --- what is no head -------------------------------------------------------------------------------------------------
 
 
-def test_a_vit_that_ends_in_tanh_is_refused():
-    with pytest.raises(ValueError, match=r"must equal the network's logits.*'classification_head.0'.*ran \['Tanh'\]"):
-        linear_head(vit(), images=torch.randn(2, 1, 32, 32))
-
-
-def test_a_discriminator_that_ends_in_sigmoid_is_refused():
-    network = Discriminator((1, 16, 16), (4,), (2,))
-    with pytest.raises(
-        ValueError, match=r"ran \['Sigmoid', 'Reshape'\]; make the network return the logits of one head without"
-    ):
-        linear_head(network, images=torch.randn(2, 1, 16, 16))
-
-
 class Ending(nn.Module):
     """A linear head followed by a function that is no module."""
 
@@ -233,8 +150,10 @@ class Ending(nn.Module):
     [
         (torch.tanh, 1e-3),  # nearly the identity on these images: only larger logits tell them apart
         (torch.nn.functional.softplus, 1.0),
-        (lambda logits: logits.softmax(dim=1), 1.0),
         (lambda logits: 2 * logits, 1.0),
+        (lambda logits: logits.clamp(-9, 9), 1.0),
+        (lambda logits: logits.log_softmax(dim=1), 1.0),
+        (lambda logits: logits.softmax(dim=0), 1.0),
         (lambda logits: logits * torch.nan, 1.0),
     ],
 )
@@ -273,12 +192,53 @@ def test_of_two_heads_the_one_whose_logits_come_first_must_be_named():
 
 
 def test_outputs_without_one_heads_logits_are_refused():
-    with pytest.raises(ValueError, match=r"got a dict with the keys \['plane', 'scanner'\]; wrap it in a module"):
-        linear_head(TwoHeads(lambda plane, scanner: {"plane": plane, "scanner": scanner}))
     with pytest.raises(ValueError, match="got 6 logits and 3 outputs with layer 'scanner'"):
         linear_head(TwoHeads(lambda plane, scanner: torch.cat([plane, scanner], dim=1)))
     with pytest.raises(ValueError, match="with layer 'scanner'"):
         linear_head(TwoHeads(lambda plane, scanner: plane + scanner))
+
+
+def test_of_a_dict_of_two_heads_entry_and_layer_must_be_named():
+    network = TwoHeads(lambda plane, scanner: {"plane": plane, "scanner": scanner})
+    with pytest.raises(
+        ValueError, match=r"got a dict with 'plane': \(2, 3\), 'scanner': \(2, 3\); pass output= the key of the logits"
+    ):
+        linear_head(network)
+    with pytest.raises(
+        ValueError, match=r"with layer 'scanner'.*one of \['scanner', 'plane', 'backbone'\], or output= the entry"
+    ):
+        linear_head(network, output="plane")
+    for name in ("plane", "scanner"):
+        head = linear_head(network, output=name, layer=name)
+        assert torch.equal(head.weight, network.get_submodule(name).weight)
+    assert linear_head(network, output="scanner").layer == "scanner"  # the last to run
+    with pytest.raises(ValueError, match=r"must be an entry of a dict with 'plane'.*, 'scanner'.*, got 'region'"):
+        linear_head(network, output="region")
+
+
+class WithDecoder(nn.Module):
+    """A classifier beside a decoder that runs after it, of many 1x1 convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.classify = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
+        self.decoder = nn.Sequential(*[nn.Conv2d(4, 4, 1) for _ in range(6)], nn.Conv2d(4, 1, 1))
+
+    def forward(self, images: torch.Tensor):
+        read = torch.relu(self.encoder(images))
+        return {"logits": self.classify(read.mean(dim=(2, 3))), "segmentation": self.decoder(read)}
+
+
+def test_a_head_before_a_decoder_is_among_the_layers_to_name():
+    network = WithDecoder()
+    with pytest.raises(
+        ValueError,
+        match=r"got 3 logits and 1 outputs with layer 'decoder.6'.* one of \['classify', 'decoder.6', 'decoder.5'",
+    ):
+        linear_head(network)
+    head = linear_head(network, layer="classify")  # "logits" is the only entry of shape (N, C)
+    assert torch.equal(head.weight, network.classify.weight)
+    assert torch.equal(head.bias, network.classify.bias)
 
 
 def test_a_wrong_layer_is_refused_and_the_right_ones_listed():
@@ -320,6 +280,180 @@ def test_a_dummy_batch_that_does_not_fit_asks_for_images():
     network = Classifier((1, 16, 16), 3, (4,), (2,))
     with pytest.raises(ValueError, match=r"dummy batch of shape \(2, 1, 64, 64\), got RuntimeError: .*pass images= a"):
         linear_head(network)
+
+
+# --- sigmoid and softmax ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0.0, -6.0, 30.0])
+@pytest.mark.parametrize(
+    ("ending", "activation"),
+    [
+        (torch.sigmoid, "sigmoid"),
+        (lambda logits: torch.softmax(logits, dim=1), "softmax"),
+        (lambda logits: (torch.tanh(logits / 2) + 1) / 2, "sigmoid"),  # the same function
+        (lambda logits: torch.sigmoid(logits).clamp(1e-6, 1 - 1e-6), "sigmoid"),
+    ],
+)
+def test_probabilities_are_told_by_value_whatever_computes_them(ending, activation, offset):
+    network = Ending(ending)
+    with torch.no_grad():
+        network.head.bias += torch.tensor([0.0, offset, 0.5])
+    head = linear_head(network)
+    assert (head.layer, head.activation) == ("head", activation)
+    assert torch.equal(head.weight, network.head.weight)
+    inputs = torch.randn(5, 6)
+    embeddings, returned = embed(network, inputs)
+    torch.testing.assert_close(returned, network(inputs).detach())  # what the network returned: probabilities
+    torch.testing.assert_close(head(embeddings), network.head(network.first(inputs)).detach())  # logits
+
+
+def test_a_single_probability_is_a_sigmoid_and_never_a_softmax():
+    network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 1), nn.Sigmoid())
+    assert linear_head(network).activation == "sigmoid"
+    network[3] = nn.Softmax(dim=1)  # always 1, so it says nothing about the logit
+    with pytest.raises(ValueError, match=r"got a difference of .* with layer '2', after which ran \['Softmax'\]"):
+        linear_head(network)
+    network = Discriminator((1, 16, 16), (4,), (2,))
+    head = linear_head(network, images=torch.randn(2, 1, 16, 16))
+    assert (head.layer, head.activation) == ("final.1", "sigmoid")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        lambda logits: torch.sigmoid(torch.sigmoid(logits)),
+        lambda logits: logits.softmax(dim=1).softmax(dim=1),
+        lambda logits: torch.sigmoid(1.01 * logits),
+        lambda logits: (logits / 1.01).softmax(dim=1),
+        lambda logits: torch.sigmoid(logits).clamp(0.001, 1),  # differs by 0.001, near 0 alone
+        lambda logits: torch.sigmoid(logits).clamp(0, 0.999),
+        lambda logits: logits.softmax(dim=1).clamp(max=0.999),
+        nn.functional.hardsigmoid,
+        lambda logits: 1 - torch.sigmoid(logits),
+        lambda logits: torch.special.ndtr(logits / 1.702),  # differs from sigmoid by less than 0.01
+        lambda logits: torch.sigmoid(logits).round(decimals=3),
+        lambda logits: 0.999 * torch.sigmoid(logits),
+        lambda logits: torch.sigmoid(logits) + torch.nan,
+    ],
+)
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_functions_that_are_merely_similar_are_refused(ending, scale):
+    with pytest.raises(ValueError, match=r"must equal the network's logits, got a difference of .* with layer 'head'"):
+        linear_head(Ending(ending, scale))
+
+
+def test_a_head_of_logits_is_taken_for_such_where_they_look_like_probabilities():
+    network = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
+    with torch.no_grad():
+        network[1].weight.mul_(1e-3)
+        network[1].bias.fill_(0.5)
+    assert linear_head(network).activation == ""
+
+
+def test_probabilities_averaged_over_a_map_have_no_linear_head():
+    layers = [nn.Conv2d(1, 4, 5), nn.Conv2d(4, 3, 1)]
+    rest = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    with pytest.raises(ValueError, match=r"after which ran \['Sigmoid', 'AdaptiveAvgPool2d', 'Flatten'\]"):
+        linear_head(nn.Sequential(*layers, nn.Sigmoid(), *rest))
+    assert linear_head(nn.Sequential(*layers, *rest, nn.Sigmoid())).activation == "sigmoid"
+
+
+def test_lower_precision_weights_are_told_too():
+    network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3), nn.Sigmoid()).bfloat16()
+    assert linear_head(network).activation == "sigmoid"
+    assert linear_head(network.double()).activation == "sigmoid"
+    assert linear_head(network.double()).weight.dtype == torch.float64
+
+
+def test_a_head_that_is_given_its_input_by_name_is_scaled_too():
+    class Keyword(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(6, 3)
+            nn.init.uniform_(self.head.weight, -1e-3, 1e-3)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(self.head(input=inputs))
+
+    with pytest.raises(ValueError, match="got a difference of"):
+        linear_head(Keyword())
+
+
+# --- TorchScript and exported programs -------------------------------------------------------------------------------
+
+
+def test_the_head_of_an_archive_is_found_in_the_python_network_with_its_weights(tmp_path):
+    small = {"init_features": 8, "growth_rate": 4, "block_config": (2, 2, 2, 2)}
+    trained = with_statistics(DenseNet121(2, 1, 5, **small), 4, 1, 32, 32).eval()
+    images = torch.randn(3, 1, 32, 32)
+    for name, script in {
+        "scripted": convert_to_torchscript(trained),
+        "traced": torch.jit.trace(trained, images),
+    }.items():
+        torch.jit.save(script, path := tmp_path / f"{name}.ts")
+        archive = torch.jit.load(path)
+        with pytest.raises(ValueError, match=r"got TorchScript\. .* network.load_state_dict\(torch.jit.load\(path"):
+            linear_head(archive, images=images)
+        network_def = DenseNet121(2, 1, 5, **small)
+        network_def.load_state_dict(archive.state_dict())
+        head = linear_head(network_def, images=images[:2])
+        logits = archive(images).detach()
+        embeddings, _ = embed(network_def, images, head.layer)
+        torch.testing.assert_close(head(embeddings), logits, rtol=0, atol=1e-5 * float(logits.abs().max()))
+
+
+def backbone() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+
+
+SCRIPTED = {
+    "scripted": torch.jit.script,
+    "traced": lambda module: torch.jit.trace(module, torch.randn(2, 1, 8, 8)),
+    "frozen": lambda module: torch.jit.freeze(torch.jit.script(module)),
+}
+
+
+@pytest.mark.parametrize("form", SCRIPTED)
+def test_a_python_head_on_a_scripted_backbone_is_found(form):
+    network = nn.Sequential(SCRIPTED[form](backbone()), nn.Linear(4, 3), nn.Sigmoid())
+    images = torch.randn(3, 1, 8, 8)
+    head = linear_head(network, images=images[:2])
+    assert (head.layer, head.activation) == ("1", "sigmoid")
+    assert torch.equal(head.weight, network[1].weight)
+    embeddings, _ = embed(network, images)
+    torch.testing.assert_close(embeddings, network[0](images).detach())
+    torch.testing.assert_close(head(embeddings).sigmoid(), network(images).detach())
+
+
+@pytest.mark.parametrize("form", SCRIPTED)
+def test_a_head_within_a_scripted_part_is_refused(form):
+    network = nn.Sequential(SCRIPTED[form](nn.Sequential(backbone(), nn.Linear(4, 3)).eval()), nn.Identity())
+    images = torch.randn(2, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"got none in 1 layers that ran \(the layers of \['0'\], TorchScript, call"):
+        linear_head(network, images=images)
+    with pytest.raises(ValueError, match="a Python module, which calls hooks, got '0', which is TorchScript"):
+        embed(network, images, "0")
+    with pytest.raises(ValueError, match=r"with layer '0', .* \(the layers of \['1'\], TorchScript, call no"):
+        linear_head(nn.Sequential(nn.Conv2d(1, 1, 1), *network), images=images)
+    inner = "1" if form == "frozen" else "1.1"  # a frozen part has no layers any more
+    with pytest.raises(ValueError, match=rf"got '{inner}', which is TorchScript"):
+        linear_head(nn.Sequential(nn.Conv2d(1, 1, 1), *network), images=images, layer=inner)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.export deprecates what it uses itself
+def test_an_exported_program_is_refused_and_its_weights_load_into_the_python_network():
+    network, images = nn.Sequential(backbone(), nn.Linear(4, 3)).eval(), torch.randn(2, 1, 8, 8)
+    program = torch.export.export(network, (images,))
+    with pytest.raises(ValueError, match=r"whose layers call hooks, got an exported ExportedProgram\. Build the"):
+        linear_head(program, images=images)
+    with pytest.raises(ValueError, match="whose layers call hooks, got an exported GraphModule"):
+        linear_head(program.module(), images=images)
+    again = nn.Sequential(backbone(), nn.Linear(4, 3))
+    again.load_state_dict(program.state_dict)
+    assert torch.equal(linear_head(again, images=images).weight, network[1].weight)
+    traced = torch.fx.symbolic_trace(network)  # a graph whose layers are still modules
+    assert torch.equal(linear_head(traced, images=images).weight, network[1].weight)
 
 
 # --- left as it was --------------------------------------------------------------------------------------------------
@@ -501,5 +635,7 @@ def test_a_linear_head_is_a_checked_affine_map_without_gradient():
         LinearHead(torch.zeros(3, 2), torch.zeros(2))
     with pytest.raises(ValueError, match=r"shapes \(C, D\) and \(C,\), got \(3,\) and \(3,\)"):
         LinearHead(torch.zeros(3), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"activation must be one of \['', 'sigmoid', 'softmax'\], got 'tanh'"):
+        LinearHead(torch.zeros(3, 2), torch.zeros(3), activation="tanh")
     with pytest.raises(ValueError, match=r"both be float32 or both float64, got torch.float32 and torch.float64"):
         LinearHead(torch.zeros(3, 2), torch.zeros(3).double())
