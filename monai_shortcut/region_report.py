@@ -4,15 +4,11 @@
 
 from __future__ import annotations
 
-import base64
-from importlib.resources import files
 from pathlib import Path
-
-from jinja2 import Environment, StrictUndefined
 
 from monai_shortcut.region_plots import region_figures
 from monai_shortcut.region_study import RegionStudyRecord, study_tables
-from monai_shortcut.report import png, writable
+from monai_shortcut.report import in_base64, png, render, write_files
 
 ANSWER_COLOURS = {"yes": "#D55E00", "no": "#0072B2", "inconclusive": "#777777"}
 
@@ -33,21 +29,8 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
         PermissionError: If the folder cannot be written to.
     """
     found = record if isinstance(record, RegionStudyRecord) else RegionStudyRecord.from_json(record)
-    place = Path(folder)
-    writable(place)
-    found.to_json(place / "region_study.json")
-    for name, table in study_tables(found).items():
-        if len(table):
-            table.to_csv(place / f"{name}.csv", index=False)
-    pictures = {}
-    for name, figure in region_figures(found):
-        content = png(figure)
-        (place / "figures" / f"{name}.png").write_bytes(content)
-        pictures[name] = base64.b64encode(content).decode("ascii")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = files(__package__).joinpath("region_report.html.jinja").read_text(encoding="utf-8")
-    page = place / "report.html"
-    page.write_text(
-        environment.from_string(text).render(record=found, pictures=pictures, colours=ANSWER_COLOURS), encoding="utf-8"
-    )
-    return page
+    tables = {name: table for name, table in study_tables(found).items() if len(table)}
+    drawn = {name: png(figure) for name, figure in region_figures(found)}
+    pictures = {name: in_base64(content) for name, content in drawn.items()}
+    html = render("region_report.html.jinja", record=found, pictures=pictures, colours=ANSWER_COLOURS)
+    return write_files(folder, {"region_study.json": found.to_json}, tables, drawn, html)

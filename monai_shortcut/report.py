@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from io import BytesIO
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from monai_shortcut.files import replacing
@@ -45,26 +46,11 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
         PermissionError: If the folder cannot be written to.
     """
     record = audit if isinstance(audit, Audit) else Audit.from_json(audit)
-    place = Path(folder)
-    writable(place)
     drawn = {name: png(figure) for name, figure in figures(record)}
-    tables = {
-        "findings": findings_table(record),
-        "regions": regions_table(record),
-        "excluded": pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"]),
-    }
-    html = _html(record, {name: base64.b64encode(content).decode("ascii") for name, content in drawn.items()})
-    with replacing(place / "audit.json") as part:
-        record.to_json(part)
-    for name, table in tables.items():
-        with replacing(place / f"{name}.csv") as part:
-            table.to_csv(part, index=False)
-    for name, content in drawn.items():
-        with replacing(place / "figures" / f"{name}.png") as part:
-            part.write_bytes(content)
-    with replacing(place / "report.html") as part:
-        part.write_text(html, encoding="utf-8")
-    return place / "report.html"
+    excluded = pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"])
+    tables = {"findings": findings_table(record), "regions": regions_table(record), "excluded": excluded}
+    html = _html(record, {name: in_base64(content) for name, content in drawn.items()})
+    return write_files(folder, {"audit.json": record.to_json}, tables, drawn, html)
 
 
 def write_overview(
@@ -84,25 +70,19 @@ def write_overview(
     Raises:
         PermissionError: If the folder cannot be written to.
     """
-    place = Path(folder)
-    writable(place)
     names = tuple(dict.fromkeys(finding.attribute for audit in audits.values() for finding in audit.findings))
-    verdicts = {label: {f.attribute: f.verdict for f in audit.findings} for label, audit in audits.items()}
-    html = _template("overview.html.jinja").render(
+    html = render(
+        "overview.html.jinja",
         title=title,
         audits=audits,
         attributes=names,
-        verdicts=verdicts,
+        verdicts={label: {f.attribute: f.verdict for f in audit.findings} for label, audit in audits.items()},
         folders=label_folders(audits),
         problems=dict(problems or {}),
         colours=COLOURS,
     )
-    tables = [findings_table(audit).assign(label=label) for label, audit in audits.items()]
-    with replacing(place / "findings.csv") as part:
-        pd.concat(tables).set_index("label").to_csv(part)
-    with replacing(place / "report.html") as part:
-        part.write_text(html, encoding="utf-8")
-    return place / "report.html"
+    tables = [findings_table(audit).assign(label=label).set_index("label") for label, audit in audits.items()]
+    return write_files(folder, {}, {"findings": pd.concat(tables).reset_index()}, {}, html)
 
 
 def label_folders(labels: Iterable[str]) -> dict[str, str]:
@@ -121,6 +101,48 @@ def label_folders(labels: Iterable[str]) -> dict[str, str]:
     return folders
 
 
+def write_files(
+    folder: str | Path,
+    records: Mapping[str, Callable[[Path], object]],
+    tables: Mapping[str, pd.DataFrame],
+    drawn: Mapping[str, bytes],
+    html: str,
+    page: str = "report.html",
+) -> Path:
+    """Write the files of a report, each of which appears when it is complete, the page last.
+
+    Args:
+        folder: where they go; made when absent.
+        records: by name of the file, what writes it to a path.
+        tables: by name, without the suffix.
+        drawn: PNG files by name, without the suffix.
+        html: the page.
+        page: name of its file.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        PermissionError: If the folder cannot be written to.
+    """
+    place = Path(folder)
+    writable(place)
+    for name, write in records.items():
+        with replacing(place / name) as part:
+            write(part)
+    for name, table in tables.items():
+        with replacing(place / f"{name}.csv") as part:
+            table.to_csv(part, index=False)
+    if drawn:
+        writable(place / "figures")
+    for name, content in drawn.items():
+        with replacing(place / "figures" / f"{name}.png") as part:
+            part.write_bytes(content)
+    with replacing(place / page) as part:
+        part.write_text(html, encoding="utf-8")
+    return place / page
+
+
 def writable(folder: str | Path) -> None:
     """Make an output folder, or say why it cannot be written to.
 
@@ -129,7 +151,7 @@ def writable(folder: str | Path) -> None:
     """
     place = Path(folder)
     try:
-        (place / "figures").mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
         probe = place / ".writable"
         probe.touch()
         probe.unlink()
@@ -197,12 +219,19 @@ def regions_table(audit: Audit) -> pd.DataFrame:
 def _html(audit: Audit, pictures: dict[str, str]) -> str:
     named = {verdict: [f.attribute for f in audit.findings if f.verdict == verdict] for verdict in _HEADLINES}
     headlines = [(verdict, text, named[verdict]) for verdict, text in _HEADLINES.items() if named[verdict]]
-    return _template("report.html.jinja").render(audit=audit, pictures=pictures, headlines=headlines, colours=COLOURS)
+    return render("report.html.jinja", audit=audit, pictures=pictures, headlines=headlines, colours=COLOURS)
 
 
-def _template(name: str) -> Template:
+def render(template: str, **values: Any) -> str:
+    """The page that a template of this package gives; a value it lacks is an error."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+    text = files(__package__).joinpath(template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)
+
+
+def in_base64(picture: bytes) -> str:
+    """A picture as the text that a page holds."""
+    return base64.b64encode(picture).decode("ascii")
 
 
 def png(figure: Figure) -> bytes:

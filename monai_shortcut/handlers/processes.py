@@ -38,7 +38,8 @@ def await_all(name: str, place: str) -> None:
     if process_count() == 1:
         return
     store = dist.distributed_c10d._get_default_store()
-    key = f"monai_shortcut/{name}/{place}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"  # the store outlives a restart
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # which the store outlives
+    key = f"monai_shortcut/{name}/{place}/{restart}"
     store.set(f"{key}/{process_rank()}", "here")
     for rank in range(process_count()):
         try:
