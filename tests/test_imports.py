@@ -51,7 +51,7 @@ CONFINED = {
     "pydicom": {"datasets"},
     "itk": {"readers"},
     "matplotlib": {"plots", "weight_plots", "region_plots", "curve_plots", "report", "region_report"},
-    "jinja2": {"plots", "report", "training_report", "region_report"},
+    "jinja2": {"plots", "report", "region_report"},
 }
 
 

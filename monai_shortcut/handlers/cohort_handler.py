@@ -109,6 +109,7 @@ class CohortHandler(EmbeddingRecorder):
             writable(self.output_dir)  # now, not after an hour of evaluation
         self.problems: dict[str, str] = {}
         self._matcher = ImageMatcher(self.cohort.image_ids)
+        self._unmatched: tuple[dict[str, str], tuple[str, ...]] = ({}, ())
         self._written: set[str] = set()
 
     def _epoch_started(self, engine: Engine) -> None:
@@ -221,10 +222,11 @@ class CohortHandler(EmbeddingRecorder):
                 pd.DataFrame(rows).to_csv(part, index=False)
 
     def _list_unmatched(self) -> None:
-        """Say and write which images and which rows have no counterpart."""
+        """Say and write which images and which rows have no counterpart; said once while they are the same."""
         images, rows = self._nameless(), self._unseen()
-        if not images and not rows:
+        if (images, rows) == self._unmatched:
             return
+        self._unmatched = images, rows
         problems: dict[str, str] = {**images, **dict.fromkeys(rows, NO_IMAGE)}
         self._table([{"name": name, "problem": problem} for name, problem in problems.items()], "unmatched.csv")
         place = f", listed in {self.output_dir / 'unmatched.csv'}" if self.output_dir else ""
