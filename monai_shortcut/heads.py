@@ -16,18 +16,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
-from monai_shortcut.embeddings import (
-    LAYERS,
-    embed,
-    evaluating,
-    find_layer,
-    first_output,
-    is_pointwise,
-    plain,
-    run_on_example,
-    scripted_parts,
-    unwrap,
-)
+from monai_shortcut.embeddings import embed, first_output, plain
+from monai_shortcut.layers import LAYERS, evaluating, find_layer, is_pointwise, run_on_example, scripted_parts, unwrap
 
 TOLERANCE = 1e-3  # of the largest logit; TensorFloat-32 convolutions are off by a few 1e-4
 SATURATING = 10.0  # a logit at which tanh, sigmoid and softmax are plainly not affine, nor the same

@@ -11,7 +11,8 @@ from monai.data import MetaTensor
 from monai.networks.nets import DenseNet121
 from torch import nn
 
-from monai_shortcut.embeddings import EmbeddingHook, embed, evaluating, first_output, is_pointwise, run_order, unwrap
+from monai_shortcut.embeddings import EmbeddingHook, embed, first_output
+from monai_shortcut.layers import evaluating, is_pointwise, run_order, unwrap
 from monai_shortcut.networks import SonoNet
 
 

@@ -21,9 +21,10 @@ from torch import distributed, nn
 from torch.nn.functional import cross_entropy
 
 from monai_shortcut.cohort import Cohort
-from monai_shortcut.embeddings import EmbeddingHook, embed, evaluating
+from monai_shortcut.embeddings import EmbeddingHook, embed
 from monai_shortcut.handlers import EmbeddingRecorder
 from monai_shortcut.heads import linear_head
+from monai_shortcut.layers import evaluating
 from monai_shortcut.networks import MultiTaskClassifier, MultiTaskLoss, SonoNet
 
 LEVELS = {"scanner": 3, "site.of.birth": 2}  # a name that no module may have

@@ -16,9 +16,10 @@ from monai.data import decollate_batch
 from numpy.typing import NDArray
 from torch import nn
 
-from monai_shortcut.embeddings import EmbeddingHook, unwrap
+from monai_shortcut.embeddings import EmbeddingHook
 from monai_shortcut.handlers.processes import await_all, gather
 from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
+from monai_shortcut.layers import unwrap
 from monai_shortcut.matching import short_names
 
 EMBEDDINGS = ("pooled", "logit_map")

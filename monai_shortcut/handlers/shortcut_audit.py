@@ -19,11 +19,12 @@ from monai_shortcut import __version__
 from monai_shortcut.audit import Audit, AuditSettings, audit, probabilities
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.columns import FINDING_LEVELS
-from monai_shortcut.embeddings import embed, unwrap
+from monai_shortcut.embeddings import embed
 from monai_shortcut.findings import Example, summary
 from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
 from monai_shortcut.handlers.embedding_recorder import image_names
 from monai_shortcut.handlers.processes import gather
+from monai_shortcut.layers import unwrap
 from monai_shortcut.networks import MultiTaskClassifier
 from monai_shortcut.plots import picture
 from monai_shortcut.report import label_folders, write_overview, write_report

@@ -16,9 +16,9 @@ from torch import nn
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.curve_plots import training_curves
-from monai_shortcut.embeddings import unwrap
 from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
 from monai_shortcut.handlers.processes import process_rank
+from monai_shortcut.layers import unwrap
 from monai_shortcut.report import label_folders, png
 from monai_shortcut.training_curves import Cost, EpochAudit, TrainingCurves, audit_epoch, curve_settings
 from monai_shortcut.training_report import RECORD, write_training_report

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from monai_shortcut.embeddings import find_layer, first_output, is_pointwise, pooled, run_on_example, unwrap
+from monai_shortcut.embeddings import first_output, pooled
+from monai_shortcut.layers import find_layer, is_pointwise, run_on_example, unwrap
 
 MISSING = -1  # code of an image whose label or attribute is not known
 
