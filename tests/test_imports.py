@@ -41,7 +41,7 @@ ROWS = (
     ("cohort", "matching"),
     ("classification", "columns", "discriminant", "gaps", "levels", "overlays", "regions", "records", "subspaces"),
     ("delong", "fills", "margins", "placement", "planting", "resampling", "sampling"),
-    ("region_pixels", "files", "layers"),
+    ("region_pixels", "files", "layers", "versions"),
 )
 VERSION = "monai_shortcut.__version__"  # stands before every import, so that anything may read it
 RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from ignite.engine import Engine
 from numpy.typing import NDArray
 from torch import nn
 
-from monai_shortcut import __version__
 from monai_shortcut.audit import Audit, AuditSettings, audit, probabilities
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.columns import FINDING_LEVELS
@@ -29,9 +27,9 @@ from monai_shortcut.networks import MultiTaskClassifier
 from monai_shortcut.plots import picture
 from monai_shortcut.report import label_folders, write_overview, write_report
 from monai_shortcut.transforms import MaskROI
+from monai_shortcut.versions import versions
 
 ROI_STRATEGIES = ("without_roi", "shifted_roi", "without_roi_box", "roi_only", "roi_box_only")
-_PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scikit-learn")
 
 
 class ShortcutAudit(CohortHandler):
@@ -286,6 +284,6 @@ class ShortcutAudit(CohortHandler):
             examples=[example for kept in shown for _, example in kept],
             settings=self.settings,
             title=f"{self.title}: {task.name}" if task.name else self.title,
-            software={"monai_shortcut": __version__, **{name: version(name) for name in _PACKAGES}},
+            software=versions(),
             attribute_heads=self._attribute_heads(task.attributes),
         )

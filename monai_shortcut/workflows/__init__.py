@@ -1,9 +1,10 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Studies that train a user's own bundle many times."""
+"""Studies that train a user's own bundle many times, and audits added to bundles as they are."""
 
 from __future__ import annotations
 
+from monai_shortcut.workflows.add_on import attach_audit, audited_network
 from monai_shortcut.workflows.region_study import RegionStudy
 
-__all__ = ["RegionStudy"]
+__all__ = ["RegionStudy", "attach_audit", "audited_network"]

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,14 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from monai_shortcut import __version__
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.region_report import write_region_report
 from monai_shortcut.region_study import RegionStudyRecord, metadata_scores, study_record
 from monai_shortcut.regions import STRATEGIES, check_settings
 from monai_shortcut.report import writable
+from monai_shortcut.versions import versions
 from monai_shortcut.workflows.cell import Cell, Evaluation, Item, finished, run_cell
 from monai_shortcut.workflows.configuration import merged
-
-_PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -265,7 +262,7 @@ class RegionStudy:
             learning_curves=curves,
             excluded=excluded,
             settings=self._settings(),
-            software={"monai_shortcut": __version__, **{name: version(name) for name in _PACKAGES}},
+            software=versions(),
         )
 
     def _patients(self) -> pd.Series[Any]:

@@ -1,0 +1,70 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the overlay configs call: an audit added to the evaluator of a bundle that knows nothing of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine
+
+from monai_shortcut.handlers.cohort_handler import CohortHandler
+from monai_shortcut.layers import unwrap
+
+_SHOWN = (
+    "title",
+    "attributes",
+    "labels",
+    "image_key",
+    "id_key",
+    "roi_key",
+    "layer",
+    "output",
+    "output_dir",
+    "settings",
+    "interval",
+)
+
+
+def audited_network(evaluator: Any) -> Any:
+    """The network that an evaluator runs: the object itself, whatever the bundle calls it or wraps it in.
+
+    Args:
+        evaluator: an Ignite engine with a ``network``, as MONAI's SupervisedEvaluator.
+
+    Raises:
+        ValueError: If it has none, or one whose layers call no hooks, as those of TorchScript.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from torch import nn
+        >>> audited_network(SimpleNamespace(network=nn.Linear(4, 2)))
+        Linear(in_features=4, out_features=2, bias=True)
+    """
+    network = getattr(evaluator, "network", None)
+    if network is None:
+        raise ValueError(
+            "audited_evaluator must be an evaluator with one network, as MONAI's SupervisedEvaluator, got "
+            f"{type(evaluator).__name__}; name the network yourself, for example --audited_network @network."
+        )
+    unwrap(network)
+    return network
+
+
+def attach_audit(handler: CohortHandler, evaluator: Engine) -> None:
+    """Attach an audit to an evaluator, and print what it was told: ids that an overlay does not know are not in there.
+
+    Args:
+        handler: the audit, of an evaluation or a training.
+        evaluator: of the bundle.
+
+    Raises:
+        ValueError: If the evaluator is no Ignite engine.
+    """
+    if not isinstance(evaluator, Engine):
+        raise ValueError(f"audited_evaluator must be an Ignite engine, got {type(evaluator).__name__}.")
+    handler.attach(evaluator)
+    if idist.get_rank() == 0:
+        told = "".join(f"\n    {name}: {getattr(handler, name)}" for name in _SHOWN if hasattr(handler, name))
+        print(f"audit of {type(handler.network).__name__} on {handler.cohort!r}{told}", flush=True)
