@@ -153,6 +153,27 @@ class Cohort:
         return cls.from_table(frame, root=root or Path(path).parent, **columns)
 
     @classmethod
+    def by_finding(cls, path: str | Path, findings: Sequence[str], **columns: Any) -> dict[str, Cohort]:
+        """Read a CSV file once for each finding, which is the label of the images where it is known.
+
+        Args:
+            path: the file, with a column of 0 and 1, or "absent" and "present", for each finding.
+            findings: the columns.
+            **columns: as for ``from_csv``.
+
+        Returns:
+            The cohort by finding, without findings that are the same in all images.
+
+        Raises:
+            ValueError: As for ``from_table``.
+        """
+        names = as_names(findings)
+        several = {name: [name, *(other for other in names if other != name)] for name in names}
+        frame = with_finding_levels(pd.read_csv(path, usecols=lambda name: name in names), names)
+        differ = [name for name in names if frame[name].nunique() == len(FINDING_LEVELS)]
+        return {name: cls.from_csv(path, findings=several[name], **columns) for name in differ}
+
+    @classmethod
     def from_datalist(
         cls,
         datalist: str | Path | Mapping[str, Any],

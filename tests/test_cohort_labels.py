@@ -149,8 +149,19 @@ def test_columns_of_findings_make_a_cohort_of_several_labels(tmp_path):
     assert other.image_ids == ("01", "03", "05")
     assert other.labels.tolist() == [0, 1, 0]
     assert other.excluded == {"02": "label missing", "04": "edema unknown"}
-    asked = Cohort.from_csv(path, findings=["mass", "edema"], attributes=["sex"])
-    assert asked.attributes == ("sex", "edema")
+    several = Cohort.by_finding(path, ["mass", "edema"])
+    assert {name: cohort.image_ids for name, cohort in several.items()} == {
+        "mass": ("01", "03", "04", "05"),
+        "edema": ("01", "02", "03", "05"),
+    }
+    assert several["edema"].labels.tolist() == [0, 1, 1, 0]
+    assert several["edema"].attributes == ("sex", "mass")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("0,1\n", "0,0\n").replace(",1\n", ",0\n"), encoding="utf-8"
+    )
+    assert list(Cohort.by_finding(path, ["mass", "edema"])) == ["edema"]
+    asked = Cohort.from_csv(path, findings=["edema", "mass"], attributes=["sex"])
+    assert asked.attributes == ("sex", "mass")
 
 
 @pytest.mark.parametrize(

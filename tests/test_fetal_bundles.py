@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import fire
@@ -16,17 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bundle_data import BUNDLES, MACHINES, PLANES, write_cervix, write_fetal_planes
 from conftest import DATA
-from monai.bundle import ConfigWorkflow, run, verify_net_in_out
+from monai.bundle import ConfigWorkflow, run
 from PIL import Image
 from test_sononet_weights import CLASSES, lasagne_arrays, saved
 
 from monai_shortcut.audit import Audit
-from monai_shortcut.phantom import draw_phantom
 
-BUNDLES = Path(__file__).parents[1] / "bundles"
-PLANES = ("Fetal brain", "Fetal abdomen", "Fetal femur", "Fetal thorax", "Maternal cervix", "Other")
-MACHINES = ("Voluson E6", "Voluson S10", "Aloka", "Other")
+FETAL, PRETERM = "fetal_plane_classification", "preterm_birth_sa_sononet"
 SMALL = "--network_name sononet8 --spatial_size [32,40] --batch_size 8"
 SHORT = "--max_epochs 1"
 QUICK = (
@@ -42,52 +37,12 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def planes_db(tmp_path_factory) -> Path:
-    """A folder in the layout of FETAL_PLANES_DB: 48 women, an image of each plane, phantoms for the first four."""
-    folder = tmp_path_factory.mktemp("FETAL_PLANES_DB")
-    (folder / "Images").mkdir()
-    phantom = draw_phantom(48, 0.0, 0, images_per_patient=6, size=48)
-    rows = ["Image_name;Patient_num;Plane;Brain_plane;Operator;US_Machine;Train "]
-    for index in range(len(phantom.cohort)):
-        woman, number = divmod(index, 6)
-        shown = phantom.draw(index)[0][0][:40]
-        plane = PLANES[phantom.cohort.labels[index]] if number < 4 else PLANES[number]
-        shown = shown if number < 4 else np.rot90(shown, number - 3)
-        name = f"Patient{woman + 1:05d}_Plane{number}_1_of_1"
-        Image.fromarray(np.uint8(255 * shown)).save(folder / "Images" / f"{name}.png")
-        brain = "Trans-ventricular" if plane == "Fetal brain" else "Not A Brain"
-        operator, trained = f"Op. {1 + woman // 2 % 2}", int(woman % 3 > 0)
-        rows.append(f"{name};{woman + 1};{plane};{brain};{operator};{MACHINES[woman % 4]};{trained} ")
-    (folder / "FETAL_PLANES_DB_data.csv").write_text("\n".join(rows) + "\n")
-    return folder
+    return write_fetal_planes(tmp_path_factory.mktemp("FETAL_PLANES_DB"))
 
 
 @pytest.fixture(scope="module")
 def cervix(tmp_path_factory) -> Path:
-    """A table of cervix images: 40 women, two images each, every third born preterm and dark in the middle."""
-    folder, rng, rows = tmp_path_factory.mktemp("cervix"), np.random.default_rng(0), []
-    for woman in range(40):
-        for visit in range(2):
-            preterm, scanner = woman % 3 == 0, ("Voluson S", "V830")[woman % 2]
-            image = rng.integers(60, 120, (40, 48), dtype=np.uint8)
-            image[12:28, 16:32] -= np.uint8(50 * preterm)
-            image[3, 4:14] = 255  # burned-in text
-            name = f"cervix_{woman:02d}_{visit}"
-            Image.fromarray(image).save(folder / f"{name}.png")
-            spacing = 0.1 + 0.01 * (woman % 5)
-            rows.append(
-                {
-                    "image_id": name,
-                    "patient_id": f"{woman:03d}",
-                    "image": f"{name}.png",
-                    "outcome": "preterm" if preterm else "term",
-                    "gestational_age_weeks": 18 + 0.13 * (7 * woman % 40),
-                    "spacing_y_mm": spacing,
-                    "spacing_x_mm": 1.5 * spacing,
-                    "scanner": scanner,
-                }
-            )
-    pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
-    return folder
+    return write_cervix(tmp_path_factory.mktemp("cervix"))
 
 
 def bundle(name: str, folder: Path) -> Path:
@@ -143,7 +98,7 @@ def test_every_command_of_the_fetal_planes_readme_runs_word_for_word(planes_db, 
         execute(command, *more)
     ran = {file for command in commands("fetal_plane_classification") for file in files_of(command)}
     present = {path.stem for path in (folder / "configs").glob("*.json")}
-    assert present - ran == {"metadata", "multi_gpu_train"}  # the latter below
+    assert present - ran == {"metadata", "multi_gpu_train", "multi_gpu_evaluate"}  # as in test_distributed.py
     output = folder / "output"
     assert "val_accuracy" in (output / "sononet8" / "metrics.csv").read_text()
     predictions = pd.read_csv(output / "sononet8" / "predictions.csv", header=None)
@@ -250,43 +205,6 @@ def test_the_variants_of_sa_sononet_read_image_shapes_and_spacing(cervix, channe
 FETAL, PRETERM = "fetal_plane_classification", "preterm_birth_sa_sononet"
 
 
-@pytest.mark.parametrize(
-    ("name", "files", "kind"),
-    [
-        (FETAL, ("train",), "train"),
-        (FETAL, ("train", "multi_task_train"), "train"),
-        (FETAL, ("train", "evaluate"), "train"),
-        (FETAL, ("train", "multi_task_train", "audit"), "train"),
-        (FETAL, ("train", "multi_task_train", "induced_bias"), "train"),
-        (FETAL, ("train", "phantoms"), "train"),
-        (FETAL, ("inference",), "infer"),
-        (PRETERM, ("train", "evaluate"), "train"),
-        (PRETERM, ("train", "evaluate", "audit"), "train"),
-        (PRETERM, ("inference",), "infer"),
-    ],
-)
-def test_the_bundles_have_every_property_monai_asks_for(planes_db, cervix, tmp_path, name, files, kind):
-    overrides: dict[str, object] = {"dataset_dir": str(planes_db if name == FETAL else cervix)}
-    overrides |= {"output_dir": str(tmp_path), "bundle_root": str(tmp_path)}
-    overrides |= {"network_name": "sononet8", "minimum_patients": 1} if name == FETAL else {"width": 4}
-    overrides |= {"patients": 12, "audit_patients": 12} if "phantoms" in files else {}
-    made = workflow(name, *files, kind=kind, **overrides)
-    made.initialize()
-    assert made.check_properties() == []
-
-
-@pytest.mark.parametrize("name", [FETAL, PRETERM])
-def test_networks_take_and_give_what_the_metadata_say(name):
-    folder = BUNDLES / name / "configs"
-    verify_net_in_out(
-        net_id="network_def",
-        meta_file=str(folder / "metadata.json"),
-        config_file=str(folder / "inference.json"),
-        device="cpu",
-        **({"network_name": "sononet8"} if name == FETAL else {"width": 4}),
-    )
-
-
 @pytest.mark.parametrize(("network", "channels"), [("sononet8", 8), ("sononet16", 16), ("sononet32", 32)])
 def test_the_network_of_the_switch_has_its_width(network, channels):
     made = workflow(FETAL, "inference", kind="infer", network_name=network)
@@ -351,27 +269,6 @@ def test_the_published_networks_know_their_planes_through_the_bundle(tmp_path):
     labels = pd.read_csv(pack / "labels.csv")
     assert found == {Path(row.image).name: row.label for row in labels.itertuples()}
     assert len(found) == 13
-
-
-def test_two_processes_train_one_model(planes_db, tmp_path):
-    folder = bundle(FETAL, tmp_path)
-    readme = (folder / "docs" / "README.md").read_text(encoding="utf-8").splitlines()
-    command = next(line for line in readme if line.startswith("torchrun "))
-    words = [sys.executable, "-m", "torch.distributed.run", *shlex.split(command)[1:]]
-    words[words.index("FETAL_PLANES_DB")] = str(planes_db)
-    done = subprocess.run(
-        [*words, *f"{SMALL} {SHORT}".split()],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    state = torch.load(folder / "models" / "sononet8.pt", weights_only=True)
-    assert state["features.0.weight"].shape == (8, 1, 3, 3)  # without the names of the wrapper
-    assert done.stdout.count("Epoch[1] Complete") >= 1
 
 
 @pytest.mark.parametrize(("name", "widths"), [(FETAL, (16, 32, 64)), (PRETERM, (32,))])

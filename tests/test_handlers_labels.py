@@ -218,7 +218,7 @@ def test_a_label_of_one_level_is_left_out_and_the_page_says_so(data, tmp_path):
     )
     run(network, data, handler)
     assert list(handler.audits) == ["mass", "edema"]
-    reason = "120 images tell, in all of which it is the same"
+    reason = "it is the same in all rows of the cohort"
     assert handler.problems == {"fracture": reason}
     assert reason in (tmp_path / "report.html").read_text()
 
@@ -264,6 +264,35 @@ def test_labels_that_are_no_findings_are_refused(data, cohort, tmp_path):
         ShortcutAudit(Reader(head()), cohort, tmp_path, labels=["mass", "scanner"])
     with pytest.raises(ValueError, match="attribute must be one of the cohort's"):
         ShortcutAudit(Reader(head()), cohort, tmp_path, labels=["mass", "nodule"])
+
+
+def test_a_table_is_read_for_each_label_so_that_none_takes_images_from_another(data, tmp_path):
+    data[0].drop(columns=[]).to_csv(tmp_path / "metadata.csv", index=False)
+    order = ["edema", "mass", "fracture"]  # the first is unknown in some images
+    network = Reader(head())
+    network.head.weight.data, network.head.bias.data = (
+        network.head.weight[[1, 0, 2]].data,
+        network.head.bias[[1, 0, 2]].data,
+    )
+    handlers = [
+        MetadataProbe(network, cohort, labels=order, attributes=["scanner"], settings=SETTINGS)
+        for cohort in (tmp_path / "metadata.csv", Cohort.by_finding(tmp_path / "metadata.csv", order))
+    ]
+    metrics = []
+    for handler in handlers:
+        metrics.append(run(network, data, handler).state.metrics)
+        assert {name: len(cohort) for name, cohort in handler.cohorts.items()} == {
+            "edema": 110,
+            "mass": 120,
+            "fracture": 120,
+        }
+    assert metrics[0] == metrics[1]
+    plain = MetadataProbe(network, Cohort.from_table(data[0], findings=["mass", "edema"]), labels=["edema", "mass"])
+    assert {name: len(cohort) for name, cohort in plain.cohorts.items()} == {"edema": 110, "mass": 120}
+    with pytest.raises(
+        ValueError, match=r"cohorts must be of the labels \['mass'\], got those of \['edema', 'mass', 'fr"
+    ):
+        MetadataProbe(network, Cohort.by_finding(tmp_path / "metadata.csv", order), labels=["mass"])
 
 
 def test_labels_that_do_not_vary_are_refused(data, cohort, tmp_path):

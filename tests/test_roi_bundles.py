@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,25 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bundle_data import BUNDLES, WIDTH, lungs, write_chaksu, write_chest_regions, write_fundus_regions, write_padchest
 from monai.bundle import ConfigWorkflow, run
 from PIL import Image
 from scipy.ndimage import binary_dilation
-from test_chaksu import DECISIONS, EXPERTS, FUSED, IMAGES, NORMAL, SUSPECT
-from test_chexmask import HEADER as CHEXMASK_HEADER
-from test_nih import HEADER as NIH_HEADER
-from test_nih import TABLE as NIH_TABLE
 from test_padchest import FINDINGS
-from test_padchest import HEADER as PADCHEST_HEADER
 from test_pretrained import distributed, saved
 
 from monai_shortcut.audit import Audit
-from monai_shortcut.datasets import encode_rle, read_chaksu, read_padchest
-from monai_shortcut.datasets.padchest import PUBLISHED_LABELS
-from monai_shortcut.datasets.padchest import TABLE as PADCHEST_TABLE
+from monai_shortcut.datasets import read_chaksu, read_padchest
 from monai_shortcut.region_study import RegionStudyRecord
 
-BUNDLES = Path(__file__).parents[1] / "bundles"
-HEIGHT, WIDTH = 40, 48
 SMALL = {"network_name": "densenet_small", "spatial_size": 32, "batch_size": 8, "num_workers": 0, "cache_rate": 1.0}
 SETTINGS = {"settings#permutations": 19, "settings#bootstraps": 19, "settings#minimum_patients": 3}
 STUDY = {
@@ -43,93 +34,14 @@ STUDY = {
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")
 
 
-def lungs(shift: int) -> np.ndarray:
-    region = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    region[8 : 30 + shift, 6:20] = region[8 : 30 - shift, 28:42] = True
-    return region
-
-
 @pytest.fixture(scope="module")
 def padchest(tmp_path_factory) -> Path:
-    """PadChest and a table of CheXmask in the published layouts: 80 patients, an image each, and NIH beside them."""
-    top, rng = tmp_path_factory.mktemp("chest"), np.random.default_rng(0)
-    folder, rows, masks = top / "PadChest", [], []
-    for patient in range(80):
-        present = rng.random(len(FINDINGS)) < 0.5
-        labels = [label for label, there in zip(PUBLISHED_LABELS.values(), present, strict=True) if there]
-        name, number = f"{patient}_p.png", patient % 2
-        known = {"ImageID": name, "ImageDir": number, "StudyDate_DICOM": 20140915, "PatientID": f"{patient:03d}"}
-        known |= {"PatientBirth": 1930 + patient % 20, "PatientSex_DICOM": "FM"[patient % 2]}
-        known |= {"Projection": ("PA", "AP")[patient % 3 == 0], "Pediatric": "No", "Modality_DICOM": "CR"}
-        known |= {"Manufacturer_DICOM": "Philips", "MethodLabel": "RNN", "Labels": str(labels or ["normal"])}
-        rows.append([known.get(column, "x") for column in PADCHEST_HEADER])
-        region = lungs(patient % 5)
-        grey = rng.integers(100, 2000, region.shape) + 1500 * region * int(present[0])
-        (folder / str(number)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(grey.astype(np.uint16)).save(folder / str(number) / name)
-        left = region & (np.arange(WIDTH) >= WIDTH // 2)
-        codes = {"ImageID": name, "Dice RCA (Mean)": 0.9 if patient else 0.5, "Left Lung": encode_rle(left)}
-        codes |= {"Right Lung": encode_rle(region & ~left), "Height": HEIGHT, "Width": WIDTH}
-        masks.append([codes.get(column, "") for column in CHEXMASK_HEADER])
-    (folder / "1" / "1_p.png").write_bytes(b"broken")
-    pd.DataFrame(rows, columns=PADCHEST_HEADER).to_csv(folder / PADCHEST_TABLE)
-    with (top / "Padchest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([CHEXMASK_HEADER, *masks])
-    write_nih(top / "NIH", rng)
-    return top
-
-
-def write_nih(folder: Path, rng: np.random.Generator) -> None:
-    (folder / "images_001" / "images").mkdir(parents=True)
-    lines = [NIH_HEADER]
-    for patient in range(1, 7):
-        name = f"{patient:08d}_000.png"
-        found = "|".join(finding.capitalize() for finding in FINDINGS) if patient % 2 else "No Finding"
-        lines.append(f"{name},{found},0,{patient},50,M,PA,{WIDTH},{HEIGHT},0.1,0.1")
-        colours = rng.integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
-        picture = Image.fromarray(colours)  # some of the published images have four channels
-        (picture if patient == 1 else picture.convert("L")).save(folder / "images_001" / "images" / name)
-    (folder / NIH_TABLE).write_text("\n".join(lines) + "\n")
+    return write_padchest(tmp_path_factory.mktemp("chest"))
 
 
 @pytest.fixture(scope="module")
 def chaksu(tmp_path_factory) -> Path:
-    """Chákṣu in the published layout: 16 photographs for training and 12 for testing of each camera."""
-    top, rng = tmp_path_factory.mktemp("fundus"), np.random.default_rng(0)
-    folder = top / "Chaksu"
-    for part, count in (("Train", 16), ("Test", 12)):
-        (folder / part / DECISIONS).mkdir(parents=True)
-        for camera, suffix in (("Bosch", "JPG"), ("Forus", "png"), ("Remidio", "JPG")):
-            lines = [f"Images,{EXPERTS},Majority Decision"]
-            images, fused = folder / part / IMAGES / camera, folder / part / FUSED / camera / "STAPLE"
-            images.mkdir(parents=True)
-            fused.mkdir(parents=True)
-            for index in range(count):
-                suspect = bool(index % 3 == 0)
-                # Patient 1 of Bosch's camera is in both parts.
-                name = f"P1_Image{part}" if (camera, index) == ("Bosch", 1) else f"Image{part}{index}"
-                disc = np.zeros((HEIGHT, WIDTH), dtype=bool)
-                disc[12:24, 10 + index % 8 : 22 + index % 8] = True
-                colours = rng.integers(0, 150, (HEIGHT, WIDTH, 3)) + 90 * (disc & suspect)[..., None]
-                Image.fromarray(colours.astype(np.uint8)).save(images / f"{name}.{suffix}")
-                Image.fromarray(np.uint8(127 * disc)).save(fused / f"{name}.png")
-                verdict = SUSPECT if suspect else NORMAL
-                lines.append(f"{name}.jpg-{name}-1.jpg,{','.join([verdict] * 5)},{verdict}")
-            table = folder / part / DECISIONS / f"Glaucoma_Decision_Comparison_{camera}_majority.csv"
-            table.write_text("\n".join(lines) + "\n")
-    (folder / "Train" / FUSED / "Forus" / "STAPLE" / "ImageTrain2.png").unlink()
-    write_airogs(top / "AIROGS", rng)
-    return top
-
-
-def write_airogs(folder: Path, rng: np.random.Generator) -> None:
-    (folder / "0").mkdir(parents=True)
-    lines = ["challenge_id,class"]
-    for index in range(6):
-        name = f"TRAIN{index:06d}"
-        lines.append(f"{name},{('NRG', 'RG')[index % 2]}")
-        Image.fromarray(rng.integers(0, 256, (30, 50, 3), dtype=np.uint8)).save(folder / "0" / f"{name}.jpg")
-    (folder / "train_labels.csv").write_text("\n".join(lines) + "\n")
+    return write_chaksu(tmp_path_factory.mktemp("fundus"))
 
 
 def configs(bundle: str, *names: str) -> list[str]:
@@ -149,16 +61,6 @@ def arguments(bundle: str, top: Path, output: Path) -> dict[str, object]:
         "ckpt_path": str(output / "model.pt"),
         **SMALL,
     }
-
-
-def write_chest_regions(top: Path, **more: object) -> None:
-    places = {"dataset_dir": str(top / "PadChest"), "regions_dir": str(top / "regions")}
-    run(config_file=configs("chest_xray_roi", "regions"), chexmask=str(top / "Padchest.csv"), **places, **more)
-
-
-def write_fundus_regions(top: Path, **more: object) -> None:
-    places = {"dataset_dir": str(top / "Chaksu"), "regions_dir": str(top / "regions")}
-    run(config_file=configs("fundus_roi", "regions"), **places, **more)
 
 
 @pytest.fixture(scope="module")
@@ -284,18 +186,6 @@ def test_the_region_study_is_read_for_every_finding_and_elsewhere(chest, fundus,
     tested = pd.read_csv(tmp_path / "cells" / "full_fold1" / "without_roi_1.csv")
     assert list(tested.columns) == ["image_id", *labels]
     assert (tmp_path / "report.html").is_file()
-
-
-@pytest.mark.parametrize("bundle", ["chest_xray_roi", "fundus_roi"])
-@pytest.mark.parametrize(
-    "names", [("train",), ("train", "evaluate"), ("train", "audit"), ("train", "region_sensitivity"), ("inference",)]
-)
-def test_every_property_monai_asks_for_is_there(trained, tmp_path, bundle, names):
-    top, output = trained[bundle]
-    kind = "infer" if names == ("inference",) else "train"
-    workflow = ConfigWorkflow(config_file=configs(bundle, *names), workflow_type=kind, **arguments(bundle, top, output))
-    workflow.initialize()
-    assert workflow.check_properties() == []
 
 
 @pytest.mark.parametrize(("bundle", "count"), [("chest_xray_roi", 171_205), ("fundus_roi", 167_105)])

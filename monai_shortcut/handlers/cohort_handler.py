@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ class CohortHandler(EmbeddingRecorder):
     def __init__(
         self,
         network: nn.Module,
-        cohort: Cohort | str | Path,
+        cohort: Cohort | str | Path | Mapping[str, Cohort],
         *,
         attributes: Sequence[str] | None = None,
         labels: Sequence[str] | None = None,
@@ -92,23 +92,21 @@ class CohortHandler(EmbeddingRecorder):
         id_key: str = "image_id",
     ) -> None:
         super().__init__(network, embedding=embedding, layer=layer, output=output, image_key=image_key, id_key=id_key)
-        self.cohort = cohort if isinstance(cohort, Cohort) else Cohort.from_csv(cohort)
         self.labels = None if labels is None else as_names(labels)
-        known = (*self.cohort.attributes, *(self.labels or ()))
-        unknown = [name for name in attributes or () if name not in known]
+        self.cohorts = _by_label(cohort, self.labels)
+        columns = tuple(dict.fromkeys(name for own in self.cohorts.values() for name in own.attributes))
+        unknown = [name for name in attributes or () if name not in columns]
         if unknown:
-            raise ValueError(f"attributes must be among {list(self.cohort.attributes)}, got {unknown}.")
+            raise ValueError(f"attributes must be among {list(columns)}, got {unknown}.")
         # Other labels are no attributes, unless they are asked for.
-        others = tuple(name for name in self.cohort.attributes if name not in (self.labels or ()))
+        others = tuple(name for name in columns if name not in (self.labels or ()))
         self.attributes = others if attributes is None else tuple(attributes)
-        # (N, labels) what each image shows, which also checks that the labels are findings.
-        self._outcomes = None if self.labels is None else self.cohort.outcomes(self.labels)
         self.settings = settings or AuditSettings()
         self.output_dir = None if output_dir is None else Path(output_dir)
         if self.output_dir is not None and process_rank() == 0:
             writable(self.output_dir)  # now, not after an hour of evaluation
         self.problems: dict[str, str] = {}
-        self._matcher = ImageMatcher(self.cohort.image_ids)
+        self._matchers = {label: ImageMatcher(own.image_ids) for label, own in self.cohorts.items()}
         self._unmatched: tuple[dict[str, str], tuple[str, ...]] = ({}, ())
         self._written: set[str] = set()
 
@@ -129,36 +127,27 @@ class CohortHandler(EmbeddingRecorder):
     def _finish(self, engine: Engine) -> dict[str, float]:
         raise NotImplementedError
 
-    def _matched(self) -> tuple[Cohort, NDArray[np.int64]]:
+    def _matched(self, label: str = "") -> tuple[Cohort, NDArray[np.int64]]:
         """The cohort's rows that were recorded, in the cohort's order, and the position of each among the recorded.
 
         The order does not depend on which process saw an image, or when.
         """
-        names = list(dict.fromkeys(self._names))
-        found = match_images(names, self.cohort.image_ids)
+        cohort, names = self.cohorts[label], list(dict.fromkeys(self._names))
+        found = match_images(names, cohort.image_ids)
         position = {image: row for row, image in enumerate(found) if image is not None}
-        chosen = [image for image in self.cohort.image_ids if image in position]
-        if not chosen:
-            raise ValueError(
-                f"image ids must match those of the cohort ({', '.join(self.cohort.image_ids[:3])}, ...), "
-                f"got {', '.join(self.image_ids[:3])}, ..."
-            )
-        return self.cohort.select(chosen), np.array([position[image] for image in chosen], dtype=np.int64)
+        chosen = [image for image in cohort.image_ids if image in position]
+        return cohort.select(chosen), np.array([position[image] for image in chosen], dtype=np.int64)
 
-    def _nameless(self) -> dict[str, str]:
-        """Reason by name, of the recorded images that have no row in the cohort or are excluded from it."""
-        names = list(dict.fromkeys(self._names))
-        excluded = ImageMatcher(tuple(self.cohort.excluded))
-        reasons = {}
-        for name, shown in zip(names, self.image_ids, strict=True):
-            if self._matcher.find(name) is None and excluded.find(name) is None:
-                reasons[shown] = NO_ROW
-        return reasons
+    def _nameless(self, label: str = "") -> dict[str, str]:
+        """Reason by name, of the recorded images that have no row in the cohort, not even an excluded one."""
+        matchers = self._matchers[label], ImageMatcher(tuple(self.cohorts[label].excluded))
+        names = zip(dict.fromkeys(self._names), self.image_ids, strict=True)
+        return {shown: NO_ROW for name, shown in names if all(matcher.find(name) is None for matcher in matchers)}
 
-    def _unseen(self) -> tuple[str, ...]:
+    def _unseen(self, label: str = "") -> tuple[str, ...]:
         """Rows of the cohort that the evaluation did not come by."""
-        seen = {self._matcher.find(name) for name in self._names}
-        return tuple(image for image in self.cohort.image_ids if image not in seen)
+        seen = {self._matchers[label].find(name) for name in self._names}
+        return tuple(image for image in self.cohorts[label].image_ids if image not in seen)
 
     def _tasks(self) -> list[ClinicalTask]:
         """The clinical labels that can be analysed; ``problems`` says why the others cannot.
@@ -166,26 +155,36 @@ class CohortHandler(EmbeddingRecorder):
         Raises:
             ValueError: If the labels are not those of the head, or none can be analysed.
         """
-        self.problems = {}
-        cohort, rows = self._matched()
         points, head = self.embeddings, self._head()
         weight, bias = (values.double().cpu().numpy() for values in (head.weight, head.bias))
-        if self._labels_of(head) is None or self._outcomes is None:
-            outputs = tuple(range(len(bias)))
-            return [ClinicalTask("", cohort, rows, points[rows], outputs, weight, bias, self.attributes)]
-        tasks, position = [], dict(zip(cohort.image_ids, rows.tolist(), strict=True))
-        for code, name in enumerate(self.labels or ()):
-            present = self._outcomes.loc[list(cohort.image_ids), name].dropna()
-            if present.nunique() < 2:
-                self.problems[name] = f"{len(present)} images tell, in all of which it is the same"
+        every = tuple(range(len(bias)))
+        labels = self._labels_of(head)
+        outputs = {"": every} if labels is None else {name: (code,) for code, name in enumerate(labels)}
+        tasks, self.problems = [], {}
+        for name, codes in outputs.items():
+            if name not in self.cohorts:
+                self.problems[name] = "it is the same in all rows of the cohort"
                 continue
-            own = cohort.with_label(name, None if cohort.finding else "label of the table")
-            rows = np.array([position[image] for image in own.image_ids], dtype=np.int64)
-            attributes = tuple(attribute for attribute in self.attributes if attribute != name)
-            tasks.append(ClinicalTask(name, own, rows, points[rows], (code,), weight[[code]], bias[[code]], attributes))
-        if not tasks:
-            raise ValueError(f"a label must be absent in some images and present in others, got {self.problems}.")
+            cohort, rows = self._matched(name)
+            if name and len(set(cohort.labels.tolist())) < 2:
+                self.problems[name] = f"{len(cohort)} images tell, in all of which it is the same"
+                continue
+            attributes = tuple(attribute for attribute in self.attributes if attribute in cohort.attributes)
+            head_rows = weight[list(codes)], bias[list(codes)]
+            tasks.append(ClinicalTask(name, cohort, rows, points[rows], codes, *head_rows, attributes))
+        if not any(len(task.rows) for task in tasks):
+            self._refuse()
         return tasks
+
+    def _refuse(self) -> None:
+        """Say why nothing can be analysed."""
+        ids = next((own.image_ids[:3] for own in self.cohorts.values()), ())
+        if all(not len(self._matched(label)[1]) for label in self.cohorts):
+            raise ValueError(
+                f"image ids must match those of the cohort ({', '.join(ids)}, ...), "
+                f"got {', '.join(self.image_ids[:3])}, ..."
+            )
+        raise ValueError(f"a label must be absent in some images and present in others, got {self.problems}.")
 
     def _labels_of(self, head: LinearHead) -> tuple[str, ...] | None:
         """The labels, checked to be those of the head."""
@@ -223,7 +222,9 @@ class CohortHandler(EmbeddingRecorder):
 
     def _list_unmatched(self) -> None:
         """Say and write which images and which rows have no counterpart; said once while they are the same."""
-        images, rows = self._nameless(), self._unseen()
+        nameless = [self._nameless(label) for label in self.cohorts]
+        images = {name: why for name, why in nameless[0].items() if all(name in others for others in nameless)}
+        rows = tuple(dict.fromkeys(image for label in self.cohorts for image in self._unseen(label)))
         if (images, rows) == self._unmatched:
             return
         self._unmatched = images, rows
@@ -235,3 +236,18 @@ class CohortHandler(EmbeddingRecorder):
             f"image{place}",
             flush=True,
         )
+
+
+def _by_label(cohort: Cohort | str | Path | Mapping[str, Cohort], labels: tuple[str, ...] | None) -> dict[str, Cohort]:
+    """The cohort of each clinical label that differs between its images; "" if there is one label."""
+    if isinstance(cohort, Mapping):
+        if labels is None or not set(cohort) <= set(labels) or not cohort:
+            raise ValueError(f"cohorts must be of the labels {list(labels or ())}, got those of {list(cohort)}.")
+        return dict(cohort)
+    if labels is None:
+        return {"": cohort if isinstance(cohort, Cohort) else Cohort.from_csv(cohort)}
+    if not isinstance(cohort, Cohort):
+        return Cohort.by_finding(cohort, labels)
+    outcomes = cohort.outcomes(labels)
+    former = None if cohort.finding else "label of the table"
+    return {name: cohort.with_label(name, former) for name in labels if outcomes[name].nunique() == 2}

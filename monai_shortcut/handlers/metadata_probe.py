@@ -21,7 +21,7 @@ class MetadataProbe(CohortHandler):
 
     Args:
         network: the classifier that the evaluator runs.
-        cohort: the images' table, or the path of its CSV.
+        cohort: the images' table, or the path of its CSV; of several labels also a cohort for each that differs.
         attributes: columns to probe; by default all attributes of the cohort that are no labels.
         labels: of a multi-label network, the findings that its outputs tell, in their order; each is analysed by
             itself, and the names of its numbers begin with it. By default the cohort's label.
@@ -86,7 +86,7 @@ class WeightSpaceCorrelation(CohortHandler):
 
     Args:
         network: the classifier that the evaluator runs.
-        cohort: the images' table, or the path of its CSV.
+        cohort: the images' table, or the path of its CSV; of several labels also a cohort for each that differs.
         attributes: columns to probe; by default all attributes of the cohort that are no labels.
         labels: of a multi-label network, the findings that its outputs tell, in their order; each is analysed by
             itself, and the names of its numbers begin with it. By default the cohort's label.

@@ -48,7 +48,7 @@ def await_all(name: str, place: str) -> None:
             raise RuntimeError(
                 f"{name} must be attached on each of the {process_count()} processes, for all have to give it their "
                 f"images, but process {rank} did not come within {WAIT_S:g} s; do not leave it out where the rank "
-                "is above 0."
+                "is above 0, and give every process images."
             ) from error
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from torch import nn
 
 from monai_shortcut.audit import Audit, AuditSettings, audit, probabilities
 from monai_shortcut.cohort import Cohort
-from monai_shortcut.columns import FINDING_LEVELS
 from monai_shortcut.embeddings import embed
 from monai_shortcut.findings import Example, summary
 from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
@@ -50,7 +50,7 @@ class ShortcutAudit(CohortHandler):
 
     Args:
         network: the classifier that the evaluator runs.
-        cohort: the images' table, or the path of its CSV.
+        cohort: the images' table, or the path of its CSV; of several labels also a cohort for each that differs.
         output_dir: folder of the report.
         attributes: columns to audit; by default all attributes of the cohort that are no labels.
         labels: of a multi-label network, the findings that its outputs tell, in their order; by default the outputs
@@ -77,7 +77,7 @@ class ShortcutAudit(CohortHandler):
     def __init__(
         self,
         network: nn.Module,
-        cohort: Cohort | str | Path,
+        cohort: Cohort | str | Path | Mapping[str, Cohort],
         output_dir: str | Path,
         *,
         attributes: Sequence[str] | None = None,
@@ -116,40 +116,36 @@ class ShortcutAudit(CohortHandler):
         self.roi_key, self.after_masking, self.title, self.examples = roi_key, after_masking, title, examples
         self.masks = {name: MaskROI(name) for name in strategies if name != "full"} if roi_key else {}
         self.counterfactual_keys = dict(counterfactual_keys or {})
-        self._order = {image: row for row, image in enumerate(self.cohort.image_ids)}
-        self._levels_shown = self._label_levels()
+        self._order = {
+            label: {image: row for row, image in enumerate(own.image_ids)} for label, own in self.cohorts.items()
+        }
 
     @property
     def audit(self) -> Audit | None:
         """The record if there is one label; None before the first run, or of several labels."""
         return self.audits.get("")
 
-    def _label_levels(self) -> dict[str, dict[str, str]]:
-        """What each image shows, by label and image."""
-        if self._outcomes is None:
-            return {"": dict(zip(self.cohort.image_ids, self.cohort.table["label"], strict=True))}
-        return {
-            str(name): {str(image): FINDING_LEVELS[int(value)] for image, value in outcomes.dropna().items()}
-            for name, outcomes in self._outcomes.items()
-        }
-
     def _clear(self) -> None:
         super()._clear()
         # Examples by label and level, with their place in the cohort: which ones are kept depends on nothing else.
-        self._shown: dict[tuple[str, str], list[tuple[int, Example]]] = {}
+        self._shown: dict[tuple[str, str], dict[int, Example]] = {}
         self._problems: dict[str, str] = {}
         self.audits: dict[str, Audit] = {}
 
     def _look(self, engine: Engine) -> None:
         super()._look(engine)
         batch = engine.state.batch
-        # In the evaluator's precision, to compare with what it computes.
-        precision = dict(getattr(engine, "amp_kwargs", {}), enabled=bool(getattr(engine, "amp", False)))
-        with torch.autocast(self._images(batch, self.image_key).device.type, **precision):
+        with self._precision(engine):
             for name, key in self.counterfactual_keys.items():
                 self._record(f"swapped {name}", self._logits(self._images(batch, self._key(batch, key))))
             masked = self._masked(batch) if self.masks else [{} for _ in batch[self.image_key]]
         self._show(batch, masked)
+
+    def _precision(self, engine: Engine) -> AbstractContextManager[Any]:
+        """That of a MONAI evaluator, to compare with what it computes; its mixed precision is CUDA's alone."""
+        if not (getattr(engine, "amp", False) and next(unwrap(self.network).parameters()).is_cuda):
+            return nullcontext()
+        return torch.autocast("cuda", **getattr(engine, "amp_kwargs", {}))
 
     def _masked(self, batch: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
         """Evaluate the batch under every strategy; the masked images by strategy, empty where a region is unusable."""
@@ -191,22 +187,21 @@ class ShortcutAudit(CohortHandler):
     def _show(self, batch: Mapping[str, Any], masked: Sequence[Mapping[str, torch.Tensor]]) -> None:
         """Keep for the report the images of each label that come first in the cohort."""
         for index, name in enumerate(image_names(batch, self.image_key, self.id_key)):
-            image = self._matcher.find(name)
-            if image is None:
-                continue
             pictures: dict[str, str] = {}
-            for label, levels in self._levels_shown.items():
-                if image not in levels:
+            for label, cohort in self.cohorts.items():
+                image = self._matchers[label].find(name)
+                if image is None:
                     continue
-                kept = self._shown.setdefault((label, levels[image]), [])
-                if image in (example.image_id for _, example in kept):
-                    continue
-                if len(kept) >= self.examples and (not kept or kept[-1][0] < self._order[image]):
+                place, level = self._order[label][image], str(cohort.table.at[image, "label"])
+                kept = self._shown.setdefault((label, level), {})
+                if place in kept or (len(kept) >= self.examples and place > max(kept, default=-1)):
                     continue
                 pictures = pictures or self._pictures(batch, masked[index], index)
-                kept.append((self._order[image], Example(image, levels[image], pictures)))
-                kept.sort(key=lambda pair: pair[0])
-                del kept[self.examples :]
+                kept[place] = Example(image, level, pictures)
+                self._shown[label, level] = self._foremost(kept)
+
+    def _foremost(self, kept: Mapping[int, Example]) -> dict[int, Example]:
+        return {place: kept[place] for place in sorted(kept)[: self.examples]}
 
     def _pictures(self, batch: Mapping[str, Any], masked: Mapping[str, torch.Tensor], index: int) -> dict[str, str]:
         swapped = {f"{name} swapped": batch[key][index] for name, key in self.counterfactual_keys.items()}
@@ -218,9 +213,8 @@ class ShortcutAudit(CohortHandler):
         parts = gather((self._shown, self._problems))
         self._shown = {}
         for shown, _ in parts:
-            for key, examples in shown.items():
-                kept = dict((*self._shown.get(key, ()), *examples))  # a padded image is there twice
-                self._shown[key] = [(place, kept[place]) for place in sorted(kept)[: self.examples]]
+            for key, kept in shown.items():
+                self._shown[key] = self._foremost({**self._shown.get(key, {}), **kept})
         self._problems = {name: why for _, problems in parts for name, why in problems.items()}
 
     def _attribute_heads(self, attributes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
@@ -263,8 +257,8 @@ class ShortcutAudit(CohortHandler):
         def predicted(name: str) -> NDArray[np.float64]:
             return probabilities(self._column(name)[first][task.rows], unit, np.zeros(len(unit)))
 
-        problems = {self._matcher.find(name): why for name, why in self._problems.items()}
-        shown = [self._shown.get((task.name, level), []) for level in cohort.label_names]
+        problems = {self._matchers[task.name].find(name): why for name, why in self._problems.items()}
+        shown = [self._shown.get((task.name, level), {}) for level in cohort.label_names]
         return audit(
             task.points,
             task.weight,
@@ -278,10 +272,10 @@ class ShortcutAudit(CohortHandler):
             counterfactuals={
                 name: predicted(f"swapped {name}") for name in self.counterfactual_keys if name in task.attributes
             },
-            excluded={**self._nameless(), **cohort.excluded},
-            unseen=self._unseen(),
+            excluded={**self._nameless(task.name), **cohort.excluded},
+            unseen=self._unseen(task.name),
             without_roi={name: problems[name] for name in cohort.image_ids if name in problems},
-            examples=[example for kept in shown for _, example in kept],
+            examples=[example for kept in shown for example in kept.values()],
             settings=self.settings,
             title=f"{self.title}: {task.name}" if task.name else self.title,
             software=versions(),

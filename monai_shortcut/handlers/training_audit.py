@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class TrainingAudit(CohortHandler):
 
     Args:
         network: the classifier that is trained.
-        cohort: the images' table, or the path of its CSV.
+        cohort: the images' table, or the path of its CSV; of several labels also a cohort for each that differs.
         output_dir: folder of the report; of several labels, each has a folder in it.
         interval: audit when the epoch is a multiple of it.
         attributes: columns to audit; by default all attributes of the cohort that are no labels.
@@ -69,7 +69,7 @@ class TrainingAudit(CohortHandler):
     def __init__(
         self,
         network: nn.Module,
-        cohort: Cohort | str | Path,
+        cohort: Cohort | str | Path | Mapping[str, Cohort],
         output_dir: str | Path,
         *,
         interval: int = 1,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from monai_shortcut.workflows.add_on import attach_audit, audited_network
+from monai_shortcut.workflows.add_on import attach_audit, audit_cohort, audited_network
 from monai_shortcut.workflows.region_study import RegionStudy
 
-__all__ = ["RegionStudy", "attach_audit", "audited_network"]
+__all__ = ["RegionStudy", "attach_audit", "audit_cohort", "audited_network"]

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine
 
+from monai_shortcut.cohort import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler
 from monai_shortcut.layers import unwrap
 
@@ -25,6 +28,17 @@ _SHOWN = (
     "settings",
     "interval",
 )
+
+
+def audit_cohort(path: str | Path, findings: Sequence[str] = (), **columns: Any) -> Cohort | dict[str, Cohort]:
+    """The table of an audit, of several findings one for each.
+
+    Args:
+        path: a CSV file.
+        findings: columns of 0 and 1 of a multi-label network; none: the table has one label.
+        **columns: as for `Cohort.from_csv`.
+    """
+    return Cohort.by_finding(path, findings, **columns) if findings else Cohort.from_csv(path, **columns)
 
 
 def audited_network(evaluator: Any) -> Any:
@@ -67,4 +81,5 @@ def attach_audit(handler: CohortHandler, evaluator: Engine) -> None:
     handler.attach(evaluator)
     if idist.get_rank() == 0:
         told = "".join(f"\n    {name}: {getattr(handler, name)}" for name in _SHOWN if hasattr(handler, name))
-        print(f"audit of {type(handler.network).__name__} on {handler.cohort!r}{told}", flush=True)
+        cohorts = "; ".join(f"{name} {cohort!r}".lstrip() for name, cohort in handler.cohorts.items())
+        print(f"audit of {type(handler.network).__name__} on {cohorts}{told}", flush=True)

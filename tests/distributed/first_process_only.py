@@ -1,0 +1,21 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Handlers on process 0 alone, as templates for several GPUs have it; argument: folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+
+if __name__ == "__main__":
+    from phantom_evaluation import evaluate, join, small_network
+
+    from monai_shortcut.handlers import processes
+
+    processes.WAIT_S = 5.0
+    join()
+    evaluate(Path(sys.argv[1]), small_network(), attached=dist.get_rank() == 0)
+    dist.barrier()
+    dist.destroy_process_group()
