@@ -304,3 +304,23 @@ def test_labels_that_do_not_vary_are_refused(data, cohort, tmp_path):
     with pytest.raises(ValueError, match=r"absent in some images and present in others, got {'mass': '\d images"):
         run(network, part, handler)
     assert handler.problems["edema"] == "0 images tell, in all of which it is the same"
+
+
+def test_a_label_of_another_kind_is_no_attribute_unless_it_is_asked_for(data):
+    levels = {name: data[0][name].map({0: "absent", 1: "present"}) for name in LABELS}
+    frame = data[0].assign(**levels, label=np.repeat(["left", "right", "left"], 40))
+    cohort = Cohort.from_table(frame)
+    handler = MetadataProbe(Reader(head()), cohort, labels=LABELS, settings=SETTINGS)
+    assert handler.attributes == ("scanner",)
+    asked = MetadataProbe(Reader(head()), cohort, labels=LABELS, attributes=["label of the table"], settings=SETTINGS)
+    metrics = run(asked.network, data, asked).state.metrics
+    assert sorted(metrics) == sorted(f"{n}_label of the table_probe_{w}" for n in LABELS for w in ("auroc", "p"))
+
+
+def test_labels_that_are_the_same_in_the_whole_table_are_refused(data, tmp_path):
+    frame = data[0].assign(mass=0, edema=1)
+    frame.to_csv(tmp_path / "metadata.csv", index=False)
+    message = "a label must be absent in some images and present in others, got mass, edema"
+    for cohort in (tmp_path / "metadata.csv", Cohort.from_table(frame, findings=["fracture", "mass", "edema"])):
+        with pytest.raises(ValueError, match=message):
+            MetadataProbe(Reader(head()), cohort, labels=["mass", "edema"])

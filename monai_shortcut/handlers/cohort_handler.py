@@ -26,6 +26,7 @@ from monai_shortcut.matching import ImageMatcher, match_images
 from monai_shortcut.report import writable
 
 NO_ROW, NO_IMAGE = "no row in the cohort", "no image in the evaluation"
+FORMER = "label of the table"  # where findings take its place
 
 
 class ClinicalTask(NamedTuple):
@@ -99,7 +100,7 @@ class CohortHandler(EmbeddingRecorder):
         if unknown:
             raise ValueError(f"attributes must be among {list(columns)}, got {unknown}.")
         # Other labels are no attributes, unless they are asked for.
-        others = tuple(name for name in columns if name not in (self.labels or ()))
+        others = tuple(name for name in columns if name not in (*(self.labels or ()), FORMER))
         self.attributes = others if attributes is None else tuple(attributes)
         self.settings = settings or AuditSettings()
         self.output_dir = None if output_dir is None else Path(output_dir)
@@ -246,8 +247,11 @@ def _by_label(cohort: Cohort | str | Path | Mapping[str, Cohort], labels: tuple[
         return dict(cohort)
     if labels is None:
         return {"": cohort if isinstance(cohort, Cohort) else Cohort.from_csv(cohort)}
-    if not isinstance(cohort, Cohort):
-        return Cohort.by_finding(cohort, labels)
-    outcomes = cohort.outcomes(labels)
-    former = None if cohort.finding else "label of the table"
-    return {name: cohort.with_label(name, former) for name in labels if outcomes[name].nunique() == 2}
+    if isinstance(cohort, Cohort):
+        outcomes, former = cohort.outcomes(labels), None if cohort.finding else FORMER
+        found = {name: cohort.with_label(name, former) for name in labels if outcomes[name].nunique() == 2}
+    else:
+        found = Cohort.by_finding(cohort, labels)
+    if not found:
+        raise ValueError(f"a label must be absent in some images and present in others, got {', '.join(labels)}.")
+    return found
