@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from monai_shortcut.erasure import ErasureEffect
 from monai_shortcut.held_out_levels import HeldOutLevel
 from monai_shortcut.prediction_gap import LatentCounterfactual, PredictionGap
 from monai_shortcut.probes import Encoding
-from monai_shortcut.records import decode, encode
+from monai_shortcut.records import decode, read_record, write_record
 from monai_shortcut.sensitivity import RegionSensitivity
 from monai_shortcut.subgroups import SubgroupGaps
 from monai_shortcut.task_space import TaskMatrix
@@ -356,7 +355,7 @@ class Audit:
 
     def to_json(self, path: str | Path) -> None:
         """Write the record as JSON; `from_json` gives an equal one."""
-        Path(path).write_text(json.dumps(encode(self), indent=1, allow_nan=False), encoding="utf-8")
+        write_record(self, path)
 
     @classmethod
     def from_json(cls, path: str | Path) -> Audit:
@@ -365,17 +364,7 @@ class Audit:
         Raises:
             ValueError: If the file is not an audit, or is of a newer version.
         """
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} must hold the JSON of an audit, got text that is not JSON: {error}.") from error
-        version = value.get("version") if isinstance(value, dict) else None
-        if not isinstance(version, int):
-            raise ValueError(f"{path} must hold the JSON of an audit, got JSON without a version.")
-        if version > VERSION:
-            raise ValueError(
-                f"{path} must have format version {VERSION} or older, got {version}: update monai_shortcut."
-            )
+        value = read_record(path, "an audit", VERSION, "findings")
         if isinstance(count := value.get("unseen"), int):  # before version 3
             value["unseen"] = ["(not recorded)"] * count
         return decode(cls, value, "audit")

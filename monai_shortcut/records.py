@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -64,6 +66,38 @@ def decode(kind: type[Record], value: Any, where: str = "record") -> Record:
     else:
         result = _expect(kind, value, where)
     return result  # type: ignore[no-any-return]
+
+
+def write_record(record: Any, path: str | Path) -> None:
+    """Write a dataclass as JSON, from which `read_record` and `decode` give an equal one."""
+    Path(path).write_text(json.dumps(encode(record), indent=1, allow_nan=False), encoding="utf-8")
+
+
+def read_record(path: str | Path, what: str, version: int, own: str = "version") -> dict[str, Any]:
+    """Read the JSON of a record that knows its format version.
+
+    Args:
+        path: the file.
+        what: it must hold, for the messages.
+        version: newest format version that can be read.
+        own: field that tells this kind of record from others.
+
+    Returns:
+        Plain JSON values, to be decoded.
+
+    Raises:
+        ValueError: If the file holds no JSON, that of something else, or of a newer version.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must hold the JSON of {what}, got text that is not JSON: {error}.") from error
+    found = value.get("version") if isinstance(value, dict) else None
+    if not isinstance(found, int) or own not in value:
+        raise ValueError(f"{path} must hold the JSON of {what}, got other JSON.")
+    if found > version:
+        raise ValueError(f"{path} must have format version {version} or older, got {found}: update monai_shortcut.")
+    return dict(value)
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:

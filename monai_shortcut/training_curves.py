@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from monai_shortcut.findings import AuditSettings
 from monai_shortcut.levels import attribute_levels
 from monai_shortcut.prediction_gap import prediction_gap
 from monai_shortcut.probes import fit_probe, null_probes, probe_encoding
-from monai_shortcut.records import decode, encode
+from monai_shortcut.records import decode, read_record, write_record
 from monai_shortcut.resampling import holm, permutation_p_value
 from monai_shortcut.weight_space import alignment, alignment_null, weight_space_correlation
 
@@ -238,7 +237,7 @@ class TrainingCurves:
 
     def to_json(self, path: str | Path) -> None:
         """Write the record as JSON; `from_json` gives an equal one."""
-        Path(path).write_text(json.dumps(encode(self), indent=1, allow_nan=False), encoding="utf-8")
+        write_record(self, path)
 
     @classmethod
     def from_json(cls, path: str | Path) -> TrainingCurves:
@@ -247,18 +246,7 @@ class TrainingCurves:
         Raises:
             ValueError: If the file does not hold training curves, or those of a newer version.
         """
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} must hold the JSON of training curves, got no JSON: {error}.") from error
-        version = value.get("version") if isinstance(value, dict) else None
-        if not isinstance(version, int) or "interval" not in value:
-            raise ValueError(f"{path} must hold the JSON of training curves, got other JSON.")
-        if version > VERSION:
-            raise ValueError(
-                f"{path} must have format version {VERSION} or older, got {version}: update monai_shortcut."
-            )
-        return decode(cls, value, "training curves")
+        return decode(cls, read_record(path, "training curves", VERSION, "interval"), "training curves")
 
 
 def audit_epoch(

@@ -164,9 +164,9 @@ def broken(content: dict, *path: str | int, value: object = None, remove: bool =
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: [c], "must hold the JSON of an audit, got JSON without a version"),
-        (lambda c: broken(c, "version", remove=True), "must hold the JSON of an audit, got JSON without a version"),
-        (lambda c: broken(c, "version", value="1"), "must hold the JSON of an audit, got JSON without a version"),
+        (lambda c: [c], "must hold the JSON of an audit, got other JSON"),
+        (lambda c: broken(c, "version", remove=True), "must hold the JSON of an audit, got other JSON"),
+        (lambda c: broken(c, "version", value="1"), "must hold the JSON of an audit, got other JSON"),
         (lambda c: broken(c, "version", value=4), "must have format version 3 or older, got 4: update monai_shortcut"),
         (
             lambda c: broken(c, "title", remove=True),

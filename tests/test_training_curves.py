@@ -272,7 +272,7 @@ def test_the_record_survives_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "must hold the JSON of training curves, got no JSON"),
+        ("{", "must hold the JSON of training curves, got text that is not JSON"),
         ("[]", "must hold the JSON of training curves, got other JSON"),
         (json.dumps({"version": 2, "findings": []}), "must hold the JSON of training curves, got other JSON"),
         (json.dumps({"version": 99, "interval": 1}), "must have format version 1 or older, got 99"),

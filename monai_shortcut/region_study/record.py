@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monai_shortcut.records import decode, encode
+from monai_shortcut.records import decode, read_record, write_record
 from monai_shortcut.region_study.contrasts import LabelAreas
 from monai_shortcut.region_study.curves import CurvePoint, curves_of
 from monai_shortcut.region_study.external import ExternalArea, external_areas
@@ -108,7 +107,7 @@ class RegionStudyRecord:
 
     def to_json(self, path: str | Path) -> None:
         """Write the record as JSON; `from_json` gives an equal one."""
-        Path(path).write_text(json.dumps(encode(self), indent=1, allow_nan=False), encoding="utf-8")
+        write_record(self, path)
 
     @classmethod
     def from_json(cls, path: str | Path) -> RegionStudyRecord:
@@ -117,20 +116,7 @@ class RegionStudyRecord:
         Raises:
             ValueError: If the file is not the record of a region study, or is of a newer version.
         """
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(
-                f"{path} must hold the JSON of a region study, got text that is not JSON: {error}."
-            ) from error
-        version = value.get("version") if isinstance(value, dict) else None
-        if not isinstance(version, int) or "matrix" not in value:
-            raise ValueError(f"{path} must hold the JSON of a region study, got other JSON.")
-        if version > VERSION:
-            raise ValueError(
-                f"{path} must have format version {VERSION} or older, got {version}: update monai_shortcut."
-            )
-        return decode(cls, value, "region study")
+        return decode(cls, read_record(path, "a region study", VERSION, "matrix"), "region study")
 
 
 def study_record(
