@@ -9,10 +9,16 @@ from typing import Any
 
 import numpy as np
 import pydicom
+import pytest
 
 RADIOGRAPH = "1.2.840.10008.5.1.4.1.1.1"
 ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
 MAGNETIC = "1.2.840.10008.5.1.4.1.1.4"
+
+
+def needs_itk() -> None:
+    """Skip what follows without ITK, which the extra `test` leaves out for its size."""
+    pytest.importorskip("itk", reason="needs ITK: pip install 'monai-shortcut[itk]'")
 
 
 def write_dicom(
