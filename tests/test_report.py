@@ -257,7 +257,7 @@ def test_a_file_in_the_folders_place_is_refused(record, tmp_path, below):
 
 def test_a_broken_or_newer_json_is_refused_before_anything_is_written(folder, tmp_path):
     path = tmp_path / "audit.json"
-    for content, message in (("{", "not JSON"), ('{"version": 99}', "version 3 or older, got 99")):
+    for content, message in (("{", "not JSON"), ('{"version": 99, "findings": []}', "version 3 or older, got 99")):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
             write_report(path, tmp_path / "report")
