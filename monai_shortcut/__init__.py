@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 # Bundle configs find classes by name only in modules that are imported: "imports": ["$import monai_shortcut"].
 from monai_shortcut import datasets, handlers, networks, phantom, transforms
+from monai_shortcut.versions import __version__
 
 __all__ = ["__version__", "datasets", "handlers", "networks", "phantom", "transforms"]

@@ -8,8 +8,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from monai_shortcut import __version__
-
+__version__ = "0.1.0"
 PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib", "jinja2")
 MISSING = "missing"
 
