@@ -16,6 +16,7 @@ from monai_shortcut.evidence import (
     AuditedImages,
     attribute_evidence,
     attribute_rng,
+    coded_levels,
     giveaways,
     given_other,
     probabilities,
@@ -33,7 +34,7 @@ from monai_shortcut.findings import (
     JointAlignment,
     judge,
 )
-from monai_shortcut.levels import Levels, attribute_levels
+from monai_shortcut.levels import Levels
 from monai_shortcut.probes import fit_probe, null_probes, probe_encoding
 from monai_shortcut.resampling import bootstrap_weights, holm, permutation_p_value
 from monai_shortcut.sensitivity import region_sensitivity
@@ -112,14 +113,7 @@ def audit(
     left_out = {**(excluded or {}), **dict.fromkeys(data.image_ids[~data.finite].tolist(), "embedding not finite")}
     data, finite = data.rows(data.finite), data.finite
     coded = {
-        name: attribute_levels(
-            np.asarray(values)[finite],
-            data.patients,
-            bins=chosen.bins,
-            minimum_patients=chosen.minimum_patients,
-            maximum_levels=chosen.maximum_levels,
-            edges=chosen.edges.get(name, ()),
-        )
+        name: coded_levels(name, np.asarray(values)[finite], data.patients, chosen)
         for name, values in attributes.items()
     }
     heads = attribute_heads or {}

@@ -148,17 +148,18 @@ class Cohort:
             root: folder that relative image and roi paths start from.
             **columns: as for ``from_table``.
         """
-        identifiers = {columns.get(role, role): str for role in ("image_id", "patient_id")}
-        frame = pd.read_csv(path, dtype=identifiers, low_memory=False)
-        return cls.from_table(frame, root=root or Path(path).parent, **columns)
+        return cls.from_table(_read_csv(path, columns), root=root or Path(path).parent, **columns)
 
     @classmethod
-    def by_finding(cls, path: str | Path, findings: Sequence[str], **columns: Any) -> dict[str, Cohort]:
-        """Read a CSV file once for each finding, which is the label of the images where it is known.
+    def by_finding(
+        cls, path: str | Path, findings: Sequence[str], *, root: str | Path | None = None, **columns: Any
+    ) -> dict[str, Cohort]:
+        """Read a CSV file as a cohort for each finding, which is the label of the images where it is known.
 
         Args:
             path: the file, with a column of 0 and 1, or "absent" and "present", for each finding.
             findings: the columns.
+            root: as for ``from_csv``.
             **columns: as for ``from_csv``.
 
         Returns:
@@ -167,11 +168,11 @@ class Cohort:
         Raises:
             ValueError: As for ``from_table``.
         """
-        names = as_names(findings)
-        several = {name: [name, *(other for other in names if other != name)] for name in names}
-        frame = with_finding_levels(pd.read_csv(path, usecols=lambda name: name in names), names)
+        names, columns = as_names(findings), {**columns, "root": root or Path(path).parent}
+        frame = with_finding_levels(_read_csv(path, columns), names)
+        first = {name: [name, *(other for other in names if other != name)] for name in names}
         differ = [name for name in names if frame[name].nunique() == len(FINDING_LEVELS)]
-        return {name: cls.from_csv(path, findings=several[name], **columns) for name in differ}
+        return {name: cls.from_table(frame, findings=first[name], **columns) for name in differ}
 
     @classmethod
     def from_datalist(
@@ -473,3 +474,9 @@ class Cohort:
         chosen, known = [str(image) for image in image_ids], set(self.table.index)
         require_none([image for image in chosen if image not in known], "image_ids must be in the cohort", "unknown")
         return chosen
+
+
+def _read_csv(path: str | Path, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The table of a file, its ids as text."""
+    identifiers = {columns.get(role, role): str for role in ("image_id", "patient_id")}
+    return pd.read_csv(path, dtype=identifiers, low_memory=False)

@@ -16,10 +16,10 @@ from scipy.special import softmax
 from monai_shortcut.erasure import ErasureEffect, erasure_effect
 from monai_shortcut.findings import Alignment, AuditSettings, Evidence, Giveaway, GivenOther
 from monai_shortcut.held_out_levels import HeldOutLevel, leave_level_out
-from monai_shortcut.levels import Levels, association
+from monai_shortcut.levels import Levels, association, attribute_levels
 from monai_shortcut.prediction_gap import PredictionGap, latent_counterfactual, prediction_gap
 from monai_shortcut.probes import fit_probe, held_out_margins, null_probes, probe_encoding
-from monai_shortcut.resampling import permutation_p_value
+from monai_shortcut.resampling import permutation_p_value, standard_score
 from monai_shortcut.subgroups import subgroup_gaps
 from monai_shortcut.subspaces import principal_components
 from monai_shortcut.weight_space import alignment, alignment_null, component_sweep, weight_space_correlation
@@ -135,6 +135,25 @@ class AuditedImages:
             patients=self.patients[chosen],
             image_ids=self.image_ids[chosen],
         )
+
+
+def coded_levels(name: str, values: ArrayLike, patients: NDArray[Any], settings: AuditSettings) -> Levels:
+    """Levels of an attribute, as the settings of an audit cut and check them.
+
+    Args:
+        name: of the attribute, which may have edges of its own.
+        values: (N,) as for `attribute_levels`.
+        patients: (N,) patient of each image.
+        settings: of the audit.
+    """
+    return attribute_levels(
+        values,
+        patients,
+        bins=settings.bins,
+        minimum_patients=settings.minimum_patients,
+        maximum_levels=settings.maximum_levels,
+        edges=settings.edges.get(name, ()),
+    )
 
 
 def attribute_evidence(
@@ -325,7 +344,7 @@ def _alignment(
         wsc_p_value=permutation_p_value(float(np.abs(published).max()), wsc_null),
         within=_nested(within),
         null=tuple(null.tolist()),
-        z=float((strongest - null.mean()) / max(null.std(), 1e-12)),
+        z=standard_score(strongest, null),
         p_value=permutation_p_value(strongest, null),
         raw=_nested(weight_space_correlation(head, blind, points, variance=None)),
         balanced=_nested(published_cosines(balanced)),

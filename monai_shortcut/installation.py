@@ -92,7 +92,7 @@ def problems() -> list[str]:
     found = []
     if absent := [str(overlay(name)) for name in OVERLAYS if not overlay(name).is_file()]:
         found.append(f"overlays must be in the package, got no {', '.join(absent)}.")
-    if missing := [name for name in PACKAGES if installed()[name] == MISSING]:
+    if missing := [name for name, version in versions(PACKAGES).items() if version == MISSING]:
         found.append(f"packages must be installed, got no {', '.join(missing)}.")
     try:
         with TemporaryDirectory() as folder, redirect_stdout(StringIO()), catch_warnings():

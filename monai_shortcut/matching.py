@@ -82,26 +82,23 @@ class ImageMatcher:
             raise ValueError(f"an image must fit one image id, got {name}, which fits {', '.join(best[:5])}.")
         return best[0] if best else None
 
+    def find_all(self, names: Sequence[str]) -> list[str | None]:
+        """The image id of each name, as by `find`.
 
-def match_images(names: Sequence[str], image_ids: Sequence[str]) -> list[str | None]:
-    """The image id that each name stands for, as by `ImageMatcher`.
+        Args:
+            names: (N,) ids of images or paths of files, all different.
 
-    Args:
-        names: (N,) ids of images or paths of files, all different.
-        image_ids: the ids of a table, all different.
+        Returns:
+            (N,) image ids, None where there is none.
 
-    Returns:
-        (N,) image ids, None where there is none.
-
-    Raises:
-        ValueError: If a name fits several ids, or an id is that of several names.
-    """
-    matcher = ImageMatcher(image_ids)
-    found = [matcher.find(name) for name in names]
-    counts = Counter(image for image in found if image is not None)
-    shared = [name for name, image in zip(names, found, strict=True) if image is not None and counts[image] > 1]
-    require_none(shared, "image ids must tell the images apart (they may hold folders, as in a/x.png)", "alike")
-    return found
+        Raises:
+            ValueError: If a name fits several ids, or an id is that of several names.
+        """
+        found = [self.find(name) for name in names]
+        counts = Counter(image for image in found if image is not None)
+        shared = [name for name, image in zip(names, found, strict=True) if image is not None and counts[image] > 1]
+        require_none(shared, "image ids must tell the images apart (they may hold folders, as in a/x.png)", "alike")
+        return found
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -14,13 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 
 from monai_shortcut.classification import clustered_auroc, with_interval
-from monai_shortcut.evidence import AuditedImages, attribute_rng
+from monai_shortcut.evidence import AuditedImages, attribute_rng, coded_levels
 from monai_shortcut.findings import AuditSettings
-from monai_shortcut.levels import attribute_levels
 from monai_shortcut.prediction_gap import prediction_gap
 from monai_shortcut.probes import fit_probe, null_probes, probe_encoding
 from monai_shortcut.records import decode, read_record, write_record
-from monai_shortcut.resampling import holm, permutation_p_value
+from monai_shortcut.resampling import holm, permutation_p_value, standard_score
 from monai_shortcut.weight_space import alignment, alignment_null, weight_space_correlation
 
 VERSION = 1
@@ -290,14 +289,7 @@ def audit_epoch(
     points: dict[str, AttributePoint] = {}
     problems: dict[str, str] = {}
     for name, values in attributes.items():
-        levels = attribute_levels(
-            np.asarray(values)[finite],
-            data.patients,
-            bins=chosen.bins,
-            minimum_patients=chosen.minimum_patients,
-            maximum_levels=chosen.maximum_levels,
-            edges=chosen.edges.get(name, ()),
-        )
+        levels = coded_levels(name, np.asarray(values)[finite], data.patients, chosen)
         known = levels.codes >= 0
         try:
             if levels.problem:
@@ -328,7 +320,7 @@ def _measured(
         own_auroc_p_value=encoding.p_value,
         wsc=float(np.abs(published).max()),
         alignment=largest,
-        alignment_z=float((largest - null.mean()) / max(null.std(), 1e-12)),
+        alignment_z=standard_score(largest, null),
         alignment_p_value=permutation_p_value(largest, null),
         gap=(gap.effect, *gap.interval),
         gap_p_value=gap.p_value,

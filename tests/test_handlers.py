@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from importlib.metadata import version
@@ -43,15 +43,6 @@ KINDS = ("engine", "decollated", "collated")
 SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=2, erasures=9, held_out=1)
 BRIEF: dict[str, Any] = {"settings": SETTINGS, "attributes": ["scanner"]}
 Items = list[dict[str, Any]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

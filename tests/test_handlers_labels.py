@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,6 @@ from monai_shortcut.weight_space import weight_space_correlation
 
 SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=2, erasures=9, held_out=1)
 LABELS = ["mass", "edema", "fracture"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Reader(nn.Module):

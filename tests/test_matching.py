@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from monai_shortcut.matching import SUFFIXES, ImageMatcher, match_images, short_names, without_suffix
+from monai_shortcut.matching import SUFFIXES, ImageMatcher, short_names, without_suffix
 
 
 @pytest.mark.parametrize(
@@ -37,16 +37,16 @@ from monai_shortcut.matching import SUFFIXES, ImageMatcher, match_images, short_
 )
 def test_an_image_finds_its_row_by_the_end_of_its_path(name, image_ids, expected):
     assert ImageMatcher(image_ids).find(name) == expected
-    assert match_images([name], image_ids) == [expected]
+    assert ImageMatcher(image_ids).find_all([name]) == [expected]
 
 
 def test_all_images_are_matched_in_their_order():
-    assert match_images(["/d/c.png", "/d/a.png", "/d/x.png"], ["a", "b", "c"]) == ["c", "a", None]
+    assert ImageMatcher(["a", "b", "c"]).find_all(["/d/c.png", "/d/a.png", "/d/x.png"]) == ["c", "a", None]
 
 
 def test_a_name_that_fits_several_rows_is_refused():
     with pytest.raises(ValueError, match=re.escape("an image must fit one image id, got a, which fits x/a, y/a.")):
-        match_images(["a"], ["x/a", "y/a"])
+        ImageMatcher(["x/a", "y/a"]).find_all(["a"])
 
 
 def test_two_files_that_fit_one_row_are_refused():
@@ -54,8 +54,8 @@ def test_two_files_that_fit_one_row_are_refused():
         "image ids must tell the images apart (they may hold folders, as in a/x.png), got 2 alike: /p/a.png, /q/a.png"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
-        match_images(["/p/a.png", "/q/a.png", "/q/b.png"], ["a", "b"])
-    assert match_images(["/p/a.png", "/q/a.png"], ["p/a", "q/a"]) == ["p/a", "q/a"]
+        ImageMatcher(["a", "b"]).find_all(["/p/a.png", "/q/a.png", "/q/b.png"])
+    assert ImageMatcher(["p/a", "q/a"]).find_all(["/p/a.png", "/q/a.png"]) == ["p/a", "q/a"]
 
 
 def test_names_are_shortened_only_if_that_tells_them_apart():

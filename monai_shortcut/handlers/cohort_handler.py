@@ -17,12 +17,13 @@ from torch import nn
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.columns import as_names
+from monai_shortcut.evidence import coded_levels
 from monai_shortcut.files import replacing
 from monai_shortcut.handlers.embedding_recorder import EmbeddingRecorder
 from monai_shortcut.handlers.processes import on_first, process_rank
 from monai_shortcut.heads import LinearHead
-from monai_shortcut.levels import Levels, attribute_levels
-from monai_shortcut.matching import ImageMatcher, match_images
+from monai_shortcut.levels import Levels
+from monai_shortcut.matching import ImageMatcher
 from monai_shortcut.report import writable
 
 NO_ROW, NO_IMAGE = "no row in the cohort", "no image in the evaluation"
@@ -56,6 +57,10 @@ class ClinicalTask(NamedTuple):
     def prefix(self) -> str:
         """What the names of its numbers begin with."""
         return f"{self.name}_" if self.name else ""
+
+    def titled(self, title: str) -> str:
+        """A title that tells the labels apart."""
+        return f"{title}: {self.name}" if self.name else title
 
     def finite(self) -> ClinicalTask:
         """The same with the images only whose embedding is finite.
@@ -108,6 +113,7 @@ class CohortHandler(EmbeddingRecorder):
             writable(self.output_dir)  # now, not after an hour of evaluation
         self.problems: dict[str, str] = {}
         self._matchers = {label: ImageMatcher(own.image_ids) for label, own in self.cohorts.items()}
+        self._excluded = {label: ImageMatcher(tuple(own.excluded)) for label, own in self.cohorts.items()}
         self._unmatched: tuple[dict[str, str], tuple[str, ...]] = ({}, ())
         self._written: set[str] = set()
 
@@ -121,11 +127,17 @@ class CohortHandler(EmbeddingRecorder):
         recorded = self._recording
         super()._epoch_completed(engine)
         if recorded:
-            numbers = on_first(lambda: self._finish(engine))
+            numbers = on_first(lambda: self._computed(engine))
             self._written = set(numbers)
             engine.state.metrics.update(numbers)
 
-    def _finish(self, engine: Engine) -> dict[str, float]:
+    def _computed(self, engine: Engine) -> dict[str, float]:
+        tasks = self._tasks()
+        self._list_unmatched()
+        return self._finish(engine, tasks)
+
+    def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
+        """Analyse what was recorded and give the numbers for the engine's metrics."""
         raise NotImplementedError
 
     def _matched(self, label: str = "") -> tuple[Cohort, NDArray[np.int64]]:
@@ -133,15 +145,14 @@ class CohortHandler(EmbeddingRecorder):
 
         The order does not depend on which process saw an image, or when.
         """
-        cohort, names = self.cohorts[label], list(dict.fromkeys(self._names))
-        found = match_images(names, cohort.image_ids)
+        cohort, found = self.cohorts[label], self._matchers[label].find_all(list(dict.fromkeys(self._names)))
         position = {image: row for row, image in enumerate(found) if image is not None}
         chosen = [image for image in cohort.image_ids if image in position]
         return cohort.select(chosen), np.array([position[image] for image in chosen], dtype=np.int64)
 
     def _nameless(self, label: str = "") -> dict[str, str]:
         """Reason by name, of the recorded images that have no row in the cohort, not even an excluded one."""
-        matchers = self._matchers[label], ImageMatcher(tuple(self.cohorts[label].excluded))
+        matchers = self._matchers[label], self._excluded[label]
         names = zip(dict.fromkeys(self._names), self.image_ids, strict=True)
         return {shown: NO_ROW for name, shown in names if all(matcher.find(name) is None for matcher in matchers)}
 
@@ -202,16 +213,9 @@ class CohortHandler(EmbeddingRecorder):
 
     def _levels(self, cohort: Cohort, attributes: Sequence[str] | None = None) -> dict[str, Levels]:
         """Levels of the attributes that can be analysed."""
-        kept, settings = {}, self.settings
+        kept = {}
         for name in self.attributes if attributes is None else attributes:
-            levels = attribute_levels(
-                cohort.values(name),
-                cohort.patients,
-                bins=settings.bins,
-                minimum_patients=settings.minimum_patients,
-                maximum_levels=settings.maximum_levels,
-                edges=settings.edges.get(name, ()),
-            )
+            levels = coded_levels(name, cohort.values(name), cohort.patients, self.settings)
             if not levels.problem:
                 kept[name] = levels
         return kept

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monai_shortcut.embeddings import EmbeddingHook
-from monai_shortcut.handlers.processes import await_all, gather
+from monai_shortcut.handlers.processes import await_all, gather, process_count
 from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
 from monai_shortcut.layers import unwrap
 from monai_shortcut.matching import short_names
@@ -191,11 +191,11 @@ class EmbeddingRecorder:
 
     def _unite(self) -> None:
         """Take over what all processes recorded."""
+        if process_count() == 1:
+            return
         own = {name: np.concatenate(blocks) for name, blocks in self._blocks.items() if blocks}
         head = self.head and replace(self.head, weight=self.head.weight.cpu(), bias=self.head.bias.cpu())
         parts = gather((self._names, own, head, self._of_files))
-        if len(parts) == 1:
-            return
         # A distributed sampler deals the images out one by one.
         order = sorted((row, rank) for rank, (names, *_) in enumerate(parts) for row in range(len(names)))
         self._names = [parts[rank][0][row] for row, rank in order]

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ignite.engine import Engine
 
@@ -39,15 +41,14 @@ class MetadataProbe(CohortHandler):
         PermissionError: If the folder cannot be written to.
     """
 
-    def _finish(self, engine: Engine) -> dict[str, float]:
+    def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
         rows: list[dict[str, object]] = []
         numbers: dict[str, float] = {}
-        for task in self._tasks():
+        for task in tasks:
             found, table = self._probe(task.finite())
             numbers |= found
             rows += table
         self._table(rows, "metadata_probe.csv")
-        self._list_unmatched()
         return numbers
 
     def _probe(self, task: ClinicalTask) -> tuple[dict[str, float], list[dict[str, object]]]:
@@ -107,10 +108,10 @@ class WeightSpaceCorrelation(CohortHandler):
         Wong et al. (2026), Weight Space Correlation Analysis, PMLR 315.
     """
 
-    def _finish(self, engine: Engine) -> dict[str, float]:
+    def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
         rows: list[dict[str, object]] = []
         numbers: dict[str, float] = {}
-        for task in map(ClinicalTask.finite, self._tasks()):
+        for task in map(ClinicalTask.finite, tasks):
             cohort, points, weight = task.cohort, task.points, task.weight
             classes = cohort.label_names if len(weight) == len(cohort.label_names) else cohort.label_names[-1:]
             classes = (task.name,) if task.name else classes
@@ -124,5 +125,4 @@ class WeightSpaceCorrelation(CohortHandler):
                 for (row, column), value in np.ndenumerate(values):
                     rows.append({"attribute": name, "label": classes[row], "level": levels.names[column], "wsc": value})
         self._table(rows, "weight_space_correlation.csv")
-        self._list_unmatched()
         return numbers

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from ignite.engine import Engine
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ from monai_shortcut.cohort import Cohort
 from monai_shortcut.embeddings import embed
 from monai_shortcut.findings import Example, summary
 from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
-from monai_shortcut.handlers.embedding_recorder import image_names
 from monai_shortcut.handlers.processes import gather
 from monai_shortcut.layers import unwrap
 from monai_shortcut.networks import MultiTaskClassifier
@@ -116,9 +116,6 @@ class ShortcutAudit(CohortHandler):
         self.roi_key, self.after_masking, self.title, self.examples = roi_key, after_masking, title, examples
         self.masks = {name: MaskROI(name) for name in strategies if name != "full"} if roi_key else {}
         self.counterfactual_keys = dict(counterfactual_keys or {})
-        self._order = {
-            label: {image: row for row, image in enumerate(own.image_ids)} for label, own in self.cohorts.items()
-        }
 
     @property
     def audit(self) -> Audit | None:
@@ -150,10 +147,9 @@ class ShortcutAudit(CohortHandler):
     def _masked(self, batch: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
         """Evaluate the batch under every strategy; the masked images by strategy, empty where a region is unusable."""
         assert self.roi_key is not None
-        assert self.head is not None
         images = self._images(batch, self.image_key)
         regions = torch.as_tensor(batch[self._key(batch, self.roi_key)]).to(images.device)
-        names = image_names(batch, self.image_key, self.id_key)
+        names = self._names[-len(images) :]
         masked: list[dict[str, torch.Tensor]] = []
         for name, image, region in zip(names, images, regions, strict=True):
             masked.append({})
@@ -166,7 +162,7 @@ class ShortcutAudit(CohortHandler):
                 self._problems.pop(name, None)
         for strategy in self.masks:
             usable = [index for index, item in enumerate(masked) if strategy in item]
-            rows = np.full((len(images), len(self.head.bias)), np.nan)
+            rows = np.full((len(images), len(self._head().bias)), np.nan)
             if usable:
                 rows[usable] = self._logits(torch.stack([masked[index][strategy] for index in usable]))
             self._record(strategy, rows)
@@ -178,21 +174,21 @@ class ShortcutAudit(CohortHandler):
 
     def _logits(self, images: torch.Tensor) -> NDArray[np.float64]:
         """(N, C) of other images than those the evaluator sees."""
-        assert self.head is not None
+        head = self._head()
         self._check_size(images)
-        points, _ = embed(self.network, images, self.head.layer, reads=self._reads, output=self.output)
-        head = self.head
+        points, _ = embed(self.network, images, head.layer, reads=self._reads, output=self.output)
         return np.asarray((points.double() @ head.weight.double().T + head.bias.double()).cpu().numpy())
 
     def _show(self, batch: Mapping[str, Any], masked: Sequence[Mapping[str, torch.Tensor]]) -> None:
         """Keep for the report the images of each label that come first in the cohort."""
-        for index, name in enumerate(image_names(batch, self.image_key, self.id_key)):
+        for index, name in enumerate(self._names[-len(masked) :]):
             pictures: dict[str, str] = {}
             for label, cohort in self.cohorts.items():
                 image = self._matchers[label].find(name)
                 if image is None:
                     continue
-                place, level = self._order[label][image], str(cohort.table.at[image, "label"])
+                place = int(cohort.table.index.get_indexer(pd.Index([image]))[0])
+                level = str(cohort.table.at[image, "label"])
                 kept = self._shown.setdefault((label, level), {})
                 if place in kept or (len(kept) >= self.examples and place > max(kept, default=-1)):
                     continue
@@ -230,11 +226,9 @@ class ShortcutAudit(CohortHandler):
             raise ValueError(f"the batch must have the key {key!r}, got {sorted(batch)}.")
         return key
 
-    def _finish(self, engine: Engine) -> dict[str, float]:
+    def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
         assert self.output_dir is not None
-        tasks = self._tasks()
         self.audits = {task.name: self._audit(task) for task in tasks}
-        self._list_unmatched()
         numbers: dict[str, float] = {}
         folders = label_folders(self.audits) if self.labels else {"": "."}
         for task in tasks:
@@ -277,7 +271,7 @@ class ShortcutAudit(CohortHandler):
             without_roi={name: problems[name] for name in cohort.image_ids if name in problems},
             examples=[example for kept in shown for example in kept.values()],
             settings=self.settings,
-            title=f"{self.title}: {task.name}" if task.name else self.title,
+            title=task.titled(self.title),
             software=versions(),
             attribute_heads=self._attribute_heads(task.attributes),
         )

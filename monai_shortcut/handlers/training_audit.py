@@ -107,7 +107,7 @@ class TrainingAudit(CohortHandler):
             )
         self.interval, self.title = interval, title
         self.curves: dict[str, TrainingCurves] = {}
-        self._began = time.perf_counter()
+        self._began, self._evaluation = time.perf_counter(), 0.0
         self._ended: tuple[int, float] | None = None
 
     def _due(self, engine: Engine) -> bool:
@@ -124,18 +124,17 @@ class TrainingAudit(CohortHandler):
         super()._epoch_started(engine)
 
     def _epoch_completed(self, engine: Engine) -> None:
+        self._evaluation = time.perf_counter() - self._began
         super()._epoch_completed(engine)
         self._ended = engine.state.epoch, time.perf_counter()
 
-    def _finish(self, engine: Engine) -> dict[str, float]:
+    def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
         numbers: dict[str, float] = {}
-        evaluation = time.perf_counter() - self._began
-        for task in self._tasks():
-            numbers |= _numbers(task.prefix, self._audit(task, engine.state.epoch, evaluation))
-        self._list_unmatched()
+        for task in tasks:
+            numbers |= _numbers(task.prefix, self._audit(task, engine.state.epoch))
         return numbers
 
-    def _audit(self, task: ClinicalTask, epoch: int, evaluation: float) -> EpochAudit:
+    def _audit(self, task: ClinicalTask, epoch: int) -> EpochAudit:
         """Measure one clinical label, write its report and say what it cost."""
         assert self.output_dir is not None
         began = time.perf_counter()
@@ -156,7 +155,7 @@ class TrainingAudit(CohortHandler):
         now = time.perf_counter()
         last, ended = self._ended or (epoch, now)
         since = (now - ended) / (epoch - last) if epoch > last else None
-        audited = replace(audited, cost=Cost(now - began, evaluation, since))
+        audited = replace(audited, cost=Cost(now - began, self._evaluation, since))
         self.curves[task.name] = earlier.with_epoch(audited)
         write_training_report(self.curves[task.name], folder, picture)
         print(_line(self.curves[task.name]), flush=True)
@@ -164,8 +163,9 @@ class TrainingAudit(CohortHandler):
 
     def _earlier(self, task: ClinicalTask, path: Path, epoch: int) -> TrainingCurves:
         """The curves up to this epoch, which may have been recorded before the training was resumed."""
-        title = f"{self.title}: {task.name}" if task.name else self.title
-        fresh = TrainingCurves(title, task.cohort.label_names, task.attributes, self.settings, self.interval)
+        fresh = TrainingCurves(
+            task.titled(self.title), task.cohort.label_names, task.attributes, self.settings, self.interval
+        )
         recorded = self.curves.get(task.name)
         if recorded is None and path.exists():
             recorded = TrainingCurves.from_json(path).before(epoch)
