@@ -21,7 +21,7 @@ from monai_shortcut.datasets.dicom_header import (
     read_header,
     why_unusable,
 )
-from monai_shortcut.transforms import SPACING_SET
+from monai_shortcut.transforms.metadata import SPACING_SET
 
 __all__ = ["DicomReader"]
 

@@ -21,7 +21,7 @@ from test_padchest import HEADER as PADCHEST_HEADER
 from monai_shortcut.datasets import encode_rle
 from monai_shortcut.datasets.padchest import PUBLISHED_LABELS
 from monai_shortcut.datasets.padchest import TABLE as PADCHEST_TABLE
-from monai_shortcut.phantom import draw_phantom
+from monai_shortcut.phantom.fetal_planes import draw_phantom
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 PLANES = ("Fetal brain", "Fetal abdomen", "Fetal femur", "Fetal thorax", "Maternal cervix", "Other")

@@ -17,12 +17,12 @@ from monai.engines import SupervisedEvaluator
 from monai.inferers import SimpleInferer
 from monai.transforms import EnsureTyped
 
-from monai_shortcut.audit import AuditSettings
-from monai_shortcut.cohort import Cohort
+from monai_shortcut.audit.assembly import AuditSettings
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers import EmbeddingRecorder, MetadataProbe, ShortcutAudit, WeightSpaceCorrelation
 from monai_shortcut.handlers.processes import process_count, process_rank
 from monai_shortcut.networks import SonoNet
-from monai_shortcut.phantom import draw_phantom
+from monai_shortcut.phantom.fetal_planes import draw_phantom
 
 KEYS = ("image", "roi", "image_scanner", "image_annotation")
 QUICK: dict[str, Any] = {"bootstraps": 9, "erasures": 2, "held_out": 0, "minimum_patients": 3}

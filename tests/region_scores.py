@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from monai_shortcut.regions import STRATEGIES
+from monai_shortcut.regions.strategies import STRATEGIES
 
 PARTS = ("outline", "outside", "inside")
 SHOWN = {

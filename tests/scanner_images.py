@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from monai_shortcut.embeddings import embed
+from monai_shortcut.heads.embeddings import embed
 
 Drawn = tuple[np.ndarray, pd.DataFrame]
 

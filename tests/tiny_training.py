@@ -16,9 +16,9 @@ from monai.networks.nets import DenseNet
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised, RandRotate90d
 from torch import nn
 
-from monai_shortcut.audit import AuditSettings
+from monai_shortcut.audit.assembly import AuditSettings
 from monai_shortcut.handlers import TrainingAudit
-from monai_shortcut.phantom import Phantom, draw_phantom
+from monai_shortcut.phantom.fetal_planes import Phantom, draw_phantom
 
 SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=1)
 

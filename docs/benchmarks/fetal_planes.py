@@ -28,11 +28,11 @@ from matplotlib.figure import Figure  # noqa: E402
 from models import codes_of, embeddings_of, heads_of, stacked, train  # noqa: E402
 from scipy.special import softmax  # noqa: E402
 
-from monai_shortcut.heads import LinearHead, linear_head  # noqa: E402
-from monai_shortcut.phantom import PLANES, Phantom, draw_phantom  # noqa: E402
-from monai_shortcut.probes import fit_probe, null_probes  # noqa: E402
-from monai_shortcut.resampling import permutation_p_value  # noqa: E402
-from monai_shortcut.weight_space import weight_space_correlation  # noqa: E402
+from monai_shortcut.analyses.encoding import fit_probe, null_probes  # noqa: E402
+from monai_shortcut.heads.linear import LinearHead, linear_head  # noqa: E402
+from monai_shortcut.phantom.fetal_planes import PLANES, Phantom, draw_phantom  # noqa: E402
+from monai_shortcut.statistics.resampling import permutation_p_value  # noqa: E402
+from monai_shortcut.statistics.weight_space import weight_space_correlation  # noqa: E402
 
 ATTRIBUTES = ("scanner", "annotation", "operator")
 UNRELATED = ATTRIBUTES[1:]  # to the plane, by construction: text and scales in the image, and no trace at all

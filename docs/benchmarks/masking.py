@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, generate_binary_structure
 
-from monai_shortcut.regions import FILLS, METRICS, STRATEGIES, RegionError, RegionMargins, mask_roi
+from monai_shortcut.regions.strategies import FILLS, METRICS, STRATEGIES, RegionError, RegionMargins, mask_roi
 
 MARGINS = (0, 5, 50, 500)
 CURVE = (0, 5, 10, 25, 50, 100, 150, 200, 300, 400, 500)  # the published one

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from monai_shortcut.audit import Audit
+from monai_shortcut.audit.assembly import Audit
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "bundles" / "planted_shortcut" / "configs" / "audit.json"

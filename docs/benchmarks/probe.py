@@ -21,12 +21,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from monai_shortcut.classification import clustered_auroc
-from monai_shortcut.embeddings import embed
-from monai_shortcut.heads import linear_head
-from monai_shortcut.levels import attribute_levels
-from monai_shortcut.probes import fit_probe
-from monai_shortcut.resampling import patient_folds
+from monai_shortcut.analyses.encoding import fit_probe
+from monai_shortcut.cohort.levels import attribute_levels
+from monai_shortcut.heads.embeddings import embed
+from monai_shortcut.heads.linear import linear_head
+from monai_shortcut.statistics.areas import clustered_auroc
+from monai_shortcut.statistics.resampling import patient_folds
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "breast_ultrasound_classification"
 ATTRIBUTES = ("device", "side", "height", "birads", "lesion_fraction")

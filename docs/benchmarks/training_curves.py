@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
 
-from monai_shortcut.curve_plots import training_curves
-from monai_shortcut.report import png
-from monai_shortcut.training_curves import TrainingCurves
+from monai_shortcut.audit.training import TrainingCurves
+from monai_shortcut.report.figures.training import training_curves
+from monai_shortcut.report.pages import png
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from monai_shortcut.cohort import Cohort
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.tables import files_by_name, first_file, read_table
 
 LABELS = ("no glaucoma", "glaucoma")

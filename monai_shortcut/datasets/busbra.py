@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from monai_shortcut.cohort import Cohort
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.tables import not_found, read_table
 
 _PACK = {

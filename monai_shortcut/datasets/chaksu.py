@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_shortcut.cohort import Cohort
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.airogs import LABELS
 from monai_shortcut.datasets.tables import first_file, grey_levels, not_found, read_table, roi_paths, write_regions
 

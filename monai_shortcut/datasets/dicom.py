@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from monai_shortcut.cohort import Cohort
-from monai_shortcut.columns import as_names, as_text, require_none
+from monai_shortcut.cohort.columns import as_names, as_text, require_none
+from monai_shortcut.cohort.matching import ImageMatcher
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.dicom_header import (
     SHAPE_TAGS,
     SPACING_TAGS,
@@ -25,7 +26,6 @@ from monai_shortcut.datasets.dicom_header import (
     why_unusable,
 )
 from monai_shortcut.datasets.tables import not_found, read_table
-from monai_shortcut.matching import ImageMatcher
 
 DICOM_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {

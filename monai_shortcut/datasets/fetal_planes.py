@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from monai_shortcut.cohort import Cohort
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.tables import first_file, not_found, read_table
 
 TABLE = "FETAL_PLANES_DB_data.csv"

@@ -12,7 +12,7 @@ from monai.data import ImageReader
 from monai.transforms import LoadImage
 from numpy.typing import NDArray
 
-from monai_shortcut.cohort import Cohort
+from monai_shortcut.cohort.table import Cohort
 
 
 def usable(cohort: Cohort, *, require_roi: bool = True, reader: str | ImageReader | None = None) -> Cohort:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from monai_shortcut.cohort import Cohort
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.tables import first_file, grey_levels, not_found, read_table, roi_paths, write_regions
 
 TABLE = "training_set_pixel_size_and_HC.csv"

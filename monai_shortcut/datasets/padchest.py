@@ -14,8 +14,8 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from monai_shortcut.cohort import Cohort
-from monai_shortcut.columns import FINDING_LEVELS
+from monai_shortcut.cohort.columns import FINDING_LEVELS
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.tables import (
     files_by_name,
     finding_cohort,

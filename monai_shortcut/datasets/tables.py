@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_shortcut.cohort import Cohort
-from monai_shortcut.files import replacing
+from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.storage.files import replacing
 
 
 def read_table(path: Path, needed: Sequence[str], **options: Any) -> pd.DataFrame:

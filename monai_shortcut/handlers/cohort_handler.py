@@ -14,17 +14,17 @@ from ignite.engine import Engine
 from numpy.typing import NDArray
 from torch import nn
 
-from monai_shortcut.audit import AuditSettings
-from monai_shortcut.cohort import Cohort
-from monai_shortcut.columns import as_names
-from monai_shortcut.evidence import coded_levels
-from monai_shortcut.files import replacing
+from monai_shortcut.audit.assembly import AuditSettings
+from monai_shortcut.audit.evidence import coded_levels
+from monai_shortcut.cohort.columns import as_names
+from monai_shortcut.cohort.levels import Levels
+from monai_shortcut.cohort.matching import ImageMatcher
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.embedding_recorder import EmbeddingRecorder
 from monai_shortcut.handlers.processes import on_first, process_rank
-from monai_shortcut.heads import LinearHead
-from monai_shortcut.levels import Levels
-from monai_shortcut.matching import ImageMatcher
-from monai_shortcut.report import writable
+from monai_shortcut.heads.linear import LinearHead
+from monai_shortcut.report.pages import writable
+from monai_shortcut.storage.files import replacing
 
 NO_ROW, NO_IMAGE = "no row in the cohort", "no image in the evaluation"
 FORMER = "label of the table"  # where findings take its place

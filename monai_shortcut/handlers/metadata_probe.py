@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from ignite.engine import Engine
 
+from monai_shortcut.analyses.encoding import fit_probe, probe_encoding
 from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
-from monai_shortcut.probes import fit_probe, probe_encoding
-from monai_shortcut.weight_space import weight_space_correlation
+from monai_shortcut.statistics.weight_space import weight_space_correlation
 
 
 class MetadataProbe(CohortHandler):

@@ -16,16 +16,16 @@ from ignite.engine import Engine
 from numpy.typing import NDArray
 from torch import nn
 
-from monai_shortcut.audit import Audit, AuditSettings, audit, probabilities
-from monai_shortcut.cohort import Cohort
-from monai_shortcut.embeddings import embed
-from monai_shortcut.findings import Example, summary
+from monai_shortcut.audit.assembly import Audit, AuditSettings, audit, probabilities
+from monai_shortcut.audit.record import Example, summary
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
 from monai_shortcut.handlers.processes import gather
-from monai_shortcut.layers import unwrap
+from monai_shortcut.heads.embeddings import embed
+from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.networks import MultiTaskClassifier
-from monai_shortcut.plots import picture
-from monai_shortcut.report import label_folders, write_overview, write_report
+from monai_shortcut.report.figures.audit import picture
+from monai_shortcut.report.pages import label_folders, write_overview, write_report
 from monai_shortcut.transforms import MaskROI
 from monai_shortcut.versions import versions
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from ignite.engine import Engine
 from torch import nn
 
-from monai_shortcut.audit import AuditSettings
-from monai_shortcut.cohort import Cohort
-from monai_shortcut.curve_plots import training_curves
+from monai_shortcut.audit.assembly import AuditSettings
+from monai_shortcut.audit.training import Cost, EpochAudit, TrainingCurves, audit_epoch, curve_settings
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
 from monai_shortcut.handlers.processes import process_rank
-from monai_shortcut.layers import unwrap
-from monai_shortcut.report import label_folders, png
-from monai_shortcut.training_curves import Cost, EpochAudit, TrainingCurves, audit_epoch, curve_settings
-from monai_shortcut.training_report import RECORD, write_training_report
+from monai_shortcut.heads.layers import unwrap
+from monai_shortcut.report.figures.training import training_curves
+from monai_shortcut.report.pages import label_folders, png
+from monai_shortcut.report.training_page import RECORD, write_training_report
 
 
 class TrainingAudit(CohortHandler):

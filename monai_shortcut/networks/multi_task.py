@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from monai_shortcut.embeddings import first_output, pooled
-from monai_shortcut.layers import find_layer, is_pointwise, run_on_example, unwrap
+from monai_shortcut.heads.embeddings import first_output, pooled
+from monai_shortcut.heads.layers import find_layer, is_pointwise, run_on_example, unwrap
 
 MISSING = -1  # code of an image whose label or attribute is not known
 
@@ -26,7 +26,7 @@ class MultiTaskClassifier(nn.Module):
     whose ``attributes`` name columns of its ``cohort``::
 
         "imports": ["$import numpy as np", "$import monai_shortcut"],
-        "levels": "$[monai_shortcut.levels.attribute_levels(@cohort.values(a), @cohort.patients) for a in @attributes]",
+        "levels": "$[monai_shortcut.cohort.attribute_levels(@cohort.values(a), @cohort.patients) for a in @attributes]",
         "codes": "$np.stack([@cohort.labels, *[found.codes for found in @levels]], axis=1)",
         "training": "$[item | {'label': row} for item, row in zip(@cohort.datalist(), @codes)]",
         "network": {

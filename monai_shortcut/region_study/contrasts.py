@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t
 
-from monai_shortcut.delong import AUCComparison, AUCInfluence, average_influence
 from monai_shortcut.region_study.scores import Condition, Floats, Integers, StudyScores
+from monai_shortcut.statistics.delong import AUCComparison, AUCInfluence, average_influence
 
 ScoredFold = tuple[Integers, Floats]  # numbers of images, increasing, and their scores
 _LEAST = 2  # patients of a class without whom an area has no error

@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from monai_shortcut.delong import normal_comparison
 from monai_shortcut.region_study.contrasts import Contrast, LabelAreas, UntestableError
 from monai_shortcut.region_study.scores import METADATA, Condition
+from monai_shortcut.statistics.delong import normal_comparison
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from monai_shortcut.region_study.contrasts import Contrast, LabelAreas, UntestableError
 from monai_shortcut.region_study.scores import METADATA, Condition, StudyScores
-from monai_shortcut.resampling import holm
+from monai_shortcut.statistics.resampling import holm
 
 FULL = Condition("full", "full")
 

@@ -23,7 +23,7 @@ from monai_shortcut.region_study.wording import (
     with_limits,
     without_the_region,
 )
-from monai_shortcut.resampling import holm
+from monai_shortcut.statistics.resampling import holm
 
 YES, NO, INCONCLUSIVE = "yes", "no", "inconclusive"
 ANSWERS = (YES, NO, INCONCLUSIVE)

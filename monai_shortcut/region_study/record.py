@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monai_shortcut.records import decode, read_record, write_record
 from monai_shortcut.region_study.contrasts import LabelAreas
 from monai_shortcut.region_study.curves import CurvePoint, curves_of
 from monai_shortcut.region_study.external import ExternalArea, external_areas
 from monai_shortcut.region_study.matrix import RegionMatrix, matrix_of
 from monai_shortcut.region_study.reading import TOLERANCE, RegionReading, read_label
 from monai_shortcut.region_study.scores import StudyScores
+from monai_shortcut.storage.records import decode, read_record, write_record
 
 VERSION = 1
 Epoch = tuple[int, float | None, float | None]

@@ -11,9 +11,9 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine
 
-from monai_shortcut.cohort import Cohort
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler
-from monai_shortcut.layers import unwrap
+from monai_shortcut.heads.layers import unwrap
 
 _SHOWN = (
     "title",

@@ -22,8 +22,8 @@ from monai.bundle import ConfigParser
 from monai.data import decollate_batch
 from monai.utils import set_determinism
 
-from monai_shortcut.files import replacing
-from monai_shortcut.regions import RegionError
+from monai_shortcut.regions.strategies import RegionError
+from monai_shortcut.storage.files import replacing
 from monai_shortcut.workflows.configuration import cell_parser, digest_of, first_difference, with_contents
 
 Item = dict[str, Any]

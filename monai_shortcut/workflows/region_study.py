@@ -15,11 +15,11 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from monai_shortcut.cohort import Cohort
-from monai_shortcut.region_report import write_region_report
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.region_study import RegionStudyRecord, metadata_scores, study_record
-from monai_shortcut.regions import STRATEGIES, check_settings
-from monai_shortcut.report import writable
+from monai_shortcut.regions.strategies import STRATEGIES, check_settings
+from monai_shortcut.report.pages import writable
+from monai_shortcut.report.region_page import write_region_report
 from monai_shortcut.versions import versions
 from monai_shortcut.workflows.cell import Cell, Evaluation, Item, finished, run_cell
 from monai_shortcut.workflows.configuration import merged

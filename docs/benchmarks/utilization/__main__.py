@@ -31,7 +31,7 @@ from models import STRENGTHS, phantom_cases  # noqa: E402
 from scenarios import SCENARIOS, draw_scenario  # noqa: E402
 from tables import figure, report  # noqa: E402
 
-from monai_shortcut.levels import attribute_levels  # noqa: E402
+from monai_shortcut.cohort.levels import attribute_levels  # noqa: E402
 
 MODELS = (False, True)  # multi-task?
 FIRST = 40  # draws

@@ -13,10 +13,10 @@ from cases import Case, answers, moved, seed_of
 from models import codes_of, embeddings_of, heads_of, train
 from monai.transforms import Compose, LoadImaged, Resized, ScaleIntensityRanged, SpatialPadd
 
-from monai_shortcut.cohort import Cohort
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets import read_busbra
-from monai_shortcut.heads import linear_head
-from monai_shortcut.planting import plant_mark, planted_levels
+from monai_shortcut.heads.linear import linear_head
+from monai_shortcut.phantom.marks import plant_mark, planted_levels
 
 SIZE = 96
 DEVICES = ("GE Logiq 5", "GE Logiq 7")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from monai_shortcut.audit import Audit, AuditSettings, audit
+from monai_shortcut.audit.assembly import Audit, AuditSettings, audit
 
 # Heads that have not seen a level, and repeated folds, say nothing of use: they are left out to save time.
 SETTINGS = AuditSettings(permutations=199, bootstraps=299, erasures=39, held_out=0, repeats=1)
@@ -30,7 +30,7 @@ class Case:
         bias: (C,).
         labels: (N,) codes.
         patients: (N,) patient of each image.
-        attributes: (N,) values by attribute, as `monai_shortcut.audit.audit` takes them.
+        attributes: (N,) values by attribute, as `monai_shortcut.audit.assembly.audit` takes them.
         truth: by attribute, the mean probability that moves when only it is swapped in the same image.
         heads: (M, D) by attribute, heads of a multi-task model.
         tags: what tables group by.

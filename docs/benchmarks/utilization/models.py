@@ -12,10 +12,10 @@ import torch
 from cases import Case, answers, moved, seed_of
 from monai.utils import set_determinism
 
-from monai_shortcut.embeddings import embed
-from monai_shortcut.heads import linear_head
+from monai_shortcut.heads.embeddings import embed
+from monai_shortcut.heads.linear import linear_head
 from monai_shortcut.networks import MultiTaskClassifier, MultiTaskLoss, SonoNet
-from monai_shortcut.phantom import draw_phantom
+from monai_shortcut.phantom.fetal_planes import draw_phantom
 
 STRENGTHS = (0.0, 0.5, 0.8, 0.9, 0.98)
 VISIBILITIES = (1.0, 0.5)  # of the anatomy, by turns over the seeds: the fainter it is, the sooner a shortcut pays

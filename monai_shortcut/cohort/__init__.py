@@ -1,0 +1,10 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Who is studied: one row per image, with its patient, label and attributes."""
+
+from __future__ import annotations
+
+from monai_shortcut.cohort.levels import Levels, attribute_levels
+from monai_shortcut.cohort.table import Cohort
+
+__all__ = ["Cohort", "Levels", "attribute_levels"]

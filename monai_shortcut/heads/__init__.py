@@ -1,0 +1,9 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the head of a classifier reads, and the head as one affine map."""
+
+from __future__ import annotations
+
+from monai_shortcut.heads.linear import LinearHead, linear_head, logit_map_head
+
+__all__ = ["LinearHead", "linear_head", "logit_map_head"]

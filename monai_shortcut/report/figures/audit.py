@@ -1,0 +1,240 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of an audit, drawn from its record alone."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread, imsave
+from numpy.typing import ArrayLike
+
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Finding
+from monai_shortcut.report.figures.heads import SERIES, weight_space
+
+# Okabe and Ito (2008): told apart by colour-blind readers; verdicts differ in marker too.
+COLOURS = {USED: "#D55E00", NOT_USED: "#0072B2", NOT_ENCODED: "#009E73", INCONCLUSIVE: "#777777"}
+MARKERS = {USED: "D", NOT_USED: "o", NOT_ENCODED: "s", INCONCLUSIVE: "X"}
+_INK = "#333333"
+_literal = rc_context({"text.parse_math": False})  # a dollar sign in a name is a dollar sign
+
+
+def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
+    """All figures of an audit with their names.
+
+    Args:
+        audit: the record.
+
+    Returns:
+        (name, figure) pairs: "overview", "embeddings"; "regions", "weight_space", "examples" where there are any;
+        "evidence_i" for the i-th finding that has evidence.
+    """
+    yield "overview", overview(audit)
+    if len({score.evaluated_on for score in audit.regions.scores}) > 1:
+        yield "regions", regions(audit)
+    yield "embeddings", embeddings(audit)
+    if audit.weight_space is not None:
+        yield "weight_space", weight_space(audit)
+    if audit.examples:
+        yield "examples", examples(audit)
+    for index, finding in enumerate(audit.findings):
+        if finding.evidence is not None:
+            yield f"evidence_{index}", evidence(finding, audit)
+
+
+@_literal
+def overview(audit: Audit) -> Figure:
+    """Encoding and use of every attribute, with intervals, side by side."""
+    found = [finding for finding in audit.findings if finding.evidence is not None]
+    figure = Figure(figsize=(9, 1.6 + 0.5 * max(len(found), 1)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for row, finding in enumerate(found):
+        shown, colour, marker = finding.evidence, COLOURS[finding.verdict], MARKERS[finding.verdict]
+        assert shown is not None
+        for axes, (value, low, high) in (
+            (left, shown.encoding.own_auroc),
+            (right, (shown.gap.effect, *shown.gap.interval)),
+        ):
+            axes.plot([low, high], [row, row], color=colour, linewidth=2)
+            axes.plot(value, row, marker, color=colour, markersize=8)
+        if finding.counterfactual is not None:
+            right.plot(finding.counterfactual.change, row, "|", color="black", markersize=18, markeredgewidth=2)
+    lowest = [f.evidence.encoding.own_auroc[1] - 0.02 for f in found if f.evidence is not None]
+    left.axvline(0.5, color=_INK, linewidth=1)
+    left.set(xlabel="encoded: AUROC of the probe within labels", xlim=(min([0.35, *lowest]), 1.02))
+    left.set_yticks(range(len(found)), [finding.attribute for finding in found])
+    left.set_ylim(max(len(found), 1) - 0.5, -0.5)
+    right.axvspan(-audit.settings.tolerance, audit.settings.tolerance, color="#DDDDDD", zorder=0)
+    right.axvline(0, color=_INK, linewidth=1)
+    right.set(xlabel="used: probability that moves with it")
+    _verdict_legend(figure, found)
+    return figure
+
+
+def _verdict_legend(figure: Figure, found: Sequence[Finding]) -> None:
+    axes = figure.axes[1]
+    for verdict in COLOURS:
+        if any(finding.verdict == verdict for finding in found):
+            axes.plot([], [], MARKERS[verdict], color=COLOURS[verdict], label=verdict)
+    if any(finding.counterfactual is not None for finding in found):
+        axes.plot([], [], "|", color="black", markersize=12, markeredgewidth=2, label="same images, attribute swapped")
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+
+
+@_literal
+def regions(audit: Audit) -> Figure:
+    """Area under the ROC curve by masking strategy, one line of points per class."""
+    scores = audit.regions.scores
+    strategies = list(dict.fromkeys(score.evaluated_on for score in scores))
+    labels = list(dict.fromkeys(score.label for score in scores))
+    figure = Figure(figsize=(8, 1.2 + 0.45 * len(strategies) + 0.12 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    for index, label in enumerate(labels):
+        offset = (index - (len(labels) - 1) / 2) * 0.6 / max(len(labels), 1)
+        for score in (score for score in scores if score.label == label):
+            row = strategies.index(score.evaluated_on) + offset
+            axes.plot(score.interval, [row, row], color=SERIES[index % len(SERIES)], linewidth=2)
+            name = label if score.evaluated_on == "full" else None
+            axes.plot(score.auc, row, "o", color=SERIES[index % len(SERIES)], label=name)
+    lowest = min((score.interval[0] for score in scores), default=0.4)
+    axes.axvline(0.5, color=_INK, linewidth=1)
+    axes.set(
+        xlabel="area under the ROC curve", xlim=(min(0.4, lowest - 0.02), 1.02), ylim=(len(strategies) - 0.5, -0.5)
+    )
+    axes.set_yticks(range(len(strategies)), [name.replace("_", " ") for name in strategies])
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+@_literal
+def embeddings(audit: Audit) -> Figure:
+    """The two main directions of the embeddings, coloured by label and by each attribute."""
+    shown = audit.embedding_map
+    points = np.array(shown.points)
+    panels = {"label": shown.labels, **shown.levels}
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.4 * columns, 3.2 * rows), layout="constrained")
+    for axes, (name, values) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
+        for index, value in enumerate(_levels(values)):
+            chosen = np.array([item == value for item in values])
+            colour = SERIES[index % len(SERIES)] if value else "#CCCCCC"
+            axes.scatter(*points[chosen].T, s=6, color=colour, label=value or "missing or left out", linewidths=0)
+        axes.set(title=name, xticks=[], yticks=[])
+        axes.legend(fontsize=7, markerscale=2, framealpha=0.8, loc="best")
+    for axes in figure.axes[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel(f"first direction ({shown.variance[0]:.0%} of the variance)", fontsize=9)
+    figure.supylabel(f"second direction ({shown.variance[1]:.0%})", fontsize=9)
+    return figure
+
+
+def _levels(values: Sequence[str]) -> list[str]:
+    """Level names in reading order, missing last."""
+    return sorted(set(values), key=lambda value: (value == "", value))
+
+
+@_literal
+def evidence(finding: Finding, audit: Audit) -> Figure:
+    """An attribute's tests against their nulls, its head against the clinical head, and the predictions by level."""
+    shown = finding.evidence
+    if shown is None:
+        raise ValueError(f"finding must hold evidence to be drawn, got none for {finding.attribute!r}.")
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    halves: Any = figure.subfigures(2, 1)
+    top, bottom = halves
+    strongest = float(np.abs(shown.alignment.wsc).max())
+    encoding, erased = shown.encoding, shown.erasure
+    tests = [
+        ("encoded? AUROC within labels", encoding.null, encoding.own_auroc[0], encoding.p_value),
+        ("used? prediction gap", shown.gap.null, shown.gap.raw, shown.gap.p_value),
+        ("aligned? largest |WSC|", shown.alignment.wsc_null, strongest, shown.alignment.wsc_p_value),
+    ]
+    if erased is not None:
+        tests.append(("erased: probability moved", erased.random, erased.change[0], erased.p_value))
+    axes: Any = top.subplots(1, len(tests))
+    for panel, (title, null, value, p_value) in zip(axes, tests, strict=True):
+        panel.hist(null, bins=30, color="#BBBBBB")
+        panel.axvline(value, color=COLOURS[finding.verdict], linewidth=3)
+        panel.set(title=f"{title}\nunadjusted p = {p_value:.3f}", yticks=[])
+    axes[0].set_xlabel("grey: attribute permuted between patients", fontsize=8)
+    left, right = bottom.subplots(1, 2, width_ratios=[1, 2])
+    _matrix(left, np.array(shown.alignment.wsc), audit.label_names, tuple(finding.levels))
+    _predictions(right, finding, audit)
+    return figure
+
+
+def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> None:
+    axes.imshow(values, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=20 if len(columns) > 2 else 0)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_title("weight space correlation, as published", fontsize=9)
+    for (row, column), value in np.ndenumerate(values):
+        axes.text(
+            column,
+            row,
+            f"{value:.2f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if abs(value) > 0.6 else "black",
+        )
+
+
+def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
+    """Mean predicted probability of each class, by true label and level."""
+    assert finding.evidence is not None
+    means = np.array(finding.evidence.gap.means, dtype=np.float64)
+    levels = tuple(finding.levels)
+    for level in range(means.shape[1]):
+        for predicted in range(means.shape[2]):
+            place = np.arange(len(means)) + (predicted - (means.shape[2] - 1) / 2) * 0.8 / means.shape[2]
+            colour = SERIES[predicted % len(SERIES)]
+            axes.plot(place, means[:, level, predicted], "osD^vP*X"[level % 8], color=colour, alpha=0.85, markersize=7)
+    for predicted, name in enumerate(audit.label_names):
+        axes.plot([], [], "_", color=SERIES[predicted % len(SERIES)], markersize=12, label=f"predicted {name}")
+    for level, name in enumerate(levels):
+        axes.plot([], [], "osD^vP*X"[level % 8], color=_INK, label=name)
+    axes.set_xticks(range(len(means)), [f"true {name}" for name in audit.label_names], fontsize=8)
+    axes.set(ylim=(-0.03, 1.03), ylabel="mean probability")
+    axes.set_title("same label, other level: do predictions differ?", fontsize=9)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+@_literal
+def examples(audit: Audit) -> Figure:
+    """Example images as the model was given them, one row each."""
+    columns = max(len(example.pictures) for example in audit.examples)
+    figure = Figure(figsize=(1.7 * columns, 1.9 * len(audit.examples)), layout="constrained")
+    grid = figure.subplots(len(audit.examples), columns, squeeze=False)
+    for row, example in zip(grid, audit.examples, strict=True):
+        for axes in row:
+            axes.set_axis_off()
+        for axes, (caption, picture) in zip(row, example.pictures.items(), strict=False):
+            axes.imshow(imread(BytesIO(base64.b64decode(picture)), format="png"), cmap="gray", vmin=0, vmax=1)
+            axes.set_title(caption.replace("_", " "), fontsize=8)
+    return figure
+
+
+def picture(image: ArrayLike) -> str:
+    """An image as a PNG in base64, for an `Example`.
+
+    Args:
+        image: (C, H, W) or (C, H, W, D); the first channel, and the middle slice of a volume, is drawn from its lowest
+            to its highest value. Values that are not finite are drawn black.
+    """
+    plane = np.asarray(image, dtype=np.float64)[0]
+    plane = plane[..., plane.shape[-1] // 2] if plane.ndim == 3 else plane
+    known = np.isfinite(plane)
+    low, high = (plane[known].min(), plane[known].max()) if known.any() else (0.0, 1.0)
+    buffer = BytesIO()
+    imsave(buffer, np.where(known, plane, low), cmap="gray", vmin=low, vmax=max(high, low + 1e-12), format="png")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,78 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of the heads of an audit: every row against every other, and the published number by its space."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from monai_shortcut.audit.record import Audit
+from monai_shortcut.statistics.task_space import TaskMatrix
+
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")  # Okabe, Ito (2008)
+
+
+@rc_context({"text.parse_math": False})
+def weight_space(audit: Audit) -> Figure:
+    """The matrix of all heads, its intra-task and inter-task cosines, and the published number by components.
+
+    Args:
+        audit: a record that holds ``weight_space``.
+
+    Raises:
+        ValueError: If it holds none.
+    """
+    matrix = audit.weight_space
+    if matrix is None:
+        raise ValueError("the audit must hold the matrix of its heads to be drawn, got none.")
+    figure = Figure(figsize=(13, 4.6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1.3, 1, 1])
+    _blocks(left, matrix)
+    _histograms(middle, matrix)
+    _sweeps(right, audit)
+    return figure
+
+
+def _blocks(axes: Axes, matrix: TaskMatrix) -> None:
+    """Cosines between all rows, with a line between tasks and a name for each."""
+    axes.imshow(np.array(matrix.cosines), cmap="PuOr_r", vmin=-1, vmax=1)
+    names = list(dict.fromkeys(matrix.tasks))
+    ends = np.cumsum([matrix.tasks.count(name) for name in names])
+    for end in ends[:-1]:
+        axes.axhline(end - 0.5, color="black", linewidth=0.8)
+        axes.axvline(end - 0.5, color="black", linewidth=0.8)
+    places = [end - (matrix.tasks.count(name) + 1) / 2 for end, name in zip(ends, names, strict=True)]
+    axes.set_xticks(places, names, fontsize=7, rotation=45, ha="right")
+    axes.set_yticks(places, names, fontsize=7)
+    axes.set_title("cosines between the rows of all heads", fontsize=9)
+
+
+def _histograms(axes: Axes, matrix: TaskMatrix) -> None:
+    bins = np.linspace(-1, 1, 41).tolist()
+    for values, label, colour in (
+        (matrix.between(), "rows of different tasks", SERIES[0]),
+        (matrix.within(), "rows of one task", SERIES[1]),
+    ):
+        axes.hist(values, bins, density=True, alpha=0.6, color=colour, label=f"{label} ({len(values)})")
+    axes.set(xlabel="cosine", yticks=[])
+    axes.set_title("inter-task and intra-task", fontsize=9)
+    axes.legend(fontsize=7, frameon=False)
+
+
+def _sweeps(axes: Axes, audit: Audit) -> None:
+    """Largest |WSC| of each attribute against the number of principal components."""
+    shown = [f for f in audit.findings if f.evidence is not None and f.evidence.alignment.sweep is not None]
+    for index, finding in enumerate(shown):
+        assert finding.evidence is not None
+        sweep = finding.evidence.alignment.sweep
+        assert sweep is not None
+        largest = np.abs(np.array(sweep.cosines)).max(axis=(1, 2))
+        axes.plot(sweep.components, largest, "o-", markersize=3, color=SERIES[index % 8], label=finding.attribute)
+    axes.axvline(audit.settings.min_components, color="#999999", linewidth=1, linestyle=":")
+    axes.set(xlabel="principal components", ylim=(0, 1), xscale="log")
+    axes.set_title("largest |WSC| by number of components", fontsize=9)
+    if shown:
+        axes.legend(fontsize=7, frameon=False)

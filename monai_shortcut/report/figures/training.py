@@ -1,0 +1,98 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of a training's audits, drawn from its record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from monai_shortcut.audit.training import AttributePoint, TrainingCurves
+from monai_shortcut.report.figures.heads import SERIES
+
+_INK, _BLUE, _ORANGE = "#333333", SERIES[0], SERIES[1]
+_PANELS = ("used: prediction gap", "encoded: AUROC of the probe within labels", "aligned: largest |alignment|")
+
+
+@rc_context({"text.parse_math": False})
+def training_curves(curves: TrainingCurves) -> Figure:
+    """Use, encoding and alignment of each attribute over the epochs, a row of panels for each.
+
+    Epochs at which an attribute counts as used have filled diamonds, others open circles. A dashed line marks the
+    onset, dotted if it is at the last audited epoch only. The black line is the model's own area under the ROC curve.
+
+    Args:
+        curves: a record with at least one audited epoch.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if not curves.epochs:
+        raise ValueError("the training curves must hold an audited epoch to be drawn, got none.")
+    count = max(len(curves.attributes), 1)
+    figure = Figure(figsize=(11, 1.1 + 1.9 * count), layout="constrained")
+    grid = figure.subplots(count, 3, squeeze=False, sharex=True, sharey="col")
+    for row, name in zip(grid, curves.attributes, strict=False):
+        _row(row, curves, name)
+    low, high = grid[0][0].get_ylim()
+    grid[0][0].set_ylim(min(low, -0.15), max(high, 0.6))  # small gaps look small
+    for axes, title in zip(grid[0], _PANELS, strict=True):
+        axes.set_title(title, fontsize=10)
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, grid[0][0])
+    return figure
+
+
+def _row(row: Sequence[Axes], curves: TrainingCurves, name: str) -> None:
+    found = [epoch.points.get(name) for epoch in curves.epochs]
+    epochs, used = [epoch.epoch for epoch in curves.epochs], np.array(curves.used(name))
+    gap, area, aligned = row
+    gap.axhspan(-curves.settings.tolerance, curves.settings.tolerance, color="#DDDDDD", zorder=0)
+    _band(gap, epochs, np.array([_limits(p, "gap") for p in found]), used)
+    area.axhline(0.5, color=_INK, linewidth=1)
+    _band(area, epochs, np.array([_limits(p, "own_auroc") for p in found]), used)
+    own = np.array([epoch.auroc for epoch in curves.epochs])
+    area.plot(epochs, own[:, 0], color="black", linewidth=1.2)
+    area.fill_between(epochs, own[:, 1], own[:, 2], color="black", alpha=0.1, linewidth=0)
+    largest = np.array([[np.nan if p is None else p.alignment] * 3 for p in found])
+    _band(aligned, epochs, largest, used)
+    aligned.plot(epochs, [np.nan if p is None else p.wsc for p in found], ":", color=SERIES[2], linewidth=1.5)
+    aligned.set_ylim(0, 1.02)
+    gap.set_ylabel(name)
+    onset = curves.onset(name)
+    if onset is not None:
+        for axes in row:
+            axes.axvline(onset.epoch, color=_ORANGE, linewidth=1.2, linestyle="--" if onset.audits > 1 else ":")
+        text = f"from epoch {onset.epoch} on" if onset.audits > 1 else "last epoch only"
+        gap.text(onset.epoch, 0.98, f" {text}", transform=gap.get_xaxis_transform(), va="top", fontsize=8)
+
+
+def _limits(point: AttributePoint | None, name: str) -> tuple[float, float, float]:
+    return (np.nan, np.nan, np.nan) if point is None else getattr(point, name)
+
+
+def _band(axes: Axes, epochs: Sequence[int], values: NDArray[np.float64], used: NDArray[np.bool_]) -> None:
+    """A line with its interval, whose markers tell whether the attribute counts as used."""
+    centre, low, high = values.T
+    at = np.array(epochs)
+    axes.fill_between(at, low, high, color=_BLUE, alpha=0.18, linewidth=0)
+    axes.vlines(at, low, high, color=_BLUE, linewidth=0.8)  # a rough interval need not hold its estimate
+    axes.plot(at, centre, color=_BLUE, linewidth=1.2)
+    axes.plot(at[~used], centre[~used], "o", color=_BLUE, markerfacecolor="white", markersize=5)
+    axes.plot(at[used], centre[used], "D", color=_ORANGE, markersize=6)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    axes.plot([], [], "D", color=_ORANGE, label="used: significant, at least the tolerance (grey)")
+    axes.plot([], [], "o-", color=_BLUE, markerfacecolor="white", label="not shown to be used")
+    axes.plot([], [], color="black", label="AUROC of the model for its label")
+    axes.plot([], [], ":", color=SERIES[2], label="largest |WSC|, as published")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=8)

@@ -1,0 +1,121 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""How well levels were told apart: areas under ROC curves within classes, and confusion metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, rankdata
+
+from monai_shortcut.statistics.delong import placements
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def stratified_auroc(logits: Floats, codes: Integers, strata: Integers) -> Floats:
+    """Areas under ROC curves within strata, mean over levels, of many codings at once.
+
+    Args:
+        logits: (B, M, N) score of each level for each image.
+        codes: (B, N) level of each image, integers in [0, M).
+        strata: (N,) class of each image; only images of the same class are compared.
+
+    Returns:
+        (B,) areas; one half where no class holds two levels.
+    """
+    areas = []
+    for level in _levels_to_rank(logits.shape[1]):
+        wins, pairs = np.zeros(len(codes)), np.zeros(len(codes))
+        for value in np.unique(strata):
+            inside = strata == value
+            positive = codes[:, inside] == level
+            m = positive.sum(axis=1)
+            rank = rankdata(logits[:, level, inside], axis=1)
+            wins += (rank * positive).sum(axis=1) - m * (m + 1) / 2
+            pairs += m * (inside.sum() - m)
+        areas.append(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5))
+    return np.asarray(np.mean(areas, axis=0))
+
+
+def clustered_auroc(logits: ArrayLike, codes: ArrayLike, strata: ArrayLike, patients: ArrayLike) -> tuple[float, float]:
+    """Area under the ROC curve within strata, mean over levels one against the rest, and its standard error.
+
+    Args:
+        logits: (M, N) score of each level for each image.
+        codes: (N,) level of each image, integers in [0, M).
+        strata: (N,) class of each image; only images of the same class are compared.
+        patients: (N,) patient of each image, the independent units.
+
+    Returns:
+        The area, each level's classes weighted by their number of pairs, and its standard error. A level that meets
+        no other level in any class counts one half.
+
+    References:
+        Structural components as in DeLong et al. (1988), summed by patient as in Obuchowski (1997).
+    """
+    score, code, stratum = np.asarray(logits, dtype=np.float64), np.asarray(codes), np.asarray(strata)
+    _, patient = np.unique(np.asarray(patients), return_inverse=True)
+    areas, influence, ranked = 0.0, np.zeros(patient.max() + 1), _levels_to_rank(len(score))
+    for level in ranked:
+        positive = code == level
+        inside = [stratum == value for value in np.unique(stratum)]
+        pairs = np.array([(positive & s).sum() * (~positive & s).sum() for s in inside], dtype=np.float64)
+        if not pairs.any():  # as in `stratified_auroc`, to which this is compared under permutation
+            areas += 0.5 / len(ranked)
+        for members, share in zip(inside, pairs / max(pairs.sum(), 1.0), strict=True):
+            if share:
+                above, below = placements(positive[members], score[level : level + 1, members])
+                area = above.mean()
+                areas += share * area / len(ranked)
+                for part, chosen in ((above, members & positive), (below, members & ~positive)):
+                    np.add.at(influence, patient[chosen], share * (part[0] - area) / part.size / len(ranked))
+    count = len(influence)
+    return float(areas), float(np.sqrt(count / max(count - 1, 1) * (influence**2).sum()))
+
+
+def _levels_to_rank(levels: int) -> range:
+    """Two levels mirror each other, so one of them says it all."""
+    return range(1, 2) if levels == 2 else range(levels)
+
+
+def confusion_metrics(
+    code: Integers, predicted: Integers, weights: Floats, level: float
+) -> dict[str, tuple[float, float, float]]:
+    """Accuracy and macro precision, recall and F1 with bootstrap intervals.
+
+    Args:
+        code: (N,) level of each image, integers in [0, M).
+        predicted: (N,) level predicted.
+        weights: (B, N) how often each image is drawn in each bootstrap sample.
+        level: of the percentile intervals.
+
+    Returns:
+        (value, low, high) by name; a ratio without any image counts as 0.
+    """
+    levels = int(code.max()) + 1
+    cells = np.eye(levels**2)[code * levels + predicted]
+    counts = np.concatenate([np.ones((1, len(code))), weights]) @ cells
+    confusion = counts.reshape(-1, levels, levels)
+    hits = np.diagonal(confusion, axis1=1, axis2=2)
+    precision = hits / np.maximum(confusion.sum(axis=1), 1e-12)
+    recall = hits / np.maximum(confusion.sum(axis=2), 1e-12)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    values = {
+        "accuracy": hits.sum(axis=1) / confusion.sum(axis=(1, 2)),
+        "precision": precision.mean(axis=1),
+        "recall": recall.mean(axis=1),
+        "f1": f1.mean(axis=1),
+    }
+    tail = (1 - level) / 2
+    return {
+        name: (float(draws[0]), float(np.quantile(draws[1:], tail)), float(np.quantile(draws[1:], 1 - tail)))
+        for name, draws in values.items()
+    }
+
+
+def with_interval(estimate: tuple[float, float], level: float) -> tuple[float, float, float]:
+    """(value, low, high) of an estimate in [0, 1] from its value and standard error, by the normal approximation."""
+    value, reach = estimate[0], float(norm.ppf(0.5 + level / 2)) * estimate[1]
+    return value, max(value - reach, 0.0), min(value + reach, 1.0)

@@ -1,0 +1,459 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
+
+from monai_shortcut.audit.assembly import Audit, AuditSettings, Finding, audit, probabilities
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence
+
+QUICK = AuditSettings(permutations=39, bootstraps=39, repeats=2, erasures=9, held_out=1)
+ENOUGH = AuditSettings(permutations=199, bootstraps=199, readable=0.65, repeats=1, erasures=9, held_out=0)
+
+
+def simulated(seed: int = 0, patients: int = 40, classes: int = 2) -> dict:
+    """Arguments of an audit in which the head reads the label and one of four attributes.
+
+    "used" and "visible" have a coordinate of the embedding each, of which the head reads only the first; "absent" has
+    none; nor has "tracks", which mostly goes along with the label.
+    """
+    rng = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(patients), 3)
+    n = len(patient)
+    label = rng.integers(classes, size=n)
+    used, visible, absent = rng.integers(2, size=(3, n))
+    tracks = np.where(rng.random(n) < 0.8, label % 2, 1 - label % 2)
+    points = rng.normal(size=(n, 16)) + 0.3 * rng.normal(size=(patients, 16))[patient]
+    points[:, 0] += 1.5 * used
+    points[:, 1] += 1.5 * visible
+    points[np.arange(n), 2 + label] += 2
+    weight = np.zeros((classes, 16))
+    weight[np.arange(classes), 2 + np.arange(classes)] = 1
+    weight[1, 0] = 1.5
+    named = {"used": used, "visible": visible, "absent": absent, "tracks": tracks}
+    return {
+        "embeddings": points,
+        "weight": weight,
+        "bias": np.arange(classes) * -0.75,
+        "labels": label,
+        "patients": [f"p{number}" for number in patient],
+        "attributes": {name: [f"{name} {code}" for code in codes] for name, codes in named.items()},
+        "label_names": [f"class {index}" for index in range(classes)],
+        "settings": QUICK,
+    }
+
+
+def counted(finding: Finding) -> int:
+    return sum(finding.levels.values()) + finding.missing + sum(finding.left_out.values())
+
+
+def unadjusted(evidence: Evidence) -> Evidence:
+    nothing = {"encoding_p_value": 0.0, "gap_p_value": 0.0, "encoding_q_value": 0.0, "gap_q_value": 0.0, "given": ()}
+    return replace(evidence, **nothing)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Audit:
+    return audit(**simulated())
+
+
+def test_known_truths_get_their_verdicts():
+    audits = [audit(**simulated(seed, patients=300) | {"settings": ENOUGH}) for seed in range(8)]
+    verdicts = {
+        name: [found.finding(name).verdict for found in audits] for name in ("used", "visible", "absent", "tracks")
+    }
+    assert set(verdicts["used"]) == {USED}
+    assert set(verdicts["visible"]) == {NOT_USED}
+    for name in ("absent", "tracks"):  # a test at 5 % errs now and then, but never as far as "used"
+        assert verdicts[name].count(NOT_ENCODED) >= 6
+        assert USED not in verdicts[name]
+    for found in audits:
+        tracks = found.finding("tracks").evidence.encoding
+        assert tracks.auroc[1] > 0.7  # it can be read off, but only by way of the label
+        assert 0.4 < tracks.own_auroc[0] < 0.6
+        assert found.finding("visible").evidence.encoding.own_auroc[1] > 0.7
+        assert found.finding("used").evidence.gap.interval[0] > 0.1
+
+
+def test_without_the_attribute_in_the_head_the_same_embedding_is_not_used():
+    arguments = simulated(0, patients=200) | {"settings": ENOUGH}
+    arguments["weight"] = arguments["weight"].copy()
+    arguments["weight"][1, 0] = 0
+    assert audit(**arguments).finding("used").verdict == NOT_USED
+
+
+def test_the_record_counts_what_went_in(whole):
+    arguments = simulated()
+    assert whole.labels == {f"class {i}": int((arguments["labels"] == i).sum()) for i in (0, 1)}
+    assert whole.patients == 40
+    assert whole.excluded == {}
+    assert [finding.attribute for finding in whole.findings] == list(arguments["attributes"])
+    used = arguments["attributes"]["used"]
+    assert whole.finding("used").levels == {"used 0": used.count("used 0"), "used 1": used.count("used 1")}
+    assert all(counted(finding) == 120 and finding.patients == 40 for finding in whole.findings)
+    evidence = whole.finding("visible").evidence
+    lengths = [len(evidence.encoding.null), len(evidence.gap.null), len(evidence.alignment.null)]
+    assert [*lengths, len(evidence.alignment.wsc_null)] == [39] * 4
+
+
+def test_probabilities_are_the_softmax_and_of_one_logit_the_sigmoid(rng):
+    points, weight, bias = rng.normal(size=(5, 3)), rng.normal(size=(4, 3)), rng.normal(size=4)
+    powers = np.exp(points @ weight.T + bias)
+    np.testing.assert_allclose(probabilities(points, weight, bias), powers / powers.sum(axis=1, keepdims=True))
+    second = expit(points @ weight[0] + bias[0])
+    np.testing.assert_allclose(probabilities(points, weight[:1], bias[:1]), np.stack([1 - second, second], axis=1))
+
+
+def test_a_single_logit_is_the_two_logits_nought_and_itself():
+    arguments = simulated()
+    row, offset = arguments["weight"][1:] - arguments["weight"][:1], arguments["bias"][1:]
+    single = audit(**arguments | {"weight": row, "bias": offset})
+    double = audit(**arguments | {"weight": np.concatenate([0 * row, row]), "bias": np.concatenate([[0], offset])})
+    assert single == double
+    means = single.finding("used").evidence.gap.means
+    np.testing.assert_allclose(np.sum(means, axis=2), 1)
+
+
+def test_embeddings_that_are_not_finite_are_excluded_and_counted(whole):
+    arguments = simulated()
+    points = arguments["embeddings"].copy()
+    points[[3, 70]] = np.nan
+    points[119, 5] = np.inf
+    kept = np.delete(np.arange(120), [3, 70, 119])
+    ids = [f"image {number}" for number in range(120)]
+    scores = probabilities(arguments["embeddings"], arguments["weight"], arguments["bias"])
+    other = {"regions": {"roi_only": np.roll(scores, 1, axis=0)}, "counterfactuals": {"used": scores[::-1]}}
+    given = arguments | other
+    found = audit(**given | {"embeddings": points, "image_ids": ids, "excluded": {"z": "unreadable"}})
+    reason = "embedding not finite"
+    assert found.excluded == {"z": "unreadable", "image 3": reason, "image 70": reason, "image 119": reason}
+    assert sum(found.labels.values()) == 117
+    assert all(counted(finding) == 117 for finding in found.findings)
+    without = arguments | {
+        "regions": {"roi_only": other["regions"]["roi_only"][kept]},
+        "counterfactuals": {"used": other["counterfactuals"]["used"][kept]},
+        "embeddings": points[kept],
+        "labels": arguments["labels"][kept],
+        "patients": [arguments["patients"][index] for index in kept],
+        "image_ids": [ids[index] for index in kept],
+        "attributes": {name: [values[i] for i in kept] for name, values in arguments["attributes"].items()},
+    }
+    assert replace(audit(**without), excluded=found.excluded) == found
+    assert audit(**given | {"embeddings": points}).excluded == {"3": reason, "70": reason, "119": reason}
+    assert found.findings != whole.findings
+
+
+@pytest.mark.parametrize(
+    ("values", "reason", "counts"),
+    [
+        ([None] * 120, "all values are missing", ({}, 120, {})),
+        (np.full(120, np.nan), "all values are missing", ({}, 120, {})),
+        (["x"] * 120, r"every image has the same value \(x\)", ({"x": 120}, 0, {})),
+        (np.full(120, 2.5), r"every image has the same value \(2.5\)", ({"2.5": 120}, 0, {})),
+        (["x"] * 100 + [None] * 20, r"every image has the same value \(x\)", ({"x": 100}, 20, {})),
+        (["x"] * 117 + ["y"] * 3, "fewer than two levels with at least 10 patients", ({"x": 117}, 0, {"y": 3})),
+        ("label", "coincides with it", None),
+        ("image", "120 different categories in 120 images, more than the 20", ({}, 0, {})),
+    ],
+)
+def test_an_attribute_that_cannot_be_analysed_is_inconclusive_and_its_images_counted(whole, values, reason, counts):
+    arguments = simulated()
+    if isinstance(values, str):
+        values = [f"{code}" for code in (arguments["labels"] if values == "label" else range(120))]
+    found = audit(**arguments | {"attributes": {"odd": values, **arguments["attributes"]}})
+    odd = found.finding("odd")
+    assert odd.verdict == INCONCLUSIVE
+    assert odd.evidence is None
+    assert odd.reason.startswith("It could not be analysed: ")
+    with pytest.raises(ValueError, match=reason):
+        raise ValueError(odd.reason)
+    if counts is not None:
+        assert (odd.levels, odd.missing, odd.left_out) == counts
+    assert counted(odd) == (120 if "120 images" not in odd.reason else 0)
+    assert found.findings[1:] == whole.findings  # the others are as without it
+
+
+def test_six_hundred_categories_are_refused_by_number():
+    arguments = simulated(patients=200)
+    arguments["attributes"] = {"serial number": [str(index) for index in range(600)]}
+    reason = "It could not be analysed: 600 different categories in 600 images, more than the 20 that are analysed."
+    assert audit(**arguments).finding("serial number").reason == reason
+
+
+def test_a_category_of_one_patient_is_left_out_and_counted():
+    arguments = simulated()
+    values = arguments["attributes"]["used"]
+    rare = audit(**arguments | {"attributes": {"used": ["rare"] * 3 + [None] + values[4:]}}).finding("used")
+    assert rare.left_out == {"rare": 3}
+    assert rare.missing == 1
+    assert counted(rare) == 120
+    assert rare.patients == 39
+    assert rare.evidence is not None
+    assert np.shape(rare.evidence.alignment.wsc) == (2, 2)
+
+
+def test_fewer_patients_than_folds_is_inconclusive():
+    found = audit(**simulated() | {"settings": replace(QUICK, folds=41)})
+    assert {finding.verdict for finding in found.findings} == {INCONCLUSIVE}
+    assert "folds must be between 2 and the number of patients (40), got 41" in found.findings[0].reason
+
+
+def test_a_continuous_attribute_is_cut_at_its_quantiles():
+    arguments = simulated()
+    values = np.arange(120.0)
+    values[5] = np.nan
+    found = audit(**arguments | {"attributes": {"age": values}}).finding("age")
+    assert found.levels == {"<= 40": 40, "40 to 80": 40, "> 80": 39}
+    assert found.edges == (40.0, 80.0)
+    assert found.missing == 1
+
+
+def test_p_values_are_adjusted_by_holms_method_over_the_attributes():
+    found = audit(**simulated(patients=60))
+    evidence = [finding.evidence for finding in found.findings]
+    for raw, adjusted in (
+        ([e.encoding.p_value for e in evidence], [e.encoding_p_value for e in evidence]),
+        ([e.gap.p_value for e in evidence], [e.gap_p_value for e in evidence]),
+    ):
+        assert len(set(raw)) > 1
+        for p_value, corrected in zip(raw, adjusted, strict=True):
+            smaller = sorted(raw)[: sorted(raw).index(p_value) + raw.count(p_value)]
+            steps = [(len(raw) - rank) * value for rank, value in enumerate(smaller)]
+            assert corrected == pytest.approx(min(1, max(steps)))
+
+
+def test_another_attribute_changes_no_unadjusted_number(whole):
+    arguments = simulated()
+    alone = audit(**arguments | {"attributes": {"visible": arguments["attributes"]["visible"]}}).finding("visible")
+    among = whole.finding("visible").evidence
+    assert unadjusted(alone.evidence) == unadjusted(among)
+    assert alone.evidence.encoding_p_value == among.encoding.p_value
+    assert among.encoding_p_value > among.encoding.p_value
+
+
+def test_equal_seeds_give_equal_audits(whole):
+    assert audit(**simulated()) == whole
+    other = audit(**simulated() | {"settings": replace(QUICK, seed=1)})
+    assert other.finding("used").evidence.encoding.null != whole.finding("used").evidence.encoding.null
+
+
+def test_a_counterfactual_is_the_mean_probability_that_moves():
+    arguments = simulated(classes=3)
+    scores = probabilities(arguments["embeddings"], arguments["weight"], arguments["bias"])
+    swapped = np.roll(scores, 1, axis=1)
+    swapped[7] = np.nan
+    moved = [sum(abs(a - b) for a, b in zip(*rows, strict=True)) / 2 for rows in zip(scores, swapped, strict=True)]
+    moved = np.array(moved[:7] + moved[8:])
+    found = audit(**arguments | {"counterfactuals": {"used": swapped}})
+    counterfactual = found.finding("used").counterfactual
+    assert counterfactual.images == 119
+    assert counterfactual.change == pytest.approx(moved.mean())
+    low, high = counterfactual.interval
+    error = moved.std() / np.sqrt(119)
+    assert low == pytest.approx(moved.mean() - 2 * error, abs=error)
+    assert high == pytest.approx(moved.mean() + 2 * error, abs=error)
+    assert found.finding("visible").counterfactual is None
+
+
+def test_a_counterfactual_without_a_drawn_image_is_none():
+    found = audit(**simulated() | {"counterfactuals": {"used": np.full((120, 2), np.nan)}})
+    assert found.finding("used").counterfactual is None
+
+
+@pytest.mark.parametrize(("classes", "scored"), [(2, [1]), (3, [0, 1, 2])])
+def test_regions_are_scored_as_scikit_learn_scores_them(classes, scored, rng):
+    arguments = simulated(classes=classes)
+    masked = rng.dirichlet(np.ones(classes), size=120)
+    masked[[0, 50]] = np.nan
+    known = np.isfinite(masked[:, 0])
+    scores = probabilities(arguments["embeddings"], arguments["weight"], arguments["bias"])
+    found = audit(**arguments | {"regions": {"roi_only": masked}, "without_roi": {"0": "empty"}})
+    assert found.without_roi == {"0": "empty"}
+    assert [(s.label, s.evaluated_on) for s in found.regions.scores] == [
+        (f"class {index}", strategy) for index in scored for strategy in ("full", "roi_only")
+    ]
+    for score in found.regions.scores:
+        index = int(score.label[-1])
+        positive, values, rows = arguments["labels"] == index, scores, np.ones(120, dtype=bool)
+        if score.evaluated_on == "roi_only":
+            values, rows = masked, known
+            full = roc_auc_score(positive[known], scores[known, index])
+            assert score.difference == pytest.approx(full - score.auc)
+        assert score.auc == pytest.approx(roc_auc_score(positive[rows], values[rows, index]))
+        assert score.images == rows.sum()
+
+
+def test_predicted_means_have_a_row_for_every_class_also_where_the_attribute_is_unknown():
+    arguments = simulated(classes=3)
+    labels, used = arguments["labels"], arguments["attributes"]["used"]
+    scores = probabilities(*(arguments[k] for k in ("embeddings", "weight", "bias")))
+    values = [None if label == 1 else value for label, value in zip(labels, used, strict=True)]
+    means = audit(**arguments | {"attributes": {"used": values}}).finding("used").evidence.gap.means
+    assert means[1] == ((None, None, None), (None, None, None))
+    for label in (0, 2):
+        for level in (0, 1):
+            chosen = [v == f"used {level}" and label == own for v, own in zip(values, labels, strict=True)]
+            np.testing.assert_allclose(means[label][level], scores[chosen].mean(axis=0))
+
+
+def test_the_map_shows_the_two_principal_coordinates(whole):
+    arguments = simulated()
+    centred = arguments["embeddings"] - arguments["embeddings"].mean(axis=0)
+    power, axes = np.linalg.eigh(centred.T @ centred)
+    points = np.array(whole.embedding_map.points)
+    np.testing.assert_allclose(np.abs(points), np.abs(centred @ axes[:, [-1, -2]]), atol=1e-9)
+    np.testing.assert_allclose(whole.embedding_map.variance, power[[-1, -2]] / power.sum())
+    assert whole.embedding_map.labels == tuple(f"class {label}" for label in arguments["labels"])
+    assert whole.embedding_map.levels["visible"] == tuple(arguments["attributes"]["visible"])
+
+
+def test_embeddings_of_one_direction_can_be_mapped():
+    arguments = simulated()
+    arguments |= {"embeddings": arguments["embeddings"][:, :1], "weight": arguments["weight"][:, :1]}
+    points = np.array(audit(**arguments).embedding_map.points)
+    column = arguments["embeddings"][:, 0]
+    np.testing.assert_allclose(np.abs(points[:, 0]), np.abs(column - column.mean()))
+    np.testing.assert_array_equal(points[:, 1], 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"embeddings": np.zeros(120)}, r"embeddings must have shape \(N, D\), got \(120,\)"),
+        (
+            {"weight": np.zeros((2, 5))},
+            r"weight and bias must have shapes \(C, 16\) and \(C,\), got \(2, 5\) and \(2,\)",
+        ),
+        ({"weight": np.zeros(16)}, r"must have shapes \(C, 16\) and \(C,\), got \(16,\) and \(2,\)"),
+        ({"bias": np.zeros(3)}, r"must have shapes \(C, 16\) and \(C,\), got \(2, 16\) and \(3,\)"),
+        ({"label_names": ["a", "b", "c"]}, "label_names must hold 2 names to match the head, got 3"),
+        ({"labels": np.arange(5)}, r"labels must have shape \(120,\) to match embeddings, got \(5,\)"),
+        ({"patients": ["p"]}, r"patients must have shape \(120,\) to match embeddings, got \(1,\)"),
+        ({"image_ids": ["i", "j"]}, r"image_ids must have shape \(120,\) to match embeddings, got \(2,\)"),
+        ({"labels": np.ones(120, int)}, r"labels must hold at least two classes, got \[1\]"),
+        ({"labels": np.arange(120) % 3}, r"labels must be in 0 to 1, got \[0, 1, 2\]"),
+        ({"labels": np.arange(120) % 2 - 1}, r"labels must be in 0 to 1, got \[-1, 0\]"),
+        ({"labels": np.arange(120) % 2 / 2}, r"labels must be in 0 to 1, got \[0.0, 0.5\]"),
+        ({"embeddings": np.full((120, 16), np.nan)}, "at least one embedding must be finite, got none"),
+        ({"attributes": {"sex": ["F"]}}, r"sex must have one row for each of the 120 embeddings, got \(1,\)"),
+        ({"regions": {"roi_only": np.zeros((5, 2))}}, r"roi_only must have one row for each .*, got \(5, 2\)"),
+        ({"counterfactuals": {"used": np.zeros(5)}}, r"used must have one row for each .*, got \(5,\)"),
+        ({"regions": {"roi_only": np.zeros((120, 3))}}, r"roi_only must have shape \(120, 2\), got \(120, 3\)"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        audit(**simulated() | wrong)
+
+
+def test_a_counterfactual_of_no_attribute_is_refused():
+    message = r"counterfactuals must be of the attributes \['absent', .*\], got \['colour'\]"
+    with pytest.raises(ValueError, match=message):
+        audit(**simulated() | {"counterfactuals": {"colour": np.full((120, 2), 0.5)}})
+
+
+def correlated(seed: int = 0) -> dict:
+    """As `simulated`, with an attribute "copy" that mostly equals "used" but is read by nothing."""
+    arguments = simulated(seed, patients=300) | {"settings": ENOUGH}
+    rng, used = np.random.default_rng(seed + 100), arguments["attributes"]["used"]
+    copy = [value if rng.random() < 0.85 else f"used {rng.integers(2)}" for value in used]
+    return arguments | {"attributes": {"used": used, "copy": copy}}
+
+
+def test_an_attribute_that_goes_along_with_a_used_one_is_explained_by_it():
+    for seed in range(3):
+        found = audit(**correlated(seed))
+        used, copy = found.finding("used"), found.finding("copy")
+        assert copy.evidence.gap.effect > 0.1  # alone it would be called used
+        assert used.verdict == USED
+        assert copy.verdict in (NOT_USED, INCONCLUSIVE)
+        assert [other.other for other in copy.evidence.given] == ["used"]
+        assert copy.evidence.given[0].association > 0.5
+        assert abs(copy.evidence.given[0].effect) < 0.1 < used.evidence.given[0].effect
+        assert "used, which" in copy.reason
+
+
+def test_attributes_that_cannot_be_told_apart_are_both_used():
+    arguments = correlated()
+    used = arguments["attributes"]["used"]
+    twin = [value.replace("used", "twin") for value in used]
+    found = audit(**arguments | {"attributes": {"used": used, "twin": twin}})
+    assert {finding.verdict for finding in found.findings} == {USED}
+    assert found.finding("twin").evidence.given[0].interval == (-1.0, 1.0)
+    assert "cannot be told apart from twin" in found.finding("used").reason
+
+
+def test_false_discovery_rates_are_those_of_scipy_and_decide_when_asked(whole):
+    evidence = [finding.evidence for finding in whole.findings]
+    for raw, rates in (
+        ([e.encoding.p_value for e in evidence], [e.encoding_q_value for e in evidence]),
+        ([e.gap.p_value for e in evidence], [e.gap_q_value for e in evidence]),
+    ):
+        order = np.argsort(raw)
+        steps = np.array(raw)[order] * len(raw) / np.arange(1, len(raw) + 1)
+        expected = np.minimum(np.minimum.accumulate(steps[::-1])[::-1], 1)
+        np.testing.assert_allclose(np.array(rates)[order], expected)
+    asked = audit(**simulated() | {"settings": replace(QUICK, correction="fdr")})
+    for finding in asked.findings:
+        assert finding.evidence.gap_p_value == finding.evidence.gap_q_value
+        assert finding.evidence.encoding_p_value == finding.evidence.encoding_q_value
+
+
+def test_the_label_is_a_row_of_its_own(whole):
+    assert whole.label.auroc[0] > 0.8
+    assert np.shape(whole.label.wsc) == (2, 2)
+    assert set(whole.label.spread) == {*whole.label.metrics, "auroc"}
+    assert np.abs(whole.label.wsc).max() > 0.5  # the head and the label's own probe point the same way
+
+
+def test_all_heads_stand_in_one_matrix_and_all_attributes_are_joined(whole):
+    names = list(simulated()["attributes"])
+    assert whole.weight_space.tasks == ("label",) * 2 + tuple(f"{name} (probe)" for name in names for _ in range(2))
+    published = whole.finding("visible").evidence.alignment.wsc
+    np.testing.assert_allclose(np.array(whole.weight_space.cosines)[:2, 4:6], published, atol=1e-10)
+    assert whole.joint.attributes == tuple(names)
+    assert whole.joint.correlations[0] > 0.5  # the head reads "used"
+    assert whole.joint.p_value == min(1.0, (1 + sum(n >= whole.joint.correlations[0] for n in whole.joint.null)) / 10)
+    assert 0 < whole.joint.share <= 1
+
+
+def test_heads_trained_with_the_network_are_measured_too():
+    arguments = simulated()
+    head = np.stack([-arguments["weight"][1], arguments["weight"][1]])
+    found = audit(**arguments | {"attribute_heads": {"visible": head}})
+    assert np.abs(found.finding("visible").evidence.alignment.multi_task).max() == pytest.approx(1.0)
+    assert found.finding("used").evidence.alignment.multi_task == ()
+    assert found.weight_space.tasks[-2:] == ("visible (own head)",) * 2
+    assert np.abs(found.weight_space.cosines)[1, -1] == pytest.approx(1.0)
+    with pytest.raises(ValueError, match=r"attribute_heads must be of the attributes .*, got \['scanner'\]\."):
+        audit(**arguments | {"attribute_heads": {"scanner": head}})
+
+
+def test_images_that_give_their_level_away_are_listed_once_a_patient():
+    arguments = simulated()
+    arguments["embeddings"][7, 1] += 9.0 if arguments["attributes"]["visible"][7] == "visible 1" else -9.0
+    finding = audit(**arguments).finding("visible")
+    assert finding.giveaways[0].image_id == "7"
+    assert finding.giveaways[0].level == arguments["attributes"]["visible"][7]
+    assert len(finding.giveaways) == len({int(image.image_id) // 3 for image in finding.giveaways}) == 6
+    margins = [image.margin for image in finding.giveaways]
+    assert margins == sorted(margins, reverse=True)
+
+
+def test_the_wider_evidence_tells_used_from_visible():
+    found = audit(**simulated(patients=300) | {"settings": ENOUGH})
+    used, visible = found.finding("used").evidence, found.finding("visible").evidence
+    assert used.latent.effect > 0.15 > abs(visible.latent.effect)
+    assert used.erasure.p_value == 0.1
+    assert used.erasure.change[0] > 3 * visible.erasure.change[0]
+    assert used.alignment.p_value < 0.01 < visible.alignment.p_value
+    assert np.abs(used.alignment.balanced).max() > np.abs(visible.alignment.balanced).max()
+    assert used.subgroups.calibration_gap_p < 0.01 < visible.subgroups.calibration_gap_p
+    assert used.alignment.sweep.components[-1] == 16
+    assert np.abs(used.alignment.sweep.cosines[-1]).max() == pytest.approx(np.abs(used.alignment.raw).max())
+    assert {score.level for score in used.held_out} == {0, 1}

@@ -1,0 +1,380 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The overlays, the command line, the files of the wheel, and every command of the guide."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.bundle import ConfigParser, run
+from scanner_images import bundle_modules, first_cause, fitted, keep, metadata, part, saved, scanned, written
+
+from monai_shortcut import installation
+from monai_shortcut.__main__ import main
+from monai_shortcut.audit.assembly import Audit, AuditSettings
+from monai_shortcut.audit.training import TrainingCurves
+from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES
+from monai_shortcut.installation import OVERLAYS, installed, overlay, problems, shared
+from monai_shortcut.workflows import attach_audit, audited_network
+
+ROOT = Path(__file__).parents[2]
+SHAPES = ROOT / "tests" / "zoo_shapes"
+FENCE = re.compile(r"```(\w*)\n(.*?)```", re.S)
+GUIDE = (ROOT / "docs" / "how-to" / "audit-your-own-bundle.md").read_text()
+# MONAI warns about every config it runs.
+pytestmark = [pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")]
+
+
+@pytest.fixture(autouse=True)
+def _own_modules() -> Iterator[None]:
+    with bundle_modules():
+        yield
+
+
+def content(name: str) -> dict[str, Any]:
+    return dict(json.loads(overlay(name).read_text()))
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_touches_nothing_of_a_bundle_but_run(name):
+    text = overlay(name).read_text()
+    assert text == json.dumps(json.loads(text), indent=4) + "\n"
+    ids = set(content(name)) - {"run"}
+    assert all(name.startswith("audit") or name == "metadata_csv" for name in ids)
+    kinds = ("json", "yaml") if find_spec("yaml") else ("json",)
+    for path in (path for kind in kinds for path in SHAPES.rglob(f"configs/*.{kind}")):
+        assert not ids & set(ConfigParser.load_config_file(path)), path
+
+
+def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
+    inference, evaluate = content("inference"), content("evaluate")
+    assert {key for key in inference if inference[key] != evaluate[key]} == {"audited_evaluator"}
+    training = content("training")
+    own = {"audited_trainer", "audit_interval", "audit_tensorboard"}
+    assert set(training) == set(inference) - {"audit_roi_key"} | own
+    assert training["audit_cohort"] == inference["audit_cohort"]
+
+
+def test_an_evaluator_without_a_network_is_refused():
+    network = torch.nn.Linear(4, 2)
+    assert audited_network(SimpleNamespace(network=network)) is network
+    with pytest.raises(ValueError, match=r"must be an evaluator with one network, .*, got Engine; name"):
+        audited_network(Engine(lambda engine, batch: None))
+    with pytest.raises(ValueError, match="audited_evaluator must be an Ignite engine, got str"):
+        attach_audit(SimpleNamespace(), "evaluator")
+
+
+def test_the_command_line_checks_the_installation(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "passed" in printed.out
+    for path in [*map(overlay, OVERLAYS), shared("bundles"), shared("docs")]:
+        assert f"{path}\n" in printed.out
+        assert path.exists()
+    for name, number in installed().items():
+        assert re.search(rf"^{re.escape(name)} +{re.escape(number)}", printed.out, re.M)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_command_line_prints_the_path_of_an_overlay_alone(name, capsys):
+    assert main(["--overlay", name]) == 0
+    assert capsys.readouterr().out == f"{overlay(name)}\n"
+    assert overlay(name).is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--help"], 0, "--overlay {inference,evaluate,training}"),
+        (["--overlay", "other"], 2, "invalid choice: 'other'"),
+        (["everything"], 2, "unrecognized arguments: everything"),
+    ],
+)
+def test_the_command_line_explains_itself(arguments, status, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == status
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
+
+
+def test_an_unknown_overlay_is_refused():
+    with pytest.raises(ValueError, match="overlay must be one of inference, evaluate, training, got 'other'"):
+        overlay("other")
+
+
+def test_a_broken_installation_is_told(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(installation, "PACKAGE", tmp_path)
+    monkeypatch.setattr(installation, "PACKAGES", (*installation.PACKAGES, "no-such-package"))
+    assert main([]) == 1
+    printed = capsys.readouterr()
+    assert "failed" in printed.out
+    assert "no-such-package missing" in printed.out
+    assert "not installed; they are in the repository" in printed.out
+    assert f"overlays must be in the package, got no {tmp_path / 'configs' / 'audit_inference.json'}, " in printed.err
+    assert "packages must be installed, got no no-such-package." in printed.err
+    assert "a small audit must run, got FileNotFoundError: Cannot find the config file: " in printed.err
+
+
+def test_an_audit_that_finds_nothing_is_told(monkeypatch):
+    blind = "$torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2), torch.nn.Tanh())"
+    monkeypatch.setitem(installation._BUNDLE, "network", blind)
+    (problem,) = problems()
+    assert problem.startswith("a small audit must run, got ValueError: head(embedding) must equal the network's logits")
+    monkeypatch.setattr(installation, "_small_audit", lambda folder: ("not encoded", True))
+    assert problems() == ["a small audit must find the planted scanner \"used\" and report it, got 'not encoded'."]
+
+
+@pytest.mark.parametrize("place", ["", "share/monai_shortcut", "../../../share/monai_shortcut"])
+def test_bundles_and_docs_are_found_where_wheels_put_them(monkeypatch, tmp_path, place):
+    packages = tmp_path / "lib" / "python3" / "site-packages"
+    monkeypatch.setattr(installation, "PACKAGE", packages / "monai_shortcut")
+    assert shared("docs") is None
+    for folder in ("docs", "bundles/planted_shortcut"):
+        (packages / place / folder).mkdir(parents=True)
+    assert shared("docs") == (packages / place / "docs").resolve()
+
+
+def test_the_wheel_has_every_file_of_bundles_and_docs():
+    tomllib = pytest.importorskip("tomllib")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert "configs/*.json" in settings["package-data"]["monai_shortcut"]
+    shipped = set()
+    for target, patterns in settings["data-files"].items():
+        for pattern in patterns:
+            paths = list(ROOT.glob(pattern))
+            assert paths, pattern
+            assert {path.parent.relative_to(ROOT).as_posix() for path in paths} == {
+                target.removeprefix("share/monai_shortcut/")
+            }
+            shipped.update(paths)
+    tracked = subprocess.run(["git", "ls-files", "bundles", "docs"], cwd=ROOT, capture_output=True, text=True).stdout
+    if not tracked:
+        pytest.skip("not a checkout")
+    scripts = {".py"}  # of the benchmarks, which need the repository
+    wanted = {ROOT / name for name in tracked.split() if Path(name).suffix not in scripts}
+    assert {path for path in wanted if path.exists()} - shipped == set()
+
+
+def small(root: Path, **network: Any) -> None:
+    """Give the configs of a bundle a network that is audited in a moment."""
+    for name in ("train.json", "inference.json"):
+        path = root / "configs" / name
+        if path.is_file():
+            written(path, json.loads(path.read_text()) | {"network_def": network})
+
+
+DENSE = {"_target_": "DenseNet", "init_features": 8, "growth_rate": 4, "block_config": [2, 2]}
+
+
+def two_classes(root: Path) -> None:
+    """PNG with regions; train, evaluate, inference; the weights as a checkpoint and as TorchScript."""
+    shutil.copytree(SHAPES / "endoscopy", root)
+    small(root, **DENSE, spatial_dims=2, in_channels=3, out_channels=2)
+    train = saved(root / "data", scanned(120, 2, (32, 32), 0.95, 1), ".png", channels=3)
+    test = scanned(44, 2, (32, 32), 0.5, 2)
+    items = saved(root / "data", test, ".png", channels=3)
+    region = test[0][0] * 0
+    region[10:22, 10:22] = 1
+    (roi,) = saved(root / "regions", (region[None], test[1].iloc[:1]), ".png")
+    written(root / "label" / "train_samples.json", train)
+    written(root / "label" / "test_samples.json", [{**item, "roi": roi["image"]} for item in items])
+    metadata(root / "metadata.csv", test[1].rename(columns={"operator": "sex"}))
+    network = part(root, "inference.json", "network_def")
+    network = fitted(network, "class_layers.out", train, part(root, "inference.json", "preprocessing"))
+    keep(network.state_dict(), root)
+    torch.jit.script(network).save(str(root / "models" / "model.ts"))
+
+
+def two_loaders(root: Path) -> None:
+    shutil.copytree(SHAPES / "nodule", root)
+    drawn = {name: scanned(40, 2, (16, 16, 12), 0.5, seed) for seed, name in enumerate(("validation", "external"), 7)}
+    samples = {name: saved(root / "data", images, ".nii.gz") for name, images in drawn.items()}
+    written(root / "samples.json", samples)
+    metadata(root / "external.csv", drawn["external"][1])
+    keep(part(root, "train.json", "network_def").state_dict(), root)
+
+
+def yaml(root: Path) -> None:
+    pytest.importorskip("yaml")
+    shutil.copytree(SHAPES / "template", root)
+    test = scanned(56, 4, (24, 24), 0.5, 4)
+    for name in ("train", "test"):
+        written(root / "data" / f"{name}_samples.json", saved(root / "data", test, ".nii.gz"))
+    metadata(root / "metadata.csv", test[1])
+    keep({"model": part(root, "inference.yaml", "network_def").state_dict()}, root)
+
+
+def findings(root: Path) -> None:
+    shutil.copytree(SHAPES / "density", root)
+    test = scanned(40, 3, (32, 32), 0.5, 6, several=True)
+    written(root / "configs" / "images.json", {"Test": saved(root / "data", test, ".png")})
+    metadata(root / "metadata.csv", test[1])
+    keep(part(root, "inference.json", "network_def").state_dict(), root)
+
+
+BUNDLES = {make.__name__: make for make in (two_classes, two_loaders, yaml, findings)}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of a bundle that a command of the guide is for, made once."""
+
+    @cache
+    def made(name: str) -> Path:
+        root = tmp_path_factory.mktemp("guide") / name
+        BUNDLES[name](root)
+        for file, text in files_of_the_guide().items():
+            (root / file).write_text(text)
+        return root
+
+    return made
+
+
+def blocks(language: str, mark: str) -> list[tuple[str, str]]:
+    """What the paragraph before each block of code in this language says of it, and the block."""
+    found = [(GUIDE[: block.start()].rstrip().split("\n\n")[-1], block) for block in re.finditer(FENCE, GUIDE)]
+    return [(re.findall(mark, before)[-1], block[2]) for before, block in found if block[1] == language]
+
+
+def files_of_the_guide() -> dict[str, str]:
+    return dict(blocks("json", r"`(configs/\w+\.json)`"))
+
+
+def commands() -> list[tuple[str, str]]:
+    return [(name, line) for name, text in blocks("", r"<!-- bundle: (\w+) -->") for line in text.splitlines()]
+
+
+def words(command: str) -> list[str]:
+    """A command as a shell would take it apart."""
+    own = r"\$\(python -m monai_shortcut --overlay (\w+)\)"
+    return shlex.split(re.sub(own, lambda found: str(overlay(found[1])), command).replace("\\$", "$"))
+
+
+def given(command: str, option: str, default: str) -> str:
+    parts = words(command)
+    return parts[parts.index(option) + 1] if option in parts else default
+
+
+def test_the_first_command_of_the_guide_runs_in_a_shell(bundle):
+    name, command = commands()[0]
+    root, environment = bundle(name), {**os.environ, "PYTHONPATH": str(ROOT)}
+    shell = f'python() {{ "{sys.executable}" "$@"; }}\n{command}'
+    done = subprocess.run(["bash", "-ec", shell], cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "audit of DenseNet on Cohort(44 images of 44 patients, 0 excluded, labels 0, 1, attributes" in done.stdout
+    assert "1 images have no row in the cohort and 1 of its rows no image, listed in audit/unmatched.csv" in done.stdout
+    record = Audit.from_json(root / "audit" / "audit.json")
+    assert record.finding("scanner").verdict == "used"
+    assert record.finding("sex").verdict != "used"
+    assert set(pd.read_csv(root / "audit" / "unmatched.csv")["name"]) == {"ghost", "img_2_043"}
+    assert record.settings.permutations == 999
+
+
+def check_quick(folder: Path) -> None:
+    record = Audit.from_json(folder / "audit.json")
+    assert [finding.attribute for finding in record.findings] == ["scanner"]
+    assert record.settings.permutations == 99
+
+
+def check_external(folder: Path) -> None:
+    assert sum(Audit.from_json(folder / "audit.json").labels.values()) == 39
+
+
+def check_findings(folder: Path) -> None:
+    labels = [Audit.from_json(folder / f"finding_{code}" / "audit.json").title for code in range(3)]
+    assert labels == [f"Shortcut audit: finding_{code}" for code in range(3)]
+
+
+def check_regions(folder: Path) -> None:
+    scores = {score.evaluated_on: score.auc for score in Audit.from_json(folder / "audit.json").regions.scores}
+    assert set(scores) == {"full", *ROI_STRATEGIES}
+    plain = Audit.from_json(folder.parent / "evaluated" / "audit.json").regions.scores[0].auc
+    assert scores["full"] == pytest.approx(plain)  # the strategy "full" hides nothing
+    hidden = Audit.from_json(folder.parent / "without_roi" / "audit.json")
+    assert hidden.regions.scores[0].auc == pytest.approx(scores["without_roi"])
+
+
+def check_training(folder: Path) -> None:
+    curves = TrainingCurves.from_json(folder / "training_curves.json")
+    assert [audited.epoch for audited in curves.epochs] == [1, 2]
+
+
+CHECKS = {
+    "quick": check_quick,
+    "external": check_external,
+    "named": check_findings,
+    "regions": check_regions,
+    "training_audit": check_training,
+}
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(name for name, _ in commands()))
+def test_the_commands_of_the_guide_run(bundle, name, monkeypatch):
+    """Word for word, but not each in a new process, and with fewer draws where it does not say how many."""
+    fewer = {"repeats": 1, "permutations": 39, "erasures": 5, "held_out": 0, "bootstraps": 19}
+    defaults = zip((field.name for field in fields(AuditSettings)), AuditSettings.__init__.__defaults__, strict=True)
+    monkeypatch.setattr(AuditSettings.__init__, "__defaults__", tuple(fewer.get(*default) for default in defaults))
+    root = bundle(name)
+    monkeypatch.chdir(root)
+    folders = []
+    for command in [command for other, command in commands()[1:] if other == name]:
+        assert command.startswith("python -m monai.bundle run ")
+        monkeypatch.setattr(sys, "argv", words(command)[2:])
+        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+        default = "training_audit" if "--overlay training" in command else "audit"
+        folders.append(root / given(command, "--audit_dir", default))
+    for folder in folders:
+        assert list(folder.glob("*.html")), folder
+        CHECKS.get(folder.name, lambda folder: None)(folder)
+
+
+@pytest.mark.parametrize(
+    ("configs", "kind", "overrides", "said"),
+    [
+        (["train.json"], "inference", {}, "the referring item `@evaluator` is not defined in the config content"),
+        (["inference.json"], "", {}, "run ID 'run' doesn't exist in the config file"),
+        (["inference.json"], "inference", {"metadata_csv": "no.csv"}, "No such file or directory: 'no.csv'"),
+        (["inference.json"], "inference", {"audit_label": "Label"}, "columns must be among those of the table ("),
+        (["inference.json"], "inference", {"audit_image_key": "img"}, "the batch must be a dict with the key 'img'"),
+        (["inference.json"], "inference", {"audit_setings#folds": 3}, "query key: audit_setings"),
+        (
+            ["inference.json"],
+            "inference",
+            {"audit_settings#permutation": 3},
+            "unexpected keyword argument 'permutation'",
+        ),
+        (["inference.json"], "inference", {"metadata_csv": "other.csv"}, "image ids must match those of the cohort ("),
+    ],
+)
+def test_errors_are_those_of_the_guide(bundle, monkeypatch, configs, kind, overrides, said):
+    root = bundle("two_classes")
+    monkeypatch.chdir(root)
+    scanned(40, 2, (4, 4), 0.5, 0)[1].to_csv("other.csv", index=False)
+    files = [f"configs/{name}" for name in configs] + ([str(overlay(kind))] if kind else [])
+    with pytest.raises(Exception) as caught:  # noqa: PT011  whatever MONAI makes of it
+        run(config_file=files, audit_dir="refused", **overrides)
+    assert said in f"{first_cause(caught.value)} {caught.value}"
+    told = {"'no.csv'": "'metadata.csv'", "'img'": "'image'"}
+    for own, general in told.items():
+        said = said.replace(own, general)
+    assert said in GUIDE

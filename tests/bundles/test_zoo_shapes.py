@@ -1,0 +1,282 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The overlays on bundles of public shapes, whose files are not touched."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import run
+from scanner_images import bundle_modules, first_cause, fitted, keep, metadata, part, saved, scanned, written
+from sklearn.metrics import roc_auc_score
+
+from monai_shortcut.audit.assembly import Audit
+from monai_shortcut.audit.training import TrainingCurves
+from monai_shortcut.installation import overlay
+
+SHAPES = Path(__file__).parent / "zoo_shapes"
+SETTINGS = {"folds": 3, "permutations": 59, "bootstraps": 49, "repeats": 1, "erasures": 9, "held_out": 0}
+pytestmark = [pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")]
+
+
+@pytest.fixture(autouse=True)
+def _own_modules() -> Iterator[None]:
+    with bundle_modules():
+        yield
+
+
+def copied(shape: str, folder: Path) -> Path:
+    return Path(shutil.copytree(SHAPES / shape, folder / shape))
+
+
+def audited(root: Path, monkeypatch: pytest.MonkeyPatch, configs: list[str], kind: str, **overrides: Any) -> Path:
+    """Run a bundle with an overlay as the command line does, in its folder; where the audit is."""
+    monkeypatch.chdir(root)
+    files = [f"configs/{name}" for name in configs]
+    settings = {f"audit_settings#{name}": value for name, value in SETTINGS.items()}
+    run(config_file=[*files, str(overlay(kind))], **{**settings, **overrides})
+    return root / overrides.get("audit_dir", "audit")
+
+
+def check_scanner_is_used(
+    folder: Path, images: int, title: str = "Shortcut audit", attributes: set[str] | None = None
+) -> Audit:
+    record = Audit.from_json(folder / "audit.json")
+    assert {finding.attribute for finding in record.findings} == (attributes or {"scanner", "operator"})
+    assert [finding.attribute for finding in record.findings if finding.verdict == "used"] == ["scanner"]
+    assert sum(record.labels.values()) == images
+    assert record.title == title
+    assert (folder / "report.html").is_file()
+    return record
+
+
+def check_unmatched(folder: Path, last: str) -> None:
+    listed = pd.read_csv(folder / "unmatched.csv")
+    assert sorted(listed["name"]) == sorted(["ghost", last])
+
+
+@pytest.fixture(scope="module")
+def endoscopy(tmp_path_factory) -> Path:
+    """JSON, train, evaluate and inference with a run id of its own; SEResNet50, colour PNG, two classes."""
+    root = copied("endoscopy", tmp_path_factory.mktemp("zoo"))
+    train = saved(root / "data", scanned(160, 2, (32, 32), 0.95, 1), ".png", channels=3)
+    test = scanned(44, 2, (32, 32), 0.5, 2)
+    written(root / "label/train_samples.json", train)
+    written(root / "label/test_samples.json", saved(root / "data", test, ".png", channels=3))
+    metadata(root / "metadata.csv", test[1])
+    network = part(root, "inference.json", "network_def")
+    network = fitted(network, "last_linear", train, part(root, "inference.json", "preprocessing"))
+    keep(network.state_dict(), root)
+    return root
+
+
+def test_a_json_bundle_in_its_inference_form(endoscopy, monkeypatch):
+    changed = {"audit_label_names": ["out", "in"], "audit_attributes": ["scanner"]}
+    folder = audited(endoscopy, monkeypatch, ["inference.json"], "inference", **changed)
+    record = check_scanner_is_used(folder, 43, attributes={"scanner"})
+    assert record.label_names == ("out", "in")
+    check_unmatched(folder, "img_2_043")
+
+
+def test_a_json_bundle_in_its_evaluate_form(endoscopy, monkeypatch):
+    changed = {"audit_dir": "other", "audit_attributes": ["scanner"], "audit_title": "Endoscopy"}
+    folder = audited(endoscopy, monkeypatch, ["train.json", "evaluate.json"], "evaluate", **changed)
+    check_scanner_is_used(folder, 43, "Endoscopy", {"scanner"})
+    assert (endoscopy / "eval" / "metrics.csv").is_file()  # the bundle's own handlers have run
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """YAML, all ids at the top level, among them label and image; four classes, NIfTI of two dimensions."""
+    root = copied("template", tmp_path_factory.mktemp("zoo"))
+    train = saved(root / "data", scanned(160, 4, (24, 24), 0.95, 3), ".nii.gz")
+    test = scanned(100, 4, (24, 24), 0.5, 4)
+    written(root / "data/train_samples.json", train)
+    written(root / "data/test_samples.json", saved(root / "data", test, ".nii.gz"))
+    metadata(root / "metadata.csv", test[1])
+    network = part(root, "inference.yaml", "network_def")
+    network = fitted(network, "class_layers.out", train, part(root, "inference.yaml", "preprocessing"))
+    keep({"model": network.state_dict()}, root)
+    return root
+
+
+@pytest.mark.parametrize("configs", [["inference.yaml"], ["train.yaml", "evaluate.yaml"]], ids="-".join)
+def test_the_yaml_template(template, monkeypatch, configs):
+    pytest.importorskip("yaml")
+    folder = audited(template, monkeypatch, configs, "inference", audit_dir="-".join(configs))
+    record = check_scanner_is_used(folder, 99)
+    assert record.label_names == ("0", "1", "2", "3")
+    check_unmatched(folder, "img_4_099")
+
+
+@pytest.fixture(scope="module")
+def density(tmp_path_factory) -> Path:
+    """JSON with scripts of its own; three findings with a sigmoid, of which the first goes with the scanner."""
+    root = copied("density", tmp_path_factory.mktemp("zoo"))
+    train = saved(root / "data", scanned(240, 3, (32, 32), 0.95, 5, several=True), ".png")
+    test = scanned(90, 3, (32, 32), 0.5, 6, several=True)
+    items = saved(root / "data", test, ".png")
+    written(root / "configs/images.json", {"Test": items})
+    metadata(root / "metadata.csv", test[1])
+    network = part(root, "inference.json", "network_def")
+    network = fitted(network, "findings", train, part(root, "inference.json", "preprocessing"))
+    keep(network.state_dict(), root)
+    return root
+
+
+SEVERAL = {"audit_findings": ["finding_0", "finding_1", "finding_2"], "audit_attributes": ["scanner"]}
+
+
+@pytest.mark.parametrize(
+    ("returns", "decollate", "overrides"),
+    [
+        ("tensor", True, {}),
+        ("list", True, {"audit_layer": "findings", "postprocessing#_disabled_": True}),
+        ("dict", True, {"audit_layer": "findings", "audit_output": "findings", "postprocessing#_disabled_": True}),
+        ("dict", False, {"audit_layer": "findings", "audit_output": "findings", "postprocessing#_disabled_": True}),
+        ("probabilities", False, {"postprocessing#_disabled_": True}),
+    ],
+)
+def test_several_findings_are_audited_one_at_a_time(density, monkeypatch, returns, decollate, overrides):
+    changed = {"network_def#returns": returns, "evaluator#decollate": decollate, "audit_dir": f"{returns}_{decollate}"}
+    folder = audited(density, monkeypatch, ["inference.json"], "inference", **SEVERAL, **changed, **overrides)
+    record = check_scanner_is_used(folder / "finding_0", 89, "Shortcut audit: finding_0", {"scanner"})
+    assert record.label_names == ("absent", "present")
+    for other in ("finding_1", "finding_2"):
+        finding = Audit.from_json(folder / other / "audit.json").finding("scanner")
+        assert finding.verdict == "encoded, not used"
+        assert abs(finding.evidence.gap.effect) < abs(record.finding("scanner").evidence.gap.effect) / 3
+    assert "finding_2" in (folder / "report.html").read_text()
+    check_unmatched(folder, "img_6_089")
+
+
+@pytest.mark.parametrize(
+    ("returns", "overrides", "message"),
+    [
+        ("list", {}, "pass output=|layer"),
+        ("dict", {"audit_layer": "findings"}, "pass output= the key of the logits"),
+        (
+            "dict",
+            {"audit_layer": "findings", "audit_output": "logits"},
+            "output must be an entry of a dict with ",
+        ),
+        (
+            "tensor",
+            {"audit_findings": ["finding_0"]},
+            "must have an output of its own, got 1 labels",
+        ),
+    ],
+)
+def test_a_head_that_is_not_found_is_refused_with_the_remedy(density, monkeypatch, returns, overrides, message):
+    changed = {
+        "network_def#returns": returns,
+        "postprocessing#_disabled_": True,
+        "audit_dir": "refused",
+        **SEVERAL,
+        **overrides,
+    }
+    assert re.search(message, refused(density, monkeypatch, ["inference.json"], "inference", **changed))
+    assert not (density / "refused" / "report.html").exists()
+
+
+def refused(root: Path, monkeypatch: pytest.MonkeyPatch, configs: list[str], kind: str, **overrides: Any) -> str:
+    """What is said when a run is refused."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011  whatever MONAI makes of it
+        audited(root, monkeypatch, configs, kind, **overrides)
+    return first_cause(caught.value)
+
+
+@pytest.fixture(scope="module")
+def nodule(tmp_path_factory) -> Path:
+    """JSON, three dimensions, one logit, two validation loaders; the weights are loaded in ``initialize``."""
+    root = copied("nodule", tmp_path_factory.mktemp("zoo"))
+    size, hounsfield = (16, 16, 12), lambda image: image * 1500 - 1000
+    drawn = {
+        "training": scanned(160, 2, size, 0.95, 7),
+        "validation": scanned(70, 2, size, 0.5, 8),
+        "external": scanned(50, 2, size, 0.5, 9),
+    }
+    samples = {name: saved(root / "data", images, ".nii.gz", scale=hounsfield) for name, images in drawn.items()}
+    written(root / "samples.json", samples)
+    metadata(root / "metadata.csv", drawn["validation"][1])
+    metadata(root / "external.csv", drawn["external"][1])
+    network = part(root, "train.json", "network_def")
+    network = fitted(network, "class_layers.out", samples["training"], part(root, "train.json", "preprocessing"))
+    keep(network.state_dict(), root)
+    return root
+
+
+EVALUATE = ["train.json", "evaluate.json"]
+
+
+def test_each_of_several_validation_loaders_can_be_audited(nodule, monkeypatch, capsys):
+    folder = audited(nodule, monkeypatch, EVALUATE, "evaluate")
+    first = check_scanner_is_used(folder, 69)
+    check_unmatched(folder, "img_8_069")
+    changed = {"audited_evaluator": "@validate#external#evaluator", "metadata_csv": "external.csv"}
+    folder = audited(nodule, monkeypatch, EVALUATE, "evaluate", audit_dir="external", **changed)
+    second = check_scanner_is_used(folder, 49)
+    check_unmatched(folder, "img_9_049")
+    assert set(first.labels) == set(second.labels) == {"0", "1"}
+    assert "audit of DenseNet on Cohort(50 images of 50 patients" in capsys.readouterr().out
+
+
+def test_one_logit_tells_the_second_class(nodule, monkeypatch):
+    """The record's predictions are the sigmoid of the network's logit."""
+    folder = audited(nodule, monkeypatch, EVALUATE, "evaluate", audit_dir="logit")
+    record = Audit.from_json(folder / "audit.json")
+    network = part(nodule, "train.json", "network_def")
+    network.load_state_dict(torch.load(nodule / "models/model.pt", weights_only=True))
+    transforms = part(nodule, "train.json", "preprocessing")
+    items = json.loads((nodule / "samples.json").read_text())["validation"][:-1]
+    with torch.no_grad():
+        logits = network.eval()(torch.stack([transforms(item)["image"].as_tensor() for item in items]))[:, 0]
+    outcome = np.array([item["label"] for item in items])
+    (score,) = record.regions.scores
+    assert (score.label, score.images) == ("1", 69)
+    assert score.auc == pytest.approx(roc_auc_score(outcome, logits.numpy()))
+
+
+def test_torchscript_is_refused_and_the_remedy_works(nodule, monkeypatch):
+    network = part(nodule, "train.json", "network_def")
+    network.load_state_dict(torch.load(nodule / "models/model.pt", weights_only=True))
+    torch.jit.script(network).save(str(nodule / "models/model.ts"))
+    scripted = {"network_def": "$torch.jit.load(@bundle_root + '/models/model.ts')"}
+    message = refused(nodule, monkeypatch, ["train.json"], "evaluate", **scripted)
+    assert "network must be a Python module whose layers call hooks, got TorchScript." in message
+    assert "network.load_state_dict(torch.jit.load(path).state_dict())" in message
+    remedy = ["$@network.load_state_dict(torch.jit.load(@bundle_root + '/models/model.ts').state_dict())"]
+    folder = audited(nodule, monkeypatch, ["train.json"], "evaluate", audit_dir="remedy", initialize=remedy)
+    check_scanner_is_used(folder, 69)
+
+
+def test_a_training_is_audited_every_few_epochs(nodule, monkeypatch, capsys):
+    folder = audited(nodule, monkeypatch, ["train.json"], "training", audit_dir="training", audit_interval=2)
+    assert "audit of DenseNet on Cohort(70 images" in capsys.readouterr().out
+    curves = TrainingCurves.from_json(folder / "training_curves.json")
+    assert [audited.epoch for audited in curves.epochs] == [2]
+    assert set(curves.epochs[0].points) == {"scanner", "operator"}
+    assert (folder / "tensorboard").is_dir() == bool(find_spec("tensorboard"))
+
+
+def test_the_tanh_of_a_vision_transformer_is_refused_and_the_remedy_works(endoscopy, monkeypatch):
+    network = {"_target_": "ViT", "in_channels": 3, "img_size": [32, 32], "patch_size": 16, "spatial_dims": 2}
+    network |= {"hidden_size": 24, "mlp_dim": 48, "num_layers": 1, "num_heads": 2, "num_classes": 2}
+    changed = {"network_def": {**network, "classification": True}, "postprocessing#_disabled_": True}
+    changed |= {"handlers#0#_disabled_": True, "audit_dir": "transformer"}
+    message = refused(endoscopy, monkeypatch, ["inference.json"], "inference", **changed)
+    assert "head(embedding) must equal the network's logits" in message
+    assert "Tanh" in message
+    remedy = ["$setattr(@network.classification_head, '1', torch.nn.Identity())"]
+    folder = audited(endoscopy, monkeypatch, ["inference.json"], "inference", initialize=remedy, **changed)
+    assert {finding.attribute for finding in Audit.from_json(folder / "audit.json").findings} == {"scanner", "operator"}

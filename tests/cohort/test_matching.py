@@ -1,0 +1,75 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from monai_shortcut.cohort.matching import SUFFIXES, ImageMatcher, short_names, without_suffix
+
+
+@pytest.mark.parametrize(
+    ("name", "image_ids", "expected"),
+    [
+        ("a", ["a", "b"], "a"),
+        ("/data/a.png", ["a", "b"], "a"),
+        ("/data/a.nii.gz", ["a", "b"], "a"),
+        ("/data/A.PNG", ["a", "A"], "A"),
+        ("a.png", ["a.png", "b.png"], "a.png"),
+        ("/data/a.png", ["a.jpg"], "a.jpg"),
+        ("a", ["images/a.png"], "images/a.png"),
+        ("C:\\scans\\a.dcm", ["scans/a"], "scans/a"),
+        ("/data//x/a.png", ["x/a", "y/a"], "x/a"),
+        ("/data/x/a.png", ["a", "x/a"], "x/a"),
+        ("/data/z/a.png", ["a", "x/a"], "a"),
+        ("/data/a.png", ["a.png", "a.jpg"], "a.png"),
+        ("/data/1.2.840.7.dcm", ["1.2.840.7", "1.2.840"], "1.2.840.7"),
+        ("1.2.840.7", ["1.2.840"], None),
+        ("/data/scan.v2.png", ["scan.v2", "scan"], "scan.v2"),
+        ("/data/scan.v2.png", ["scan"], None),
+        ("/data/z/a.png", ["x/a"], None),
+        ("/data/ab.png", ["a", "b"], None),
+        ("7", ["07", "7"], "7"),
+        (".png", ["png"], None),
+        ("/", ["a"], None),
+    ],
+)
+def test_an_image_finds_its_row_by_the_end_of_its_path(name, image_ids, expected):
+    assert ImageMatcher(image_ids).find(name) == expected
+    assert ImageMatcher(image_ids).find_all([name]) == [expected]
+
+
+def test_all_images_are_matched_in_their_order():
+    assert ImageMatcher(["a", "b", "c"]).find_all(["/d/c.png", "/d/a.png", "/d/x.png"]) == ["c", "a", None]
+
+
+def test_a_name_that_fits_several_rows_is_refused():
+    with pytest.raises(ValueError, match=re.escape("an image must fit one image id, got a, which fits x/a, y/a.")):
+        ImageMatcher(["x/a", "y/a"]).find_all(["a"])
+
+
+def test_two_files_that_fit_one_row_are_refused():
+    message = (
+        "image ids must tell the images apart (they may hold folders, as in a/x.png), got 2 alike: /p/a.png, /q/a.png"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ImageMatcher(["a", "b"]).find_all(["/p/a.png", "/q/a.png", "/q/b.png"])
+    assert ImageMatcher(["p/a", "q/a"]).find_all(["/p/a.png", "/q/a.png"]) == ["p/a", "q/a"]
+
+
+def test_names_are_shortened_only_if_that_tells_them_apart():
+    assert short_names(["/p/a.png", "/q/b.nii.gz", "/p/a.png"]) == ["a", "b", "a"]
+    assert short_names(["/p/a.png", "/q/a.png"]) == ["/p/a.png", "/q/a.png"]
+    assert short_names(["/p/a.png", "/p/a.jpg"]) == ["/p/a.png", "/p/a.jpg"]
+    assert short_names([]) == []
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".nii.gz", ".DCM", ".npy.gz"])
+def test_the_suffixes_of_images_are_known(suffix):
+    assert without_suffix(f"scan.1{suffix}") == "scan.1"
+
+
+@pytest.mark.parametrize("name", ["scan.1", "scan.v2", "archive.gz", "table.csv", ".png", "scan"])
+def test_other_endings_are_part_of_the_name(name):
+    assert without_suffix(name) == name

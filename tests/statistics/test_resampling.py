@@ -1,0 +1,197 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from monai_shortcut.statistics.resampling import (
+    bootstrap_weights,
+    holm,
+    patient_folds,
+    permutation_p_value,
+    permute_by_patient,
+)
+
+
+def ragged(rng, patients: int, most: int):
+    """Patients with 1 to `most` images each, their images shuffled."""
+    return rng.permutation(
+        np.repeat([f"p{index:03d}" for index in range(patients)], rng.integers(1, most + 1, patients))
+    )
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5, 8])
+def test_no_patient_is_in_two_folds_and_no_fold_is_empty(rng, folds):
+    for most in (1, 2, 9):
+        patients = ragged(rng, 8 * most, most)
+        fold = patient_folds(patients, rng.integers(3, size=len(patients)), folds, rng)
+        for patient in np.unique(patients):
+            assert len(set(fold[patients == patient])) == 1
+        assert set(fold) == set(range(folds))
+
+
+def test_folds_keep_the_shares_of_the_strata(rng):
+    stratum = rng.permutation(np.repeat([0, 1, 2], [100, 60, 40]))
+    patients = np.repeat(np.arange(200), 3)
+    fold = patient_folds(patients, np.repeat(stratum, 3), 5, rng)
+    for index in range(5):
+        shares = np.bincount(np.repeat(stratum, 3)[fold == index], minlength=3) / (fold == index).sum()
+        np.testing.assert_allclose(shares, [0.5, 0.3, 0.2], atol=0.03)
+
+
+@pytest.mark.parametrize("strata", [np.repeat([0, 1], [18, 2]), np.arange(20), np.zeros(20)])
+def test_strata_smaller_than_the_number_of_folds_are_folded_without_a_warning(rng, strata):
+    assert np.bincount(patient_folds(np.arange(20), strata, 5, rng)).tolist() == [4] * 5
+
+
+def test_folds_depend_on_the_generator_alone():
+    patients, strata = np.repeat(np.arange(30), 2), np.repeat(np.arange(30) % 2, 2)
+    draw = [patient_folds(patients, strata, 5, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert np.array_equal(draw[0], draw[1])
+    assert not np.array_equal(draw[0], draw[2])
+
+
+@pytest.mark.parametrize("folds", [0, 1, 4])
+def test_folds_must_fit_the_patients(rng, folds):
+    with pytest.raises(ValueError, match=rf"folds must be between 2 and the number of patients \(3\), got {folds}\."):
+        patient_folds(["a", "a", "b", "c"], [0, 1, 0, 1], folds, rng)
+
+
+def test_attributes_that_are_constant_within_patients_stay_so(rng):
+    patients = ragged(rng, 30, 5)
+    unique, index = np.unique(patients, return_inverse=True)
+    draws = index[permute_by_patient(patients, 50, rng)]  # whose values each image gets
+    for draw in draws:
+        donors = [set(draw[index == patient]) for patient in range(len(unique))]
+        assert all(len(donor) == 1 for donor in donors)
+        assert set.union(*donors) == set(range(30))  # each patient gives once: a permutation of the patients
+    assert 0.9 < (draws != index).mean() < 1
+
+
+def test_donors_give_from_the_same_label_and_have_the_same_set_of_labels(rng):
+    patients, label = np.repeat(np.arange(60), 4), np.concatenate([rng.integers(2, size=4) for _ in range(60)])
+    owned = {patient: frozenset(label[patients == patient]) for patient in range(60)}
+    assert min(sum(kind == other for other in owned.values()) for kind in owned.values()) < 10  # pooled ones too
+    common = {p for p, kind in owned.items() if sum(kind == other for other in owned.values()) >= 10}
+    chosen = np.isin(patients, list(common))
+    for draw in permute_by_patient(patients, 50, rng, label):
+        assert (label[draw] == label)[chosen].all()
+        assert all(owned[a] == owned[b] for a, b in zip(patients[chosen], patients[draw][chosen], strict=True))
+    assert not (label[permute_by_patient(patients, 50, rng)] == label).all()
+
+
+def test_rare_sets_of_labels_swap_with_patients_of_the_same_most_frequent_label(rng):
+    patients = np.repeat(np.arange(4), 3)
+    label = np.array([0, 0, 1, 0, 0, 0, 2, 2, 1, 2, 2, 2])
+    draws = patients[permute_by_patient(patients, 200, rng, label)]
+    for patient, others in ((0, {0, 1}), (1, {0, 1}), (2, {2, 3}), (3, {2, 3})):
+        assert set(draws[:, patients == patient].flat) == others
+
+
+def test_a_sequence_is_repeated_cyclically_or_cut():
+    patients = np.array(list("aaaaabb"))
+    rng = np.random.default_rng(0)
+    swapped = [draw for draw in permute_by_patient(patients, 200, rng) if draw[0] >= 5]
+    assert {tuple(draw[:5]) for draw in swapped} == {(5, 6, 5, 6, 5), (6, 5, 6, 5, 6)}
+    assert {tuple(draw[5:]) for draw in swapped} == {(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)}
+    given = np.bincount(np.concatenate([draw[5:] for draw in swapped]), minlength=5)
+    assert given.min() > 0.6 * given.max()  # no image is favoured
+
+
+def test_every_permutation_of_the_patients_is_as_likely(rng):
+    draws = permute_by_patient(np.arange(3), 6000, rng)
+    counts = Counter(map(tuple, draws.tolist()))
+    assert len(counts) == 6
+    assert all(850 < count < 1150 for count in counts.values())
+
+
+@pytest.mark.parametrize(("by_patient", "low", "high"), [(True, 0.02, 0.085), (False, 0.3, 1.0)])
+def test_p_values_are_uniform_when_patients_are_permuted_and_wrong_when_images_are(by_patient, low, high):
+    p_values = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        patients = ragged(rng, 30, 8)
+        index = np.unique(patients, return_inverse=True)[1]
+        values = rng.normal(size=30)[index] + 0.3 * rng.normal(size=len(index))
+        attribute = rng.permutation(np.arange(30) % 2)[index]
+        draws = permute_by_patient(index if by_patient else np.arange(len(index)), 99, rng)
+        coded = np.concatenate([attribute[None], attribute[draws]])
+        ones = coded.sum(axis=1)
+        gaps = np.abs(coded @ values / ones - (1 - coded) @ values / (len(index) - ones))
+        p_values.append(permutation_p_value(gaps[0], gaps[1:]))
+    assert low < np.mean(np.array(p_values) <= 0.05) < high
+    if by_patient:
+        np.testing.assert_allclose(np.quantile(p_values, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.1)
+
+
+def test_bootstrap_draws_whole_patients_with_replacement(rng):
+    patients = ragged(rng, 20, 5)
+    weights = bootstrap_weights(patients, 4000, rng)
+    _, first, index = np.unique(patients, return_index=True, return_inverse=True)
+    assert np.array_equal(weights, weights[:, first][:, index])  # all images of a patient have the same weight
+    assert (weights[:, first].sum(axis=1) == 20).all()
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.08)
+    np.testing.assert_allclose(weights[:, first].var(axis=0), 1 - 1 / 20, atol=0.12)  # of a multinomial count
+
+
+def test_permutation_p_value_counts_the_observation_and_ties():
+    null = np.array([0.1, 0.2, 0.3, 0.4])
+    assert permutation_p_value(0.5, null) == 1 / 5
+    assert permutation_p_value(0.3, null) == 3 / 5
+    assert permutation_p_value(0.1 + 0.2, null) == 3 / 5  # 0.30000000000000004 is 0.3 but for rounding
+    assert permutation_p_value(0.0, null) == 1
+    assert permutation_p_value(1.0, []) == 1
+
+
+def naive_holm(values):
+    """Each p-value's smallest family-wise level at which the step-down procedure rejects it."""
+    known = sorted((value, index) for index, value in enumerate(values) if value == value)
+    adjusted = [float("nan")] * len(values)
+    for step, (_, index) in enumerate(known):
+        adjusted[index] = min(1.0, max((len(known) - j) * known[j][0] for j in range(step + 1)))
+    return adjusted
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_holm_equals_the_naive_loop(rng, missing):
+    for count in (0, 1, 2, 7, 20):
+        values = rng.random(count) ** 3
+        values[rng.random(count) < missing] = np.nan
+        np.testing.assert_allclose(holm(values), naive_holm(values.tolist()), rtol=1e-15)
+
+
+def test_holm_leaves_missing_values_out_of_the_count():
+    np.testing.assert_array_equal(holm([np.nan, 0.02, np.nan, 0.01]), [np.nan, 0.02, np.nan, 0.02])
+    assert np.isnan(holm([np.nan, np.nan])).all()
+
+
+def test_holm_keeps_the_family_wise_error_and_raw_p_values_do_not(rng):
+    families = rng.random((2000, 10))
+    assert np.mean([holm(family).min() <= 0.05 for family in families]) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(families.min(axis=1) <= 0.05) > 0.35
+
+
+@pytest.mark.parametrize(("labels_known", "low", "high"), [(True, 0.0, 0.09), (False, 0.15, 1.0)])
+def test_an_attribute_tied_to_the_label_of_each_image_needs_the_labels(labels_known, low, high):
+    p_values = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        patients = np.repeat(np.arange(40), 4)
+        label = rng.integers(2, size=160)
+        attribute = np.where(rng.random(160) < 0.9, label, 1 - label)
+        values = rng.normal(size=40)[patients] + 0.3 * rng.normal(size=160)  # knows neither
+        draws = permute_by_patient(patients, 99, rng, label if labels_known else None)
+        coded = np.concatenate([attribute[None], attribute[draws]])
+        gaps = np.zeros(100)
+        for value in (0, 1):
+            inside = label == value
+            ones, zeros = coded[:, inside], 1 - coded[:, inside]
+            gaps += np.abs(
+                ones @ values[inside] / np.maximum(ones.sum(axis=1), 1)
+                - zeros @ values[inside] / np.maximum(zeros.sum(axis=1), 1)
+            )
+        p_values.append(permutation_p_value(gaps[0], gaps[1:]))
+    assert low <= np.mean(np.array(p_values) <= 0.05) <= high
