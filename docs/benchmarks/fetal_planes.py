@@ -29,7 +29,7 @@ from models import codes_of, embeddings_of, heads_of, stacked, train  # noqa: E4
 from scipy.special import softmax  # noqa: E402
 
 from monai_shortcut.analyses.encoding import fit_probe, null_probes  # noqa: E402
-from monai_shortcut.heads.linear import LinearHead, linear_head  # noqa: E402
+from monai_shortcut.heads import LinearHead, linear_head  # noqa: E402
 from monai_shortcut.phantom.fetal_planes import PLANES, Phantom, draw_phantom  # noqa: E402
 from monai_shortcut.statistics.resampling import permutation_p_value  # noqa: E402
 from monai_shortcut.statistics.weight_space import weight_space_correlation  # noqa: E402

@@ -22,7 +22,7 @@ from monai_shortcut.cohort.matching import ImageMatcher
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.embedding_recorder import EmbeddingRecorder
 from monai_shortcut.handlers.processes import on_first, process_rank
-from monai_shortcut.heads.linear import LinearHead
+from monai_shortcut.heads import LinearHead
 from monai_shortcut.report.pages import writable
 from monai_shortcut.storage.files import replacing
 

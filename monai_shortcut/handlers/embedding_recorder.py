@@ -20,7 +20,7 @@ from monai_shortcut.cohort.matching import short_names
 from monai_shortcut.handlers.processes import await_all, gather, process_count
 from monai_shortcut.heads.embeddings import EmbeddingHook
 from monai_shortcut.heads.layers import unwrap
-from monai_shortcut.heads.linear import LinearHead, linear_head, logit_map_head
+from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
 
 EMBEDDINGS = ("pooled", "logit_map")
 _made: Counter[str] = Counter()  # handlers of a kind are made in one order on all processes

@@ -25,8 +25,8 @@ from torch import nn
 from monai_shortcut.audit.assembly import AuditSettings
 from monai_shortcut.audit.record import USED, Audit
 from monai_shortcut.handlers import EmbeddingRecorder, ShortcutAudit
+from monai_shortcut.heads import linear_head
 from monai_shortcut.heads.embeddings import embed
-from monai_shortcut.heads.linear import linear_head
 from monai_shortcut.networks import SonoNet
 from monai_shortcut.transforms import MaskROId
 

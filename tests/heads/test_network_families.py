@@ -19,8 +19,8 @@ from monai.networks.nets import (
 )
 from torch import nn
 
+from monai_shortcut.heads import linear_head, logit_map_head
 from monai_shortcut.heads.embeddings import EmbeddingHook, embed, first_output
-from monai_shortcut.heads.linear import linear_head, logit_map_head
 from monai_shortcut.networks import SonoNet
 
 SMALL_DENSENET = {"init_features": 8, "growth_rate": 4, "block_config": (2, 2, 2, 2)}

@@ -22,9 +22,9 @@ from torch.nn.functional import cross_entropy
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers import EmbeddingRecorder
+from monai_shortcut.heads import linear_head
 from monai_shortcut.heads.embeddings import EmbeddingHook, embed
 from monai_shortcut.heads.layers import evaluating
-from monai_shortcut.heads.linear import linear_head
 from monai_shortcut.networks import MultiTaskClassifier, MultiTaskLoss, SonoNet
 
 LEVELS = {"scanner": 3, "site.of.birth": 2}  # a name that no module may have

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.heads import linear_head, logit_map_head
 from monai_shortcut.heads.embeddings import embed
-from monai_shortcut.heads.linear import linear_head, logit_map_head
 from monai_shortcut.networks import SASonoNet
 
 

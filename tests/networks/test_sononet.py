@@ -10,7 +10,7 @@ from monai.networks.utils import convert_to_torchscript
 from torch import nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from monai_shortcut.heads.linear import linear_head, logit_map_head
+from monai_shortcut.heads import linear_head, logit_map_head
 from monai_shortcut.networks import SonoNet
 
 

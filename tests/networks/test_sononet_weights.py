@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from monai_shortcut.heads.linear import linear_head, logit_map_head
+from monai_shortcut.heads import linear_head, logit_map_head
 from monai_shortcut.networks import SonoNet, load_sononet_weights
 
 PACK = DATA / "sononet16-fetal-planes"

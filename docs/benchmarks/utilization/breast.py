@@ -15,7 +15,7 @@ from monai.transforms import Compose, LoadImaged, Resized, ScaleIntensityRanged,
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets import read_busbra
-from monai_shortcut.heads.linear import linear_head
+from monai_shortcut.heads import linear_head
 from monai_shortcut.phantom.marks import plant_mark, planted_levels
 
 SIZE = 96

@@ -12,8 +12,8 @@ import torch
 from cases import Case, answers, moved, seed_of
 from monai.utils import set_determinism
 
+from monai_shortcut.heads import linear_head
 from monai_shortcut.heads.embeddings import embed
-from monai_shortcut.heads.linear import linear_head
 from monai_shortcut.networks import MultiTaskClassifier, MultiTaskLoss, SonoNet
 from monai_shortcut.phantom.fetal_planes import draw_phantom
 
