@@ -44,6 +44,7 @@ def _print_versions() -> None:
     for name, number in installed().items():
         print(f"{name:<16}{number:<16}{OPTIONAL.get(name, '')}".rstrip())
     print(f"{'devices':<16}{', '.join(devices())}")
+    print('extras are installed from a clone, such as: pip install ".[yaml,dicom]"')
 
 
 def _print_places() -> None:

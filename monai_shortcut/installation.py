@@ -27,8 +27,8 @@ OPTIONAL = {
     "itk-io": "DICOM images by ITK (extra: itk)",
     "scikit-image": 'MaskROI(fill="inpaint") (extra: inpaint)',
     "distributed": "region studies on a cluster (extra: cluster)",
-    "tensorboard": "curves of a training in TensorBoard",
-    "jsonschema": "python -m monai.bundle verify_metadata",
+    "tensorboard": "curves of a training in TensorBoard (extra: tensorboard)",
+    "jsonschema": "python -m monai.bundle verify_metadata (extra: test)",
 }
 OVERLAYS = {
     "inference": "configs with the id evaluator: inference.json, or train.yaml and evaluate.yaml of the YAML template",

@@ -10,24 +10,20 @@ from typing import Any
 import numpy as np
 from monai.config import PathLike
 from monai.data.image_reader import ImageReader
-from monai.utils import MetaKeys, ensure_tuple, optional_import
+from monai.utils import MetaKeys, ensure_tuple
 from numpy.typing import NDArray
 
 from monai_shortcut.datasets.dicom_header import (
     SHAPE_TAGS,
     SPACING_TAGS,
+    needed,
     pixel_spacing_mm,
-    pydicom,
     read_header,
     why_unusable,
 )
 from monai_shortcut.transforms.metadata import SPACING_SET
 
 __all__ = ["DicomReader"]
-
-itk, _ = optional_import(
-    "itk", descriptor="this reader needs ITK: pip install 'monai-shortcut[itk]' ({})", allow_namespace_pkg=True
-)
 
 
 class DicomReader(ImageReader):  # type: ignore[misc]
@@ -64,7 +60,8 @@ class DicomReader(ImageReader):  # type: ignore[misc]
         if backend not in ("pydicom", "itk"):
             raise ValueError(f"backend must be pydicom or itk, got {backend!r}.")
         self._decode = {"pydicom": _by_pydicom, "itk": _by_itk}[backend]
-        _ = pydicom.dcmread, itk.GDCMImageIO if backend == "itk" else None  # raises if they are not installed
+        for package in ("pydicom", backend):
+            needed(package)
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """True, as DICOM files may have any name."""
@@ -99,6 +96,7 @@ class DicomReader(ImageReader):  # type: ignore[misc]
 
 
 def _checked_header(path: str) -> Any:
+    pydicom = needed("pydicom")
     try:
         header = read_header(path, (*SHAPE_TAGS, *SPACING_TAGS))
     except pydicom.errors.InvalidDicomError:
@@ -111,7 +109,7 @@ def _checked_header(path: str) -> Any:
 
 def _by_pydicom(path: str) -> NDArray[Any]:
     """(R, C) values, inverted if need be, and rescaled."""
-    dataset = pydicom.dcmread(path)
+    dataset = needed("pydicom").dcmread(path)
     try:
         stored = dataset.pixel_array
     except Exception as error:  # each decoder has errors of its own
@@ -125,6 +123,7 @@ def _by_pydicom(path: str) -> NDArray[Any]:
 
 def _by_itk(path: str) -> NDArray[Any]:
     """(R, C) values, which ITK has inverted and rescaled as `_by_pydicom` does."""
+    itk, pydicom = needed("itk"), needed("pydicom")
     try:
         image = itk.imread(path, imageio=itk.GDCMImageIO.New())
     except Exception as error:  # RuntimeError of ITK's own, and TypeError where it has no class for the pixels

@@ -18,7 +18,7 @@ MAGNETIC = "1.2.840.10008.5.1.4.1.1.4"
 
 def needs_itk() -> None:
     """Skip what follows without ITK, which the extra `test` leaves out for its size."""
-    pytest.importorskip("itk", reason="needs ITK: pip install 'monai-shortcut[itk]'")
+    pytest.importorskip("itk", reason='needs ITK: pip install ".[itk]" from a clone')
 
 
 def write_dicom(

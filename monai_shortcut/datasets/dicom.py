@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,9 +19,9 @@ from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.dicom_header import (
     SHAPE_TAGS,
     SPACING_TAGS,
+    needed,
     numbers,
     pixel_spacing_mm,
-    pydicom,
     read_header,
     why_unusable,
 )
@@ -223,6 +223,7 @@ def _with_roi_in(folder: Path, frame: pd.DataFrame, columns: Mapping[str, Any]) 
 
 def _header(path: str | Path, tags: Iterable[str]) -> Any:
     """The header with these tags, None if the file is not DICOM."""
+    pydicom = needed("pydicom")
     try:
         return read_header(path, tags)
     except pydicom.errors.InvalidDicomError:
@@ -238,7 +239,7 @@ def _allowed(attributes: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _may_be_read(keyword: str) -> bool:
-    tag = pydicom.datadict.tag_for_keyword(keyword)
+    tag = needed("pydicom").datadict.tag_for_keyword(keyword)
     if tag is None or keyword in _LEADS_TO_PERSON or (tag >> 16 == _PATIENT_GROUP and keyword not in PERSON):
         return False
     kind = _kind(keyword)
@@ -247,7 +248,7 @@ def _may_be_read(keyword: str) -> bool:
 
 def _kind(keyword: str) -> str:
     """The value representation, the first of two where DICOM leaves a choice."""
-    return str(pydicom.datadict.dictionary_VR(keyword)).split(" or ")[0]
+    return str(needed("pydicom").datadict.dictionary_VR(keyword)).split(" or ")[0]
 
 
 def _values(header: Any, attributes: Mapping[str, str]) -> dict[str, float | str | None]:
@@ -264,7 +265,7 @@ def _value(header: Any, keyword: str) -> float | str | None:
     if _kind(keyword) in _NUMBERS:
         return next(iter(numbers(header, keyword)), None)
     value = header.get(keyword)
-    several = value if isinstance(value, pydicom.multival.MultiValue) else [value]
+    several = value if isinstance(value, MutableSequence) else [value]
     texts = [text for text in (as_text(str(each or "").replace("\0", "")) for each in several) if text]
     return _years(texts) if _kind(keyword) == "AS" else ", ".join(texts) or None
 

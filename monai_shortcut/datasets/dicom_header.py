@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableSequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from monai.utils import optional_import
+from monai.utils import OptionalImportError
 
-pydicom, _ = optional_import("pydicom", descriptor="DICOM needs pydicom: pip install 'monai-shortcut[dicom]' ({})")
-
+EXTRAS = {"pydicom": "dicom", "itk": "itk"}
 GREY = ("MONOCHROME1", "MONOCHROME2")
 SHAPE_TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
@@ -20,6 +20,24 @@ SHAPE_TAGS = (
 )
 SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions")
 _CENTIMETRES, _TISSUE = 3, 1  # PhysicalUnitsXDirection, RegionSpatialFormat: a picture, not a curve over time
+
+
+def needed(package: str) -> Any:
+    """Import an optional package at its first use.
+
+    No module holds a stand-in for it, so that pydoc, doctest and inspect may look at every attribute.
+
+    Args:
+        package: one of `EXTRAS`.
+
+    Raises:
+        OptionalImportError: If it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        how = f'pip install ".[{EXTRAS[package]}]" from a clone'
+        raise OptionalImportError(f"this use of DICOM needs {package}: {how} ({error})") from error
 
 
 def read_header(path: str | Path, keywords: Iterable[str] | None = None) -> Any:
@@ -37,7 +55,7 @@ def read_header(path: str | Path, keywords: Iterable[str] | None = None) -> Any:
         OptionalImportError: If pydicom is not installed.
     """
     tags = None if keywords is None else list(keywords)
-    return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+    return needed("pydicom").dcmread(path, stop_before_pixels=True, specific_tags=tags)
 
 
 def why_unusable(header: Any) -> str:
@@ -98,7 +116,7 @@ def numbers(header: Any, keyword: str) -> list[float]:
     """All values of a tag, none if it is missing, empty or malformed."""
     try:
         value = header.get(keyword)
-        several = [] if value is None else value if isinstance(value, list | pydicom.multival.MultiValue) else [value]
+        several = [] if value is None else value if isinstance(value, MutableSequence) else [value]
         return [float(each) for each in several]
     except (TypeError, ValueError):
         return []

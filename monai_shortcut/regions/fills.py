@@ -126,6 +126,6 @@ def _inpainted(shown: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[
     try:
         from skimage.restoration import inpaint_biharmonic
     except ImportError as error:
-        raise ImportError('fill="inpaint" needs scikit-image: pip install "monai-shortcut[inpaint]"') from error
+        raise ImportError('fill="inpaint" needs scikit-image: pip install ".[inpaint]" from a clone') from error
     hidden: NDArray[np.float64] = inpaint_biharmonic(shown, ~known)[~known]
     return hidden

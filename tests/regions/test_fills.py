@@ -217,6 +217,6 @@ def test_inpainting_is_that_of_scikit_image(rng):
 
 def test_inpainting_without_scikit_image_names_the_extra(monkeypatch, image, visible):
     monkeypatch.setitem(sys.modules, "skimage.restoration", None)
-    with pytest.raises(ImportError, match=r'needs scikit-image: pip install "monai-shortcut\[inpaint\]"'):
+    with pytest.raises(ImportError, match=r'needs scikit-image: pip install "\.\[inpaint\]" from a clone'):
         fill_hidden(image, visible, "inpaint")
     fill_hidden(image, visible, "blur")  # which does not need it

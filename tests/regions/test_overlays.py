@@ -229,7 +229,7 @@ def test_other_images_are_refused(image, message):
 
 def test_without_scikit_image_the_error_says_what_to_install(clean, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.restoration", None)
-    with pytest.raises(ImportError, match=r'pip install "monai-shortcut\[inpaint\]"'):
+    with pytest.raises(ImportError, match=r'pip install "\.\[inpaint\]" from a clone'):
         remove_overlay(written(clean[0], 40, 50)[0])
 
 
