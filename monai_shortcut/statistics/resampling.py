@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+_DENSE = 2**20  # shares of patients in strata that are spelled out at once; bounds the memory
 _SMALLEST_GROUP = 10  # patients with one set of labels that swap among themselves
 
 
 def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.random.Generator) -> Integers:
-    """Assign images to folds so that no patient is in two of them.
+    """Assign images to folds so that no patient is in two of them and each stratum is shared out evenly.
+
+    Patients with equal numbers of images in every stratum are of one kind. Whole rounds of a kind are dealt out at
+    random. The rest are placed one by one, the largest first, each where its strata are rarest so far.
 
     Args:
-        patients: (N,) patient of each image.
+        patients: (N,) patient of each image; names do not matter, only the order in which they first appear.
         strata: (N,) class of each image, whose shares the folds should keep.
         folds: number K of folds, at least 2 and at most the number of patients.
         rng: source of the shuffle.
@@ -33,23 +37,51 @@ def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.ra
         >>> bool(fold[0] == fold[1])
         True
     """
-    patients, strata = np.asarray(patients), np.asarray(strata)
-    count = len(np.unique(patients))
+    patient, stratum = _by_appearance(patients), _by_appearance(strata)
+    count = len(np.unique(patient))
     if not 2 <= folds <= count:
         raise ValueError(f"folds must be between 2 and the number of patients ({count}), got {folds}.")
-    _, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)
-    # scikit-learn warns of strata smaller than the number of folds, or refuses them; they count with the largest.
-    kept = np.where(sizes[stratum] < folds, sizes.argmax(), stratum)
-    _, patient = np.unique(patients, return_inverse=True)
-    # Renaming the patients at random shuffles the folds; the splitter's own shuffle loses the strata before 1.8.
-    groups = rng.permutation(count)[patient]
-    fold = np.empty(len(patients), dtype=np.int64)
-    if count == len(patients):  # nothing to keep together, and the splitter of groups is slow for many of them
-        splits = StratifiedKFold(folds, shuffle=True, random_state=int(rng.integers(2**31))).split(groups, kept)
-    else:
-        splits = StratifiedGroupKFold(folds).split(groups, kept, groups)
-    for index, (_, held_out) in enumerate(splits):
-        fold[held_out] = index
+    shares = _shares(patient, stratum)
+    # Random sums over the strata are equal for patients of one kind, and for no others.
+    _, kind, size = np.unique(shares @ rng.random(shares.shape[1]), return_inverse=True, return_counts=True)
+    shuffled = rng.permutation(count)
+    order = shuffled[np.argsort(kind[shuffled], kind="stable")]
+    rank = np.arange(count) - np.repeat(np.cumsum(size) - size, size)
+    # The last whole round stays with the rest: small patients even out what large ones leave.
+    rest = order[rank >= (np.maximum(size // folds - 1, 0) * folds)[kind[order]]]
+    fold = np.empty(count, dtype=np.int64)
+    fold[order] = rank % folds
+    # Without the random factor, cohorts in which every patient is of its own kind would have one partition only.
+    fold[rest] = _placed(shares[rest], 1 + rng.random(len(size))[kind[rest]], folds)
+    return np.asarray(rng.permutation(folds)[fold][patient])
+
+
+def _by_appearance(values: ArrayLike) -> Integers:
+    """Codes (N,) of values, numbered in the order in which they first appear."""
+    _, first, code = np.unique(np.asarray(values), return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[code])
+
+
+def _shares(patient: Integers, stratum: Integers) -> csr_array:
+    """Share (P, S + 1) of the images of each stratum, and at last of all images, that each patient has."""
+    column = np.concatenate([stratum, np.full_like(stratum, stratum.max() + 1)])
+    return csr_array((1 / np.bincount(column)[column], (np.tile(patient, 2), column)))
+
+
+def _placed(shares: csr_array, factor: Floats, folds: int) -> Integers:
+    """Folds of patients, placed one by one so that the sum of squared shares grows least.
+
+    Args:
+        shares: (R, S + 1) share of each stratum that each patient has.
+        factor: (R,) by which the order, largest first, is shuffled.
+        folds: number of folds.
+    """
+    order = np.argsort(-shares.multiply(shares).sum(axis=1) * factor, kind="stable")
+    load, fold = np.zeros((folds, shares.shape[1])), np.empty(len(order), dtype=np.int64)
+    for block in np.array_split(order, 1 + len(order) * shares.shape[1] // _DENSE):
+        for index, share in zip(block.tolist(), shares[block].toarray(), strict=True):
+            fold[index] = best = load.dot(share).argmin()
+            load[best] += share
     return fold
 
 

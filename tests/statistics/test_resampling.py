@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from sklearn.model_selection import StratifiedGroupKFold
 
 from monai_shortcut.statistics.resampling import (
     bootstrap_weights,
@@ -52,6 +53,82 @@ def test_folds_depend_on_the_generator_alone():
     draw = [patient_folds(patients, strata, 5, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert np.array_equal(draw[0], draw[1])
     assert not np.array_equal(draw[0], draw[2])
+
+
+def test_folds_do_not_depend_on_the_names_of_patients_and_strata(rng):
+    patients, strata = ragged(rng, 40, 6), rng.integers(3, size=200)
+    strata = strata[: len(patients)]
+    names = rng.permutation(10**6)[np.unique(patients, return_inverse=True)[1]]
+    renamed = patient_folds(names, np.array(["b", "c", "a"])[strata], 5, np.random.default_rng(1))
+    assert np.array_equal(patient_folds(patients, strata, 5, np.random.default_rng(1)), renamed)
+
+
+def cohort(kind: str, rng):
+    """Patients and strata of a cohort of 300 patients, their images shuffled."""
+    sizes = {"one image": [1] * 300, "two images": [2] * 300, "1 to 50 images": rng.integers(1, 51, 300)}
+    patients = np.repeat(np.arange(300), sizes.get(kind, rng.integers(1, 4, 300)))
+    rare = np.zeros(300, dtype=int)
+    rare[rng.choice(300, 12, replace=False)] = 1
+    strata = {
+        "one stratum of 12 patients": rare[patients],
+        "20 strata, each patient in one": rng.integers(20, size=300)[patients],
+        "20 strata": rng.integers(20, size=len(patients)),
+    }
+    rows = rng.permutation(len(patients))
+    return patients[rows], strata.get(kind, rng.choice(3, p=[0.6, 0.3, 0.1], size=len(patients)))[rows]
+
+
+def unevenness(fold, strata, folds):
+    """Largest difference of a fold's share of a stratum, and of all images, from 1 / K."""
+    of_strata = max(abs((fold[strata == s] == k).mean() - 1 / folds) for s in np.unique(strata) for k in range(folds))
+    return np.array([of_strata, max(abs((fold == k).mean() - 1 / folds) for k in range(folds))])
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "one image",
+        "two images",
+        "1 to 50 images",
+        "one stratum of 12 patients",
+        "20 strata, each patient in one",
+        "20 strata",
+    ],
+)
+def test_folds_are_as_even_as_those_of_scikit_learn(kind, folds):
+    ours, theirs, careless = np.zeros((3, 2))
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        patients, strata = cohort(kind, rng)
+        fold = patient_folds(patients, strata, folds, rng)
+        assert len({*zip(patients, fold, strict=True)}) == 300  # no patient is in two folds
+        ours += unevenness(fold, strata, folds) / 6
+        groups = rng.permutation(300)[patients]
+        for index, (_, held_out) in enumerate(StratifiedGroupKFold(folds).split(groups, strata, groups)):
+            fold[held_out] = index
+        theirs += unevenness(fold, strata, folds) / 6
+        careless += unevenness(rng.permutation(np.arange(300) % folds)[patients], strata, folds) / 6
+    assert ours[0] <= 1.02 * theirs[0]
+    assert ours[1] <= max(theirs[1], 0.0025)  # in 600 images one and a half
+    assert careless[0] > 1.3 * ours[0]
+
+
+def test_folds_of_single_images_differ_by_one_image_in_every_stratum(rng):
+    for strata in (rng.integers(7, size=203), rng.integers(90, size=203), np.arange(203), np.zeros(203)):
+        fold = patient_folds(np.arange(203), strata, 5, rng)
+        for images in (np.arange(203), *(np.flatnonzero(strata == s) for s in np.unique(strata))):
+            assert np.ptp(np.bincount(fold[images], minlength=5)) <= 1
+
+
+def test_any_two_patients_meet_in_a_fold_by_chance_even_if_no_two_are_alike():
+    patients = np.repeat(np.arange(30), np.arange(1, 31))
+    strata = np.random.default_rng(0).integers(2, size=len(patients))
+    first = np.unique(patients, return_index=True)[1]
+    folds = np.array([patient_folds(patients, strata, 3, np.random.default_rng(s))[first] for s in range(300)])
+    together = (folds[:, :, None] == folds[:, None, :]).mean(axis=0)[np.triu_indices(30, 1)]
+    assert 0.05 < together.min() < 1 / 3 < together.max() < 0.6
+    assert all(0.2 < (folds == index).mean() < 0.5 for index in range(3))
 
 
 @pytest.mark.parametrize("folds", [0, 1, 4])
