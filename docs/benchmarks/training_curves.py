@@ -19,7 +19,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_shortcut.audit.training import TrainingCurves
 from monai_shortcut.report.figures.training import training_curves
-from monai_shortcut.report.pages import png
+from monai_shortcut.report.files import png
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [

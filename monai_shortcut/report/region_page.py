@@ -8,9 +8,8 @@ from pathlib import Path
 
 from monai_shortcut.region_study import RegionStudyRecord, study_tables
 from monai_shortcut.report.figures.regions import region_figures
-from monai_shortcut.report.pages import in_base64, png, render, write_files
-
-ANSWER_COLOURS = {"yes": "#D55E00", "no": "#0072B2", "inconclusive": "#777777"}
+from monai_shortcut.report.files import in_base64, png, write_files
+from monai_shortcut.report.pages import render
 
 
 def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Path) -> Path:
@@ -32,5 +31,5 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
     tables = {name: table for name, table in study_tables(found).items() if len(table)}
     drawn = {name: png(figure) for name, figure in region_figures(found)}
     pictures = {name: in_base64(content) for name, content in drawn.items()}
-    html = render("regions.html.jinja", record=found, pictures=pictures, colours=ANSWER_COLOURS)
+    html = render("regions", title=found.title, record=found, pictures=pictures)
     return write_files(folder, {"region_study.json": found.to_json}, tables, drawn, html)

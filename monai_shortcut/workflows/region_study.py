@@ -18,7 +18,7 @@ import pandas as pd
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.region_study import RegionStudyRecord, metadata_scores, study_record
 from monai_shortcut.regions.strategies import STRATEGIES, check_settings
-from monai_shortcut.report.pages import writable
+from monai_shortcut.report.files import writable
 from monai_shortcut.report.region_page import write_region_report
 from monai_shortcut.versions import versions
 from monai_shortcut.workflows.cell import Cell, Evaluation, Item, finished, run_cell

@@ -26,8 +26,9 @@ from monai_shortcut.audit.training import (
     curve_settings,
 )
 from monai_shortcut.report.figures.training import training_curves
-from monai_shortcut.report.pages import png
-from monai_shortcut.report.training_page import curves_table, write_training_report
+from monai_shortcut.report.files import png
+from monai_shortcut.report.tables import curves_table
+from monai_shortcut.report.training_page import write_training_report
 
 NAMES = ("left", "right")
 QUICK = AuditSettings(permutations=39, bootstraps=19, repeats=1, minimum_patients=2, folds=2)

@@ -14,6 +14,8 @@ from monai_shortcut.audit.assembly import AuditSettings, audit, probabilities
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Example
 from monai_shortcut.report.figures import audit as plots
 from monai_shortcut.report.figures.heads import weight_space
+from monai_shortcut.report.figures.style import ANSWERS, MARKERS, VERDICTS
+from monai_shortcut.report.wording import number, p_text
 
 NAMES = ("plain", "cost in $\\foo$", "constant")
 
@@ -75,17 +77,19 @@ def test_the_overview_shows_values_and_intervals(record):
             (left, finding.evidence.encoding.own_auroc),
             (right, (finding.evidence.gap.effect, *finding.evidence.gap.interval)),
         ):
-            assert [value, row] in [point for (point,) in drawn(axes, plots.MARKERS[finding.verdict])]
+            assert [value, row] in [point for (point,) in drawn(axes, MARKERS[finding.verdict])]
             assert [[low, row], [high, row]] in drawn(axes, "None")
             (line,) = [line for line in axes.get_lines() if line.get_xydata().tolist() == [[value, row]]]
-            assert line.get_color() == plots.COLOURS[finding.verdict]
+            assert line.get_color() == VERDICTS[finding.verdict]
     assert drawn(right, "|") == [[[record.findings[0].counterfactual.change, 0]]]
 
 
 def test_verdicts_differ_in_colour_and_marker():
-    for look in (plots.COLOURS, plots.MARKERS):
+    for look in (VERDICTS, MARKERS):
         assert len(set(look.values())) == 4
         assert set(look) == {USED, NOT_USED, NOT_ENCODED, INCONCLUSIVE}
+    assert len(set(ANSWERS.values())) == 3
+    assert ANSWERS["inconclusive"] == VERDICTS[INCONCLUSIVE]  # the pages look both up by their word
 
 
 def test_regions_shows_the_area_of_every_class_and_strategy(record):
@@ -131,10 +135,10 @@ def test_evidence_shows_the_values_against_their_nulls(record):
         filled = [bar for bar in axes.patches if bar.get_height()]
         assert filled[0].get_x() == pytest.approx(min(null))
         assert filled[-1].get_x() + filled[-1].get_width() == pytest.approx(max(null))
-        assert axes.get_title().endswith(f"unadjusted p = {p_value:.3f}")
+        assert axes.get_title().endswith(f"unadjusted p {p_text(p_value)}")
     matrix = bottom.axes[0]
     np.testing.assert_array_equal(matrix.images[0].get_array(), shown.alignment.wsc)
-    assert [text.get_text() for text in matrix.texts] == [f"{v:.2f}" for row in shown.alignment.wsc for v in row]
+    assert [text.get_text() for text in matrix.texts] == [number(v) for row in shown.alignment.wsc for v in row]
     assert [text.get_text() for text in matrix.get_yticklabels()] == ["one", "two", "three"]
     assert [text.get_text() for text in matrix.get_xticklabels()] == ["level 0", "level 1"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,75 +12,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from jinja2 import ChoiceLoader, DictLoader, UndefinedError
 
-from monai_shortcut.audit.assembly import AuditSettings, audit
-from monai_shortcut.audit.record import Audit, Example
-from monai_shortcut.report.figures.audit import picture
-from monai_shortcut.report.pages import (
-    findings_table,
-    label_folders,
-    regions_table,
-    writable,
-    write_overview,
-    write_report,
-)
+from monai_shortcut.audit.record import Audit, Evidence, GivenOther
+from monai_shortcut.report import pages, write_overview, write_report
+from monai_shortcut.report.tables import findings_table, regions_table
+from monai_shortcut.report.wording import number, p_text, with_limits
 
+TEMPLATES = Path(pages.__file__).parent / "templates"
 HOSTILE = "<script>alert('x')</script>"
 SLASHED = "a/b ../c & \\d"
 FIGURES = ("overview", "regions", "embeddings", "weight_space", "examples", "evidence_0", "evidence_1", "evidence_2")
 
 
-@pytest.fixture(scope="module")
-def record() -> Audit:
-    rng = np.random.default_rng(1)
-    label, level = rng.integers(2, size=(2, 120))
-    points = rng.normal(size=(120, 4)) + 2 * label[:, None] * np.eye(4)[0] + 2 * level[:, None] * np.eye(4)[1]
-    points[5] = np.nan
-    level_names = np.array(["low", "<b>high</b>"], dtype=object)
-    third = rng.uniform(20, 40, 120)
-    third[:7] = np.nan
-    masked = rng.dirichlet([1, 1], size=120)
-    masked[9] = np.nan
-    return audit(
-        points,
-        [[0, 0, 0, 0], [1.5, 1.5, 0, 0]],
-        [0, -3],
-        label,
-        [f"p{index // 3}" for index in range(120)],
-        {
-            HOSTILE: level_names[level],
-            SLASHED: third,
-            "plain name": ["rare"] * 3 + rng.permutation(["x", "y"] * 60).tolist()[3:],
-            "empty": [None] * 120,
-        },
-        label_names=["benign", "malignant <i>"],
-        image_ids=[f"image {index}" for index in range(120)],
-        regions={"without_roi": masked},
-        counterfactuals={SLASHED: rng.dirichlet([1, 1], size=120)},
-        excluded={"<img>": 'unreadable, "really"'},
-        without_roi={"image 9": "roi must hold at least one pixel"},
-        unseen=["image 200", "<u>"],
-        examples=(Example("image 0", "benign", {"full": picture(rng.normal(size=(1, 8, 8)))}),),
-        settings=AuditSettings(permutations=99, bootstraps=49, held_out=1),
-        title="Audit of <net> & co",
-        software={"monai": "1.6.1"},
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(record, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("report") / "made" / "when absent"
-    assert write_report(record, folder) == folder / "report.html"
-    return folder
-
-
 class Page(HTMLParser):
-    """Tags with their attributes, and the text of every table row."""
+    """Tags with their attributes, and the text of every table row, with single spaces."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.rows: list[list[str]] = []
+        self._inside = False
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -89,9 +41,15 @@ class Page(HTMLParser):
             self.rows.append([])
         elif tag in ("td", "th"):
             self.rows[-1].append("")
+            self._inside = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.rows[-1][-1] = " ".join(self.rows[-1][-1].split())
+            self._inside = False
 
     def handle_data(self, data):
-        if self.rows and self.rows[-1] and self.get_starttag_text() != "</table>":
+        if self._inside:
             self.rows[-1][-1] += data
 
 
@@ -128,20 +86,17 @@ def test_the_page_needs_no_other_file(folder):
 
 def test_the_page_gives_every_attribute_its_verdict_and_numbers(record, folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
-    rows = {row[0].strip(): [cell.strip() for cell in row] for row in Page(text).rows if len(row) == 9}
+    rows = {row[0]: row for row in Page(text).rows if len(row) == 9}
     assert list(rows) == ["attribute", HOSTILE, SLASHED, "plain name", "empty"]
     for finding in record.findings:
         row, shown = rows[finding.attribute], finding.evidence
         assert row[1] == finding.verdict
         if shown is not None:
-            value, low, high = shown.encoding.own_auroc
-            assert row[2] == f"{value:.2f} ({low:.2f} to {high:.2f})"
-            assert row[3] == f"{shown.encoding_p_value:.3f}"
-            assert row[4] == f"{shown.gap.effect:.2f} ({shown.gap.interval[0]:.2f} to {shown.gap.interval[1]:.2f})"
-            assert row[5] == f"{shown.gap_p_value:.3f}"
+            assert row[2:4] == [with_limits(*shown.encoding.own_auroc), p_text(shown.encoding_p_value)]
+            assert row[4:6] == [with_limits(shown.gap.effect, *shown.gap.interval), p_text(shown.gap_p_value)]
         else:
             assert row[2:7] == ["-"] * 5
-        assert shown is None or row[6] == f"{shown.gap.detectable:.2f}"
+        assert shown is None or row[6] == number(shown.gap.detectable)
         assert (row[7] == "-") == (finding.counterfactual is None)
         assert row[8].startswith(f"{sum(finding.levels.values())} ({finding.patients})")
         assert escape(finding.reason) in text.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
@@ -165,15 +120,12 @@ def test_the_page_names_every_statistic_of_use_beside_the_published_one(record, 
             ("the same with a probe of label-by-attribute balanced weights", aligned.balanced),
             ("correlation of the logits (ours)", aligned.logits),
         ):
-            number = f"{np.abs(values).max():.2f}"
-            assert [name, number] in [[cell.strip() for cell in row[:2]] for row in page.rows]
-        assert any(row[:2] == ["latent counterfactual", f"{shown.latent.effect:.2f}"] for row in page.rows)
-        change = f"{erased.change[0]:.2f} ({erased.change[1]:.2f} to {erased.change[2]:.2f})"
-        assert any(row[:2] == ["erasure", change] for row in page.rows)
+            assert [name, number(np.abs(values).max())] in [row[:2] for row in page.rows]
+        assert any(row[:2] == ["latent counterfactual", number(shown.latent.effect)] for row in page.rows)
+        assert any(row[:2] == ["erasure", with_limits(*erased.change)] for row in page.rows)
         for score in shown.subgroups.scores:
-            cells = [f"{score.images} ({score.patients})", f"{score.mean_probability:.2f}"]
-            rows = [[cell.strip() for cell in row] for row in page.rows if len(row) == 7]
-            assert any(row[2:3] + row[4:5] == cells for row in rows)
+            cells = [f"{score.images} ({score.patients})", number(score.mean_probability)]
+            assert any(row[2:3] + row[4:5] == cells for row in page.rows if len(row) == 7)
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert f"explain {100 * record.joint.share:.0f} % of the variance" in " ".join(text.split())
     assert all(image.image_id in text for finding in record.findings for image in finding.giveaways)
@@ -186,54 +138,6 @@ def test_names_are_shown_as_text_and_never_run(folder):
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in text
     assert "Audit of &lt;net&gt; &amp; co" in text
     assert "a/b ../c &amp; \\d" in text
-
-
-def test_the_findings_table_holds_the_records_numbers(record, folder):
-    table = pd.read_csv(folder / "findings.csv").set_index("attribute")
-    assert list(table.index) == [HOSTILE, SLASHED, "plain name", "empty"]
-    for finding in record.findings:
-        row, shown = table.loc[finding.attribute], finding.evidence
-        assert (row["verdict"], row["reason"]) == (finding.verdict, finding.reason)
-        assert row[["images", "patients", "missing", "left_out"]].tolist() == [
-            sum(finding.levels.values()),
-            finding.patients,
-            finding.missing,
-            sum(finding.left_out.values()),
-        ]
-        assert row[["images", "missing", "left_out"]].sum() == 119
-        if shown is None:
-            assert row[["own_auroc", "gap", "accuracy", "alignment_z"]].isna().all()
-            continue
-        numbers = dict(zip(("own_auroc", "own_auroc_low", "own_auroc_high"), shown.encoding.own_auroc, strict=True))
-        numbers |= {"own_auroc_p": shown.encoding_p_value, "auroc": shown.encoding.auroc[0]}
-        numbers |= {name: shown.encoding.metrics[name][0] for name in ("accuracy", "precision", "recall", "f1")}
-        numbers |= {"gap": shown.gap.effect, "gap_low": shown.gap.interval[0], "gap_high": shown.gap.interval[1]}
-        numbers |= {"gap_p": shown.gap_p_value, "largest_wsc": np.abs(shown.alignment.wsc).max()}
-        numbers |= {"wsc_p": shown.alignment.wsc_p_value, "largest_alignment": np.abs(shown.alignment.within).max()}
-        numbers |= {"alignment_z": shown.alignment.z, "alignment_p": shown.alignment.p_value}
-        assert row[list(numbers)].to_dict() == pytest.approx(numbers, rel=1e-12)
-    swapped = record.finding(SLASHED).counterfactual
-    found = table.loc[SLASHED, ["swapped", "swapped_low", "swapped_high"]].tolist()
-    assert found == pytest.approx([swapped.change, *swapped.interval], rel=1e-12)
-    assert table["swapped"].notna().sum() == 1
-    assert table.loc["plain name", "levels"] == "; ".join(
-        f"{name}: {count}" for name, count in record.finding("plain name").levels.items()
-    )
-
-
-def test_the_regions_table_holds_the_records_numbers(record, folder):
-    table = pd.read_csv(folder / "regions.csv")
-    assert len(table) == len(record.regions.scores) == 2
-    for (_, row), score in zip(table.iterrows(), record.regions.scores, strict=True):
-        assert row.tolist()[:4] == [score.label, "full", score.evaluated_on, score.images]
-        numbers = [score.auc, *score.interval, score.chance_p_value, score.difference, score.p_value]
-        assert row.tolist()[4:] == pytest.approx(numbers, rel=1e-12)
-    assert table["images"].tolist() == [119, 118]
-
-
-def test_the_excluded_table_holds_every_image_with_its_reason(folder):
-    table = pd.read_csv(folder / "excluded.csv")
-    assert table.to_numpy().tolist() == [["<img>", 'unreadable, "really"'], ["image 5", "embedding not finite"]]
 
 
 def test_an_audit_without_regions_and_exclusions_leaves_their_sections_out(record, tmp_path):
@@ -252,16 +156,6 @@ def test_an_audit_without_regions_and_exclusions_leaves_their_sections_out(recor
     assert regions_table(small)["auc"].tolist() == [record.regions.scores[0].auc]
 
 
-@pytest.mark.parametrize("below", ["", "deeper/still"])
-def test_a_file_in_the_folders_place_is_refused(record, tmp_path, below):
-    place = tmp_path / "taken"
-    place.write_text("mine")
-    for call in (lambda: writable(place / below), lambda: write_report(record, place / below)):
-        with pytest.raises(PermissionError, match=r"the output folder must be writable, got .*taken"):
-            call()
-    assert place.read_text() == "mine"
-
-
 def test_a_broken_or_newer_json_is_refused_before_anything_is_written(folder, tmp_path):
     path = tmp_path / "audit.json"
     for content, message in (("{", "not JSON"), ('{"version": 99, "findings": []}', "version 3 or older, got 99")):
@@ -277,34 +171,20 @@ def test_the_page_lists_the_rows_without_an_image(folder):
     assert "<p>image 200, &lt;u&gt;</p>" in text
 
 
-@pytest.mark.parametrize("place", ["audit.json", "findings.csv", "figures/overview.png", "report.html"])
-def test_a_report_that_cannot_be_finished_leaves_the_former_files_whole(record, folder, tmp_path, place):
-    target = tmp_path / "report"
-    write_report(record, target)
-    before = files(target)
-    (target / place).unlink()
-    (target / place).mkdir()  # which no file can replace
-    with pytest.raises(OSError, match=place.rsplit("/", 1)[-1].replace(".", r"\.")):
-        write_report(replace(record, title="Another"), target)
-    left = files(target)
-    assert not [name for name in left if "part" in name]
-    assert {name for name in left if left[name] != before[name]} <= {"audit.json"}
-
-
 def test_the_overview_shows_every_label_beside_the_others(record, tmp_path):
     other = replace(record, findings=tuple(f for f in record.findings if f.attribute != "plain name"))
     audits = {"pleural effusion": record, "a/b": other}
     page = write_overview(audits, tmp_path, title="<Two> labels", problems={"mass": "nobody <has> it"})
     text = page.read_text(encoding="utf-8")
-    rows = [[re.sub(r"\s+", " ", cell).strip() for cell in row] for row in Page(text).rows]
+    rows = Page(text).rows
     assert rows[0] == ["label", "images, patients", "area under the ROC curve", HOSTILE, SLASHED, "plain name", "empty"]
     verdicts = {finding.attribute: finding.verdict for finding in record.findings}
     assert rows[1][3:] == [verdicts[name] for name in rows[0][3:]]
     assert rows[2][3:6] == [*(verdicts[name] for name in (HOSTILE, SLASHED)), "-"]
-    assert rows[2][6].startswith(verdicts["empty"])  # then comes what follows the table
+    assert rows[2][6] == verdicts["empty"]
     assert rows[1][:2] == ["pleural effusion", f"{sum(record.labels.values())}, {record.patients}"]
     full = next(score for score in record.regions.scores if score.evaluated_on == "full")
-    assert f"{full.auc:.2f} ({full.interval[0]:.2f} to {full.interval[1]:.2f})" in rows[1][2]
+    assert rows[1][2] == with_limits(full.auc, *full.interval)
     assert rows[-1] == ["mass", "nobody <has> it"]
     assert [a["href"] for tag, a in Page(text).tags if tag == "a"] == [
         "pleural_effusion/report.html",
@@ -316,10 +196,94 @@ def test_the_overview_shows_every_label_beside_the_others(record, tmp_path):
     assert table["verdict"].tolist() == [f.verdict for audit in audits.values() for f in audit.findings]
 
 
-def test_folders_of_labels_differ_on_every_file_system():
-    labels = ["Mass", "mass", "a/b", "a b", "..", "?", "mass_2", "größe"]
-    folders = label_folders(labels)
-    assert list(folders) == labels
-    assert len({name.lower() for name in folders.values()}) == len(labels)
-    assert all(re.fullmatch(r"[\w.-]+", name) and name not in (".", "..") for name in folders.values())
-    assert folders["Mass"] == "Mass"
+# Templates
+
+
+def test_there_is_one_skeleton_one_style_sheet_and_one_way_to_print_a_number():
+    texts = {path.name: path.read_text(encoding="utf-8") for path in TEMPLATES.rglob("*.jinja")}
+    assert [name for name, text in texts.items() if "<style" in text or "<!doctype" in text] == ["base.html.jinja"]
+    whole = {path.name for path in TEMPLATES.glob("*.jinja")} - {"base.html.jinja", "macros.html.jinja"}
+    assert whole == {f"{name}.html.jinja" for name in ("audit", "overview", "regions", "training")}
+    assert all(texts[name].startswith('{% extends "base.html.jinja" %}') for name in whole)
+    assert not [name for name, text in texts.items() if re.search(r"%[+.0-9]*[fe]\b|round\(", text)]
+
+
+def test_every_analysis_has_a_template():
+    analyses = {path.stem for path in (TEMPLATES.parents[1] / "analyses").glob("[!_]*.py")} - {"sample"}
+    assert analyses <= {path.name.removesuffix(".html.jinja") for path in (TEMPLATES / "evidence").iterdir()}
+
+
+def test_templates_are_part_of_the_package():
+    tomllib = pytest.importorskip("tomllib")
+    settings = tomllib.loads((TEMPLATES.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = settings["tool"]["setuptools"]["package-data"]["monai_shortcut"]
+    listed = {path for pattern in patterns for path in TEMPLATES.parents[1].glob(pattern)}
+    assert set(TEMPLATES.rglob("*.jinja")) <= listed
+
+
+def test_who_adds_an_analysis_adds_one_template(record, tmp_path, monkeypatch):
+    """It becomes a section of each finding that has evidence, after those that the page knows."""
+    added = DictLoader({"evidence/added.html.jinja": "<p>Added to {{ finding.attribute|length }}: {{ 0.0004|p }}</p>"})
+    environment = pages._environment()
+    monkeypatch.setattr(environment, "loader", ChoiceLoader([environment.loader, added]))
+    text = write_report(record, tmp_path).read_text(encoding="utf-8")
+    expected = [f"Added to {len(finding.attribute)}" for finding in record.findings if finding.evidence is not None]
+    assert re.findall(r"<p>(Added to \d+): &lt; 0\.001</p>", text) == expected
+    assert text.index("Performance and calibration by level") < text.index("Added to")
+
+
+def test_a_template_that_lacks_a_value_is_an_error():
+    with pytest.raises(UndefinedError, match="'audits' is undefined"):
+        pages.render("overview", title="")
+
+
+# Numbers
+
+
+def changed(record: Audit, **evidence: object) -> Audit:
+    """The record with some evidence for the first attribute replaced."""
+    first = record.findings[0]
+    return replace(
+        record, findings=(replace(first, evidence=replace(first.evidence, **evidence)), *record.findings[1:])
+    )
+
+
+def test_a_small_p_value_is_never_zero_and_a_small_number_has_no_minus(record, tmp_path):
+    shown = record.findings[0].evidence
+    small = changed(
+        record,
+        encoding_p_value=0.0004,
+        gap_p_value=0.0,
+        gap=replace(shown.gap, effect=-0.001, interval=(-0.004, 0.004)),
+        latent=replace(shown.latent, effect=-0.0),
+        subgroups=replace(shown.subgroups, auc_gap_p=1e-9),
+        given=(GivenOther("other <b>", 0.25, -0.002, (-0.004, 0.3), 0.0004),),
+    )
+    text = write_report(small, tmp_path).read_text(encoding="utf-8")
+    assert not re.search(r"-0\.0+(?!\d)|[^.\d]0\.000(?!\d)", text)
+    rows = Page(text).rows
+    assert next(row for row in rows if row[0] == HOSTILE)[3:6] == ["< 0.001", "0.00 (0.00 to 0.00)", "< 0.001"]
+    (given,) = [row for row in rows if row[0] == "prediction gap at equal other <b>"]
+    assert given[1:3] == ["0.00 (0.00 to 0.30)", "< 0.001"]
+    assert "Cramer's V 0.25" in given[3]
+
+
+def test_what_was_not_computed_is_said_with_its_reason(record, tmp_path):
+    @dataclass(frozen=True)
+    class Later(Evidence):
+        not_computed: dict[str, str] = field(default_factory=dict)
+
+    shown = record.findings[0].evidence
+    why = {"held_out_levels": "too few <patients>.", "erasure": "one level."}
+    later = Later(
+        **{item.name: getattr(shown, item.name) for item in fields(shown)} | {"erasure": None}, not_computed=why
+    )
+    found = replace(record, findings=(replace(record.findings[0], evidence=later), *record.findings[1:]))
+    text = pages._html(found, dict.fromkeys(FIGURES, ""))
+    assert re.findall(r"<p class=\"small\">(.*): not computed: (.*)</p>", text) == [
+        ("Held out levels", "too few &lt;patients&gt;."),
+        ("Erasure", "one level."),
+    ]
+    assert [row[0] for row in Page(text).rows].count("erasure") == sum(
+        finding.evidence is not None for finding in record.findings[1:]
+    )

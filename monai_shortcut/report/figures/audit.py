@@ -10,20 +10,25 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 from numpy.typing import ArrayLike
 
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Finding
-from monai_shortcut.report.figures.heads import SERIES, weight_space
-
-# Okabe and Ito (2008): told apart by colour-blind readers; verdicts differ in marker too.
-COLOURS = {USED: "#D55E00", NOT_USED: "#0072B2", NOT_ENCODED: "#009E73", INCONCLUSIVE: "#777777"}
-MARKERS = {USED: "D", NOT_USED: "o", NOT_ENCODED: "s", INCONCLUSIVE: "X"}
-_INK = "#333333"
-_literal = rc_context({"text.parse_math": False})  # a dollar sign in a name is a dollar sign
+from monai_shortcut.audit.record import Audit, Finding
+from monai_shortcut.report.figures.heads import weight_space
+from monai_shortcut.report.figures.style import (
+    INK,
+    MARKERS,
+    MISSING,
+    NULL,
+    TOLERANCE,
+    VERDICTS,
+    level_marker,
+    literal,
+    series,
+)
+from monai_shortcut.report.wording import number, p_text, words
 
 
 def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
@@ -49,14 +54,14 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
             yield f"evidence_{index}", evidence(finding, audit)
 
 
-@_literal
+@literal
 def overview(audit: Audit) -> Figure:
     """Encoding and use of every attribute, with intervals, side by side."""
     found = [finding for finding in audit.findings if finding.evidence is not None]
     figure = Figure(figsize=(9, 1.6 + 0.5 * max(len(found), 1)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for row, finding in enumerate(found):
-        shown, colour, marker = finding.evidence, COLOURS[finding.verdict], MARKERS[finding.verdict]
+        shown, colour, marker = finding.evidence, VERDICTS[finding.verdict], MARKERS[finding.verdict]
         assert shown is not None
         for axes, (value, low, high) in (
             (left, shown.encoding.own_auroc),
@@ -67,12 +72,12 @@ def overview(audit: Audit) -> Figure:
         if finding.counterfactual is not None:
             right.plot(finding.counterfactual.change, row, "|", color="black", markersize=18, markeredgewidth=2)
     lowest = [f.evidence.encoding.own_auroc[1] - 0.02 for f in found if f.evidence is not None]
-    left.axvline(0.5, color=_INK, linewidth=1)
+    left.axvline(0.5, color=INK, linewidth=1)
     left.set(xlabel="encoded: AUROC of the probe within labels", xlim=(min([0.35, *lowest]), 1.02))
     left.set_yticks(range(len(found)), [finding.attribute for finding in found])
     left.set_ylim(max(len(found), 1) - 0.5, -0.5)
-    right.axvspan(-audit.settings.tolerance, audit.settings.tolerance, color="#DDDDDD", zorder=0)
-    right.axvline(0, color=_INK, linewidth=1)
+    right.axvspan(-audit.settings.tolerance, audit.settings.tolerance, color=TOLERANCE, zorder=0)
+    right.axvline(0, color=INK, linewidth=1)
     right.set(xlabel="used: probability that moves with it")
     _verdict_legend(figure, found)
     return figure
@@ -80,16 +85,16 @@ def overview(audit: Audit) -> Figure:
 
 def _verdict_legend(figure: Figure, found: Sequence[Finding]) -> None:
     axes = figure.axes[1]
-    for verdict in COLOURS:
+    for verdict in VERDICTS:
         if any(finding.verdict == verdict for finding in found):
-            axes.plot([], [], MARKERS[verdict], color=COLOURS[verdict], label=verdict)
+            axes.plot([], [], MARKERS[verdict], color=VERDICTS[verdict], label=verdict)
     if any(finding.counterfactual is not None for finding in found):
         axes.plot([], [], "|", color="black", markersize=12, markeredgewidth=2, label="same images, attribute swapped")
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=9)
 
 
-@_literal
+@literal
 def regions(audit: Audit) -> Figure:
     """Area under the ROC curve by masking strategy, one line of points per class."""
     scores = audit.regions.scores
@@ -101,20 +106,20 @@ def regions(audit: Audit) -> Figure:
         offset = (index - (len(labels) - 1) / 2) * 0.6 / max(len(labels), 1)
         for score in (score for score in scores if score.label == label):
             row = strategies.index(score.evaluated_on) + offset
-            axes.plot(score.interval, [row, row], color=SERIES[index % len(SERIES)], linewidth=2)
+            axes.plot(score.interval, [row, row], color=series(index), linewidth=2)
             name = label if score.evaluated_on == "full" else None
-            axes.plot(score.auc, row, "o", color=SERIES[index % len(SERIES)], label=name)
+            axes.plot(score.auc, row, "o", color=series(index), label=name)
     lowest = min((score.interval[0] for score in scores), default=0.4)
-    axes.axvline(0.5, color=_INK, linewidth=1)
+    axes.axvline(0.5, color=INK, linewidth=1)
     axes.set(
         xlabel="area under the ROC curve", xlim=(min(0.4, lowest - 0.02), 1.02), ylim=(len(strategies) - 0.5, -0.5)
     )
-    axes.set_yticks(range(len(strategies)), [name.replace("_", " ") for name in strategies])
+    axes.set_yticks(range(len(strategies)), [words(name) for name in strategies])
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-@_literal
+@literal
 def embeddings(audit: Audit) -> Figure:
     """The two main directions of the embeddings, coloured by label and by each attribute."""
     shown = audit.embedding_map
@@ -126,7 +131,7 @@ def embeddings(audit: Audit) -> Figure:
     for axes, (name, values) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
         for index, value in enumerate(_levels(values)):
             chosen = np.array([item == value for item in values])
-            colour = SERIES[index % len(SERIES)] if value else "#CCCCCC"
+            colour = series(index) if value else MISSING
             axes.scatter(*points[chosen].T, s=6, color=colour, label=value or "missing or left out", linewidths=0)
         axes.set(title=name, xticks=[], yticks=[])
         axes.legend(fontsize=7, markerscale=2, framealpha=0.8, loc="best")
@@ -142,7 +147,7 @@ def _levels(values: Sequence[str]) -> list[str]:
     return sorted(set(values), key=lambda value: (value == "", value))
 
 
-@_literal
+@literal
 def evidence(finding: Finding, audit: Audit) -> Figure:
     """An attribute's tests against their nulls, its head against the clinical head, and the predictions by level."""
     shown = finding.evidence
@@ -162,9 +167,9 @@ def evidence(finding: Finding, audit: Audit) -> Figure:
         tests.append(("erased: probability moved", erased.random, erased.change[0], erased.p_value))
     axes: Any = top.subplots(1, len(tests))
     for panel, (title, null, value, p_value) in zip(axes, tests, strict=True):
-        panel.hist(null, bins=30, color="#BBBBBB")
-        panel.axvline(value, color=COLOURS[finding.verdict], linewidth=3)
-        panel.set(title=f"{title}\nunadjusted p = {p_value:.3f}", yticks=[])
+        panel.hist(null, bins=30, color=NULL)
+        panel.axvline(value, color=VERDICTS[finding.verdict], linewidth=3)
+        panel.set(title=f"{title}\nunadjusted p {p_text(p_value)}", yticks=[])
     axes[0].set_xlabel("grey: attribute permuted between patients", fontsize=8)
     left, right = bottom.subplots(1, 2, width_ratios=[1, 2])
     _matrix(left, np.array(shown.alignment.wsc), audit.label_names, tuple(finding.levels))
@@ -181,7 +186,7 @@ def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequen
         axes.text(
             column,
             row,
-            f"{value:.2f}",
+            number(value),
             ha="center",
             va="center",
             fontsize=8,
@@ -197,19 +202,19 @@ def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
     for level in range(means.shape[1]):
         for predicted in range(means.shape[2]):
             place = np.arange(len(means)) + (predicted - (means.shape[2] - 1) / 2) * 0.8 / means.shape[2]
-            colour = SERIES[predicted % len(SERIES)]
-            axes.plot(place, means[:, level, predicted], "osD^vP*X"[level % 8], color=colour, alpha=0.85, markersize=7)
+            colour = series(predicted)
+            axes.plot(place, means[:, level, predicted], level_marker(level), color=colour, alpha=0.85, markersize=7)
     for predicted, name in enumerate(audit.label_names):
-        axes.plot([], [], "_", color=SERIES[predicted % len(SERIES)], markersize=12, label=f"predicted {name}")
+        axes.plot([], [], "_", color=series(predicted), markersize=12, label=f"predicted {name}")
     for level, name in enumerate(levels):
-        axes.plot([], [], "osD^vP*X"[level % 8], color=_INK, label=name)
+        axes.plot([], [], level_marker(level), color=INK, label=name)
     axes.set_xticks(range(len(means)), [f"true {name}" for name in audit.label_names], fontsize=8)
     axes.set(ylim=(-0.03, 1.03), ylabel="mean probability")
     axes.set_title("same label, other level: do predictions differ?", fontsize=9)
     axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-@_literal
+@literal
 def examples(audit: Audit) -> Figure:
     """Example images as the model was given them, one row each."""
     columns = max(len(example.pictures) for example in audit.examples)
@@ -220,7 +225,7 @@ def examples(audit: Audit) -> Figure:
             axes.set_axis_off()
         for axes, (caption, picture) in zip(row, example.pictures.items(), strict=False):
             axes.imshow(imread(BytesIO(base64.b64decode(picture)), format="png"), cmap="gray", vmin=0, vmax=1)
-            axes.set_title(caption.replace("_", " "), fontsize=8)
+            axes.set_title(words(caption), fontsize=8)
     return figure
 
 

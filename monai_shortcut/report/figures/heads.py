@@ -5,17 +5,15 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from monai_shortcut.audit.record import Audit
+from monai_shortcut.report.figures.style import GUIDE, literal, series
 from monai_shortcut.statistics.task_space import TaskMatrix
 
-SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")  # Okabe, Ito (2008)
 
-
-@rc_context({"text.parse_math": False})
+@literal
 def weight_space(audit: Audit) -> Figure:
     """The matrix of all heads, its intra-task and inter-task cosines, and the published number by components.
 
@@ -53,8 +51,8 @@ def _blocks(axes: Axes, matrix: TaskMatrix) -> None:
 def _histograms(axes: Axes, matrix: TaskMatrix) -> None:
     bins = np.linspace(-1, 1, 41).tolist()
     for values, label, colour in (
-        (matrix.between(), "rows of different tasks", SERIES[0]),
-        (matrix.within(), "rows of one task", SERIES[1]),
+        (matrix.between(), "rows of different tasks", series(0)),
+        (matrix.within(), "rows of one task", series(1)),
     ):
         axes.hist(values, bins, density=True, alpha=0.6, color=colour, label=f"{label} ({len(values)})")
     axes.set(xlabel="cosine", yticks=[])
@@ -70,8 +68,8 @@ def _sweeps(axes: Axes, audit: Audit) -> None:
         sweep = finding.evidence.alignment.sweep
         assert sweep is not None
         largest = np.abs(np.array(sweep.cosines)).max(axis=(1, 2))
-        axes.plot(sweep.components, largest, "o-", markersize=3, color=SERIES[index % 8], label=finding.attribute)
-    axes.axvline(audit.settings.min_components, color="#999999", linewidth=1, linestyle=":")
+        axes.plot(sweep.components, largest, "o-", markersize=3, color=series(index), label=finding.attribute)
+    axes.axvline(audit.settings.min_components, color=GUIDE, linewidth=1, linestyle=":")
     axes.set(xlabel="principal components", ylim=(0, 1), xscale="log")
     axes.set_title("largest |WSC| by number of components", fontsize=9)
     if shown:

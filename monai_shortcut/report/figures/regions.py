@@ -7,15 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from monai_shortcut.region_study import CurvePoint, RegionStudyRecord
-from monai_shortcut.report.figures.heads import SERIES
+from monai_shortcut.report.figures.style import INK, SERIES, literal, series
+from monai_shortcut.report.wording import number, words
 
-_INK = "#333333"
-_literal = rc_context({"text.parse_math": False})  # a dollar sign in a name is a dollar sign
 GROWN = {"all": "all images", "positives": "images of the class only", "negatives": "all other images only"}
 
 
@@ -37,14 +35,14 @@ def region_figures(record: RegionStudyRecord) -> Iterator[tuple[str, Figure]]:
         yield "learning", learning(record)
 
 
-@_literal
+@literal
 def diagonal(record: RegionStudyRecord) -> Figure:
     """Areas of models tested as they were trained, with intervals, beside what the metadata alone reach."""
     labels, strategies = record.labels, record.strategies
     figure = Figure(figsize=(8.5, 1.4 + 0.42 * len(strategies) + 0.1 * len(labels)), layout="constrained")
     axes = figure.subplots()
     for index, label in enumerate(labels):
-        colour, offset = SERIES[index % len(SERIES)], (index - (len(labels) - 1) / 2) * 0.6 / len(labels)
+        colour, offset = series(index), (index - (len(labels) - 1) / 2) * 0.6 / len(labels)
         for row, strategy in enumerate(strategies):
             cell = record.matrix.get(label, strategy, strategy)
             if cell is not None:
@@ -52,14 +50,14 @@ def diagonal(record: RegionStudyRecord) -> Figure:
                 axes.plot(cell.auc, row + offset, "o", color=colour, label=label if row == 0 else None)
         for baseline in (b for b in record.matrix.baselines if b.label == label):
             axes.axvline(baseline.auc, color=colour, linestyle="--", linewidth=1, label=f"{label}: metadata alone")
-    axes.axvline(0.5, color=_INK, linewidth=1)
+    axes.axvline(0.5, color=INK, linewidth=1)
     axes.set(xlabel="area under the ROC curve, trained and tested on", ylim=(len(strategies) - 0.5, -0.5))
-    axes.set_yticks(range(len(strategies)), [name.replace("_", " ") for name in strategies])
+    axes.set_yticks(range(len(strategies)), [words(name) for name in strategies])
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-@_literal
+@literal
 def matrix(record: RegionStudyRecord) -> Figure:
     """Area for every strategy trained on (rows) and tested on (columns), one panel per class."""
     labels, strategies = record.labels, record.strategies
@@ -78,21 +76,21 @@ def matrix(record: RegionStudyRecord) -> Figure:
 
 
 def _panel(axes: Axes, record: RegionStudyRecord, label: str) -> None:
-    names = [name.replace("_", " ") for name in record.strategies]
+    names = [words(name) for name in record.strategies]
     found = [[record.matrix.get(label, t, e) for e in record.strategies] for t in record.strategies]
     areas = np.array([[np.nan if cell is None else cell.auc for cell in row] for row in found])
     axes.imshow(areas, cmap="PuOr", vmin=0, vmax=1)
     for (row, column), area in np.ndenumerate(areas):
         if np.isfinite(area):
-            colour = "white" if abs(area - 0.5) > 0.25 else _INK
-            axes.text(column, row, f"{area:.2f}", ha="center", va="center", fontsize=8, color=colour)
+            colour = "white" if abs(area - 0.5) > 0.25 else INK
+            axes.text(column, row, number(area), ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_title(label, fontsize=10)
     axes.set_xlabel("tested on")
 
 
-@_literal
+@literal
 def curves(record: RegionStudyRecord) -> Figure:
     """Area against margin, a panel per class and strategy, a line per model and per choice of whose region grows."""
     panels = list(dict.fromkeys((point.label, point.evaluated_on) for point in record.curves))
@@ -109,14 +107,14 @@ def curves(record: RegionStudyRecord) -> Figure:
                 [p for p in record.curves if (p.label, p.evaluated_on, *_line(p)) == (label, strategy, *line)],
                 index,
             )
-        axes.axhline(0.5, color=_INK, linewidth=1)
-        axes.set_title(f"{label}: {strategy.replace('_', ' ')}", fontsize=10)
+        axes.axhline(0.5, color=INK, linewidth=1)
+        axes.set_title(f"{label}: {words(strategy)}", fontsize=10)
         axes.set(xlabel="margin of the region", ylabel="area under the ROC curve")
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
     for index, (full, grown) in enumerate(lines):
         name = f"trained on {'full images' if full else 'what it is tested on'}; grown: {GROWN[grown]}"
-        figure.axes[0].plot([], [], color=SERIES[index % len(SERIES)], label=name)
+        figure.axes[0].plot([], [], color=series(index), label=name)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
@@ -127,13 +125,13 @@ def _line(point: CurvePoint) -> tuple[bool, str]:
 
 def _band(axes: Axes, points: list[CurvePoint], index: int) -> None:
     line = sorted(points, key=lambda point: point.margin)
-    margins, colour = [point.margin for point in line], SERIES[index % len(SERIES)]
+    margins, colour = [point.margin for point in line], series(index)
     low, high = ([point.interval[side] for point in line] for side in (0, 1))
     axes.plot(margins, [point.auc for point in line], "o-", markersize=3, color=colour)
     axes.fill_between(margins, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-@_literal
+@literal
 def learning(record: RegionStudyRecord) -> Figure:
     """Loss and validation metric by epoch, a line per model."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -141,13 +139,13 @@ def learning(record: RegionStudyRecord) -> Figure:
     names = list(dict.fromkeys(curve.trained_on for curve in record.learning_curves))
     for curve in record.learning_curves:
         index = names.index(curve.trained_on)
-        style = {"color": SERIES[index % len(SERIES)], "linewidth": 1, "linestyle": "-" if index < len(SERIES) else ":"}
+        style = {"color": series(index), "linewidth": 1, "linestyle": "-" if index < len(SERIES) else ":"}
         epochs, losses, metrics = np.array(curve.epochs, dtype=np.float64).T  # None becomes NaN: a gap
         left.plot(epochs, losses, **style)
         right.plot(epochs, metrics, **style)
     for index, name in enumerate(names):
-        colour, line = SERIES[index % len(SERIES)], "-" if index < len(SERIES) else ":"
-        right.plot([], [], color=colour, linestyle=line, label=name.replace("_", " "))
+        colour, line = series(index), "-" if index < len(SERIES) else ":"
+        right.plot([], [], color=colour, linestyle=line, label=words(name))
     left.set(xlabel="epoch", ylabel="training loss")
     right.set(xlabel="epoch", ylabel="validation metric")
     right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -7,20 +7,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from monai_shortcut.audit.training import AttributePoint, TrainingCurves
-from monai_shortcut.report.figures.heads import SERIES
+from monai_shortcut.report.figures.style import INK, SERIES, TOLERANCE, literal
 
-_INK, _BLUE, _ORANGE = "#333333", SERIES[0], SERIES[1]
+_BLUE, _ORANGE, _GREEN = SERIES[:3]
 _PANELS = ("used: prediction gap", "encoded: AUROC of the probe within labels", "aligned: largest |alignment|")
 
 
-@rc_context({"text.parse_math": False})
+@literal
 def training_curves(curves: TrainingCurves) -> Figure:
     """Use, encoding and alignment of each attribute over the epochs, a row of panels for each.
 
@@ -55,16 +54,16 @@ def _row(row: Sequence[Axes], curves: TrainingCurves, name: str) -> None:
     found = [epoch.points.get(name) for epoch in curves.epochs]
     epochs, used = [epoch.epoch for epoch in curves.epochs], np.array(curves.used(name))
     gap, area, aligned = row
-    gap.axhspan(-curves.settings.tolerance, curves.settings.tolerance, color="#DDDDDD", zorder=0)
+    gap.axhspan(-curves.settings.tolerance, curves.settings.tolerance, color=TOLERANCE, zorder=0)
     _band(gap, epochs, np.array([_limits(p, "gap") for p in found]), used)
-    area.axhline(0.5, color=_INK, linewidth=1)
+    area.axhline(0.5, color=INK, linewidth=1)
     _band(area, epochs, np.array([_limits(p, "own_auroc") for p in found]), used)
     own = np.array([epoch.auroc for epoch in curves.epochs])
     area.plot(epochs, own[:, 0], color="black", linewidth=1.2)
     area.fill_between(epochs, own[:, 1], own[:, 2], color="black", alpha=0.1, linewidth=0)
     largest = np.array([[np.nan if p is None else p.alignment] * 3 for p in found])
     _band(aligned, epochs, largest, used)
-    aligned.plot(epochs, [np.nan if p is None else p.wsc for p in found], ":", color=SERIES[2], linewidth=1.5)
+    aligned.plot(epochs, [np.nan if p is None else p.wsc for p in found], ":", color=_GREEN, linewidth=1.5)
     aligned.set_ylim(0, 1.02)
     gap.set_ylabel(name)
     onset = curves.onset(name)
@@ -94,5 +93,5 @@ def _legend(figure: Figure, axes: Axes) -> None:
     axes.plot([], [], "D", color=_ORANGE, label="used: significant, at least the tolerance (grey)")
     axes.plot([], [], "o-", color=_BLUE, markerfacecolor="white", label="not shown to be used")
     axes.plot([], [], color="black", label="AUROC of the model for its label")
-    axes.plot([], [], ":", color=SERIES[2], label="largest |WSC|, as published")
+    axes.plot([], [], ":", color=_GREEN, label="largest |WSC|, as published")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=8)

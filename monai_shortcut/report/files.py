@@ -1,0 +1,105 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a report: each appears when it is complete, in a folder that can be written to."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from monai_shortcut.storage.files import replacing
+
+
+def write_files(
+    folder: str | Path,
+    records: Mapping[str, Callable[[Path], object]],
+    tables: Mapping[str, pd.DataFrame],
+    drawn: Mapping[str, bytes],
+    html: str,
+    page: str = "report.html",
+) -> Path:
+    """Write the files of a report. Each appears when it is complete, the page last.
+
+    Args:
+        folder: where they go; made when absent.
+        records: by file name, the function that writes the record to a path.
+        tables: by file name without the suffix.
+        drawn: PNG files by file name without the suffix.
+        html: the page.
+        page: file name of the page.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        PermissionError: If the folder cannot be written to.
+    """
+    place = Path(folder)
+    writable(place)
+    for name, write in records.items():
+        with replacing(place / name) as part:
+            write(part)
+    for name, table in tables.items():
+        with replacing(place / f"{name}.csv") as part:
+            table.to_csv(part, index=False)
+    if drawn:
+        writable(place / "figures")
+    for name, content in drawn.items():
+        with replacing(place / "figures" / f"{name}.png") as part:
+            part.write_bytes(content)
+    with replacing(place / page) as part:
+        part.write_text(html, encoding="utf-8")
+    return place / page
+
+
+def writable(folder: str | Path) -> None:
+    """Make an output folder and check that files can be written to it.
+
+    Raises:
+        PermissionError: If the folder, or what stands in its place, cannot be written to.
+    """
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        probe = place / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PermissionError(f"the output folder must be writable, got {place}: {error}.") from error
+
+
+def label_folders(labels: Iterable[str]) -> dict[str, str]:
+    """A folder name for each label: letters, digits, dots, dashes and underscores.
+
+    The names differ on file systems that ignore case, too.
+
+    Example:
+        >>> label_folders(["pleural effusion", "Pleural/effusion"])
+        {'pleural effusion': 'pleural_effusion', 'Pleural/effusion': 'Pleural_effusion_2'}
+    """
+    folders: dict[str, str] = {}
+    for label in labels:
+        plain = re.sub(r"[^\w.-]+", "_", label).strip("._") or "label"
+        taken = {folder.lower() for folder in folders.values()}
+        numbered = (plain if number == 1 else f"{plain}_{number}" for number in count(1))
+        folders[label] = next(name for name in numbered if name.lower() not in taken)
+    return folders
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file, without the name and version of the program that drew it."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def in_base64(picture: bytes) -> str:
+    """A picture as the text that a page holds."""
+    return base64.b64encode(picture).decode("ascii")

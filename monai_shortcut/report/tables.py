@@ -1,0 +1,107 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The tables beside the pages: the numbers of a record, unrounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from monai_shortcut.audit.record import Audit, Evidence, Finding
+from monai_shortcut.audit.training import TrainingCurves
+
+
+def findings_table(audit: Audit) -> pd.DataFrame:
+    """One row per attribute: verdict, evidence and counts."""
+    return pd.DataFrame([_finding_row(finding) for finding in audit.findings])
+
+
+def regions_table(audit: Audit) -> pd.DataFrame:
+    """One row per class and masking strategy: area under the ROC curve and its loss against full images."""
+    return pd.DataFrame(
+        [
+            {
+                "label": score.label,
+                "trained_on": audit.regions.trained_on,
+                "evaluated_on": score.evaluated_on,
+                "images": score.images,
+                **_limits("auc", score.auc, *score.interval),
+                "chance_p": score.chance_p_value,
+                "difference": score.difference,
+                "difference_p": score.p_value,
+            }
+            for score in audit.regions.scores
+        ]
+    )
+
+
+def curves_table(curves: TrainingCurves) -> pd.DataFrame:
+    """One row per audited epoch and attribute that could be measured."""
+    rows: list[dict[str, object]] = []
+    for index, audited in enumerate(curves.epochs):
+        for name, point in audited.points.items():
+            row: dict[str, object] = {"epoch": audited.epoch, "attribute": name, "images": point.images}
+            row |= _limits("own_auroc", *point.own_auroc) | _limits("gap", *point.gap)
+            row |= _limits("label_auroc", *audited.auroc)
+            row |= {"own_auroc_p": point.own_auroc_p_value, "gap_p": point.gap_p_value, "wsc": point.wsc}
+            row |= {"alignment": point.alignment, "alignment_z": point.alignment_z}
+            row |= {"alignment_p": point.alignment_p_value, "used": curves.used(name)[index]}
+            row |= {"audit_seconds": audited.cost and audited.cost.audit}
+            row |= {"evaluation_seconds": audited.cost and audited.cost.evaluation}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _finding_row(finding: Finding) -> dict[str, object]:
+    row: dict[str, object] = {
+        "attribute": finding.attribute,
+        "verdict": finding.verdict,
+        "images": sum(finding.levels.values()),
+        "patients": finding.patients,
+        "missing": finding.missing,
+        "left_out": sum(finding.left_out.values()),
+        "levels": "; ".join(f"{name}: {count}" for name, count in finding.levels.items()),
+    }
+    if finding.evidence is not None:
+        row |= _tested(finding.evidence) | _described(finding.evidence)
+    if finding.counterfactual is not None:
+        row |= _limits("swapped", finding.counterfactual.change, *finding.counterfactual.interval)
+    return {**row, "reason": finding.reason}
+
+
+def _tested(shown: Evidence) -> dict[str, object]:
+    """What the verdict rests on."""
+    row: dict[str, object] = {**_limits("own_auroc", *shown.encoding.own_auroc), "own_auroc_p": shown.encoding_p_value}
+    row |= {"auroc": shown.encoding.auroc[0], **{name: value[0] for name, value in shown.encoding.metrics.items()}}
+    return row | _limits("gap", shown.gap.effect, *shown.gap.interval) | {"gap_p": shown.gap_p_value}
+
+
+def _described(shown: Evidence) -> dict[str, object]:
+    """The further statistics, which decide nothing."""
+    aligned, erased = shown.alignment, shown.erasure
+    return {
+        "largest_wsc": _largest(aligned.wsc),
+        "wsc_p": aligned.wsc_p_value,
+        "largest_alignment": _largest(aligned.within),
+        "largest_wsc_balanced": _largest(aligned.balanced),
+        "gap_detectable": shown.gap.detectable,
+        "own_auroc_q": shown.encoding_q_value,
+        "gap_q": shown.gap_q_value,
+        "latent_counterfactual": shown.latent and shown.latent.effect,
+        "erasure": erased and erased.change[0],
+        "erasure_p": erased and erased.p_value,
+        "alignment_z": aligned.z,
+        "alignment_p": aligned.p_value,
+    }
+
+
+def _limits(name: str, value: float, low: float, high: float) -> dict[str, object]:
+    """The three columns of a number with limits."""
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _largest(values: Sequence[Sequence[float]]) -> float | None:
+    """Largest absolute value, None of an empty matrix."""
+    return float(np.abs(values).max()) if values else None

@@ -1,0 +1,81 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import base64
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from region_scores import draw_study
+
+from monai_shortcut.region_study import RegionStudyRecord, study_record
+from monai_shortcut.report import write_region_report
+from monai_shortcut.report.wording import p_text, with_limits
+
+NAMES = ("full", "without_roi", "silhouette")
+
+
+@pytest.fixture(scope="module")
+def record() -> RegionStudyRecord:
+    scores, outcomes, patients = draw_study(
+        np.random.default_rng(0), {"outside": 2.0, "outline": 0.3}, strategies=NAMES, labels=("ill <b>",)
+    )
+    return study_record(
+        scores,
+        outcomes,
+        patients,
+        title="Study of <net>",
+        learning_curves={("full", 0): [(1, 0.7, 0.5), (2, 0.6, 0.6)]},
+        excluded={"image <3>": "its region is empty"},
+        settings={"folds": "3"},
+        software={"numpy": "2"},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(record, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    assert write_region_report(record, folder) == folder / "report.html"
+    return folder
+
+
+def test_the_page_shows_every_cell_of_the_matrix(record, folder):
+    text = " ".join((folder / "report.html").read_text(encoding="utf-8").split())
+    for cell in record.matrix.cells:
+        numbers = with_limits(cell.auc, *cell.interval), p_text(cell.adjusted_chance_p_value).replace("<", "&lt;")
+        name = f"<td>{cell.trained_on.replace('_', ' ')}</td><td>{cell.evaluated_on.replace('_', ' ')}</td>"
+        cells = "".join(f'<td class="number">{shown}</td>' for shown in (f"{cell.images} ({cell.patients})", *numbers))
+        assert f"{name} {cells}" in text
+    assert any(cell.adjusted_chance_p_value < 0.001 for cell in record.matrix.cells)
+    assert not re.search(r">-?0\.000<|-0\.00(?!\d)", text)
+
+
+def test_the_page_answers_each_question_in_its_colour(record, folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    badges = re.findall(r'class="badge" style="background: (#\w+)">(\w+)<', text)
+    colours = {"yes": "#D55E00", "no": "#0072B2", "inconclusive": "#777777"}
+    (reading,) = record.readings
+    answers = [found.answer for found in (reading.outline, reading.outside, reading.inside)]
+    assert "yes" in answers
+    assert badges == [(colours[answer], answer) for answer in answers]
+
+
+def test_the_page_stands_alone_and_runs_no_name(folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"<b>|<net>|<3>|https?://|url\(", text)
+    assert "<h1>Study of &lt;net&gt;</h1>" in text
+    assert "<tr><td>image &lt;3&gt;</td><td>its region is empty</td></tr>" in text
+    assert "<tr><td>folds</td><td>3</td></tr><tr><td>numpy</td><td>2</td></tr>" in text
+    drawn = {path.stem: path.read_bytes() for path in (folder / "figures").iterdir()}
+    assert set(drawn) == {"diagonal", "matrix", "learning"}
+    assert {base64.b64decode(found) for found in re.findall(r"base64,([^\"]+)", text)} == set(drawn.values())
+
+
+def test_the_report_can_be_written_again_from_its_json(record, folder, tmp_path):
+    page = write_region_report(folder / "region_study.json", tmp_path)
+    assert page.read_bytes() == (folder / "report.html").read_bytes()
+    assert pd.read_csv(tmp_path / "matrix.csv")["auc"].tolist() == pytest.approx(
+        [cell.auc for cell in record.matrix.cells], rel=1e-12
+    )
