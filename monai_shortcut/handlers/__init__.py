@@ -9,9 +9,9 @@ numbers.
 
 from __future__ import annotations
 
-from monai_shortcut.handlers.embedding_recorder import EmbeddingRecorder
 from monai_shortcut.handlers.epoch_seed import SeedEachEpoch
 from monai_shortcut.handlers.metadata_probe import MetadataProbe, WeightSpaceCorrelation
+from monai_shortcut.handlers.recording import EmbeddingRecorder
 from monai_shortcut.handlers.shortcut_audit import ShortcutAudit
 from monai_shortcut.handlers.training_audit import TrainingAudit
 

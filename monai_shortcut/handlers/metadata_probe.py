@@ -5,16 +5,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ignite.engine import Engine
 
-from monai_shortcut.analyses.encoding import fit_probe, probe_encoding
-from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
+from monai_shortcut.analyses.encoding import encoding
+from monai_shortcut.analyses.sample import Sample
+from monai_shortcut.cohort.levels import Levels
+from monai_shortcut.handlers.cohort_handler import CohortHandler
+from monai_shortcut.handlers.tasks import ClinicalTask, Embeddings, analysable_levels
+from monai_shortcut.storage.records import encode
+from monai_shortcut.statistics.probes import fit_probe
 from monai_shortcut.statistics.weight_space import weight_space_correlation
+from monai_shortcut.types import Unmeasurable
 
 
-class MetadataProbe(CohortHandler):
+class Measured(NamedTuple):
+    """What was measured of one attribute.
+
+    Attributes:
+        numbers: for the engine's metrics, by the end of their names.
+        rows: of the table.
+    """
+
+    numbers: dict[str, float]
+    rows: list[dict[str, object]]
+
+
+class AttributeTable(CohortHandler):
+    """A `CohortHandler` that measures each attribute by itself and writes a table.
+
+    Attributes:
+        file: name of the table.
+    """
+
+    file = ""
+
+    def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
+        rows: list[dict[str, object]] = []
+        numbers: dict[str, float] = {}
+        with self.timings.of("analysis"):
+            for task in map(ClinicalTask.finite, tasks):
+                embeddings = task.embeddings
+                for name, levels in analysable_levels(task.cohort, task.attributes, self.settings).items():
+                    found = self._measure(task, embeddings, name, levels)
+                    numbers |= {f"{task.prefix}{name}_{end}": value for end, value in found.numbers.items()}
+                    rows += found.rows
+        self._table(rows, self.file)
+        return numbers
+
+    def _measure(self, task: ClinicalTask, embeddings: Embeddings, name: str, levels: Levels) -> Measured:
+        raise NotImplementedError
+
+
+class MetadataProbe(AttributeTable):
     """Reports how well each attribute can be read off the embedding.
 
     Adds ``<attribute>_probe_auroc`` and ``<attribute>_probe_p`` to the engine's metrics (comparing images of one label
@@ -22,107 +67,71 @@ class MetadataProbe(CohortHandler):
     Attributes that cannot be analysed have no number; `ShortcutAudit` says why.
 
     Args:
-        network: the classifier that the evaluator runs.
-        cohort: the images' table, or the path of its CSV; of several labels also a cohort for each that differs.
-        attributes: columns to probe; by default all attributes of the cohort that are no labels.
-        labels: of a multi-label network, the findings that its outputs tell, in their order; each is analysed by
-            itself, and the names of its numbers begin with it. By default the cohort's label.
+        network, cohort: the classifier and the images' table, as in `CohortHandler`.
+        attributes, labels: columns to probe, and findings of a multi-label network, as in `CohortHandler`.
         output_dir: folder of the table; by default none is written.
         settings: folds, permutations, bootstraps and seed.
-        embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
-        layer: name of the head; by default the last Linear or 1x1 convolution to run.
-        output: entry of what the network returns that holds the logits, as for `linear_head`.
-        image_key: entry of the batch that holds the images.
-        id_key: entry of the batch that holds the names of the images.
+        embedding, layer, output, image_key, id_key: what to read of network and batch, as in `EmbeddingRecorder`.
 
     Raises:
-        ValueError: If an attribute or label is not in the cohort, no image of the run is, or the labels do not fit the
-            head.
-        PermissionError: If the folder cannot be written to.
+        ValueError: As in `CohortHandler`.
+        PermissionError: As in `CohortHandler`.
     """
 
-    def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
-        rows: list[dict[str, object]] = []
-        numbers: dict[str, float] = {}
-        for task in tasks:
-            found, table = self._probe(task.finite())
-            numbers |= found
-            rows += table
-        self._table(rows, "metadata_probe.csv")
-        return numbers
+    file = "metadata_probe.csv"
 
-    def _probe(self, task: ClinicalTask) -> tuple[dict[str, float], list[dict[str, object]]]:
-        rows: list[dict[str, object]] = []
-        numbers: dict[str, float] = {}
-        cohort, label = task.cohort, {"label": task.name} if task.name else {}
-        for name, levels in self._levels(cohort, task.attributes).items():
-            known = levels.codes >= 0
-            try:
-                found = probe_encoding(
-                    task.points[known],
-                    levels.codes[known],
-                    cohort.patients[known],
-                    cohort.labels[known],
-                    folds=self.settings.folds,
-                    permutations=self.settings.permutations,
-                    bootstraps=self.settings.bootstraps,
-                    level=self.settings.level,
-                    rng=np.random.default_rng(self.settings.seed),
-                )
-            except ValueError:  # it coincides with the label, or too few patients have it
-                continue
-            key = f"{task.prefix}{name}"
-            numbers |= {f"{key}_probe_auroc": found.own_auroc[0], f"{key}_probe_p": found.p_value}
-            values = {**found.metrics, "auroc": found.auroc, "own_auroc": found.own_auroc}
-            for metric, (value, low, high) in values.items():
-                rows.append({**label, "attribute": name, "metric": metric, "value": value, "low": low, "high": high})
-        return numbers, rows
+    def _measure(self, task: ClinicalTask, embeddings: Embeddings, name: str, levels: Levels) -> Measured:
+        cohort = task.cohort
+        sample = Sample.of(
+            embeddings, task.weight, task.bias, cohort.labels, cohort.patients, draws=self.settings
+        )
+        try:
+            found = encoding(sample.by(name, levels))
+        except Unmeasurable:  # it coincides with the label, or too few patients have it
+            return Measured({}, [])
+        label = {"label": task.name} if task.name else {}
+        values = {**found.metrics, "auroc": found.auroc, "own_auroc": found.own_auroc}
+        rows: list[dict[str, object]] = [
+            {**label, "attribute": name, "metric": metric, **encode(value)}
+            for metric, value in values.items()
+        ]
+        return Measured({"probe_auroc": found.own_auroc.value, "probe_p": found.test.p_value}, rows)
 
 
-class WeightSpaceCorrelation(CohortHandler):
+class WeightSpaceCorrelation(AttributeTable):
     """Reports the weight space correlation between the clinical head and each attribute's probe, as published.
 
     Adds ``<attribute>_wsc``, the largest absolute value, to the engine's metrics and writes
     ``weight_space_correlation.csv`` with one row per class and level.
 
     Args:
-        network: the classifier that the evaluator runs.
-        cohort: the images' table, or the path of its CSV; of several labels also a cohort for each that differs.
-        attributes: columns to probe; by default all attributes of the cohort that are no labels.
-        labels: of a multi-label network, the findings that its outputs tell, in their order; each is analysed by
-            itself, and the names of its numbers begin with it. By default the cohort's label.
+        network, cohort: the classifier and the images' table, as in `CohortHandler`.
+        attributes, labels: columns to probe, and findings of a multi-label network, as in `CohortHandler`.
         output_dir: folder of the table; by default none is written.
         settings: variance and min_components of the subspace.
-        embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
-        layer: name of the head; by default the last Linear or 1x1 convolution to run.
-        output: entry of what the network returns that holds the logits, as for `linear_head`.
-        image_key: entry of the batch that holds the images.
-        id_key: entry of the batch that holds the names of the images.
+        embedding, layer, output, image_key, id_key: what to read of network and batch, as in `EmbeddingRecorder`.
 
     Raises:
-        ValueError: If an attribute or label is not in the cohort, no image of the run is, or the labels do not fit the
-            head.
-        PermissionError: If the folder cannot be written to.
+        ValueError: As in `CohortHandler`.
+        PermissionError: As in `CohortHandler`.
 
     References:
         Wong et al. (2026), Weight Space Correlation Analysis, PMLR 315.
     """
 
-    def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
-        rows: list[dict[str, object]] = []
-        numbers: dict[str, float] = {}
-        for task in map(ClinicalTask.finite, tasks):
-            cohort, points, weight = task.cohort, task.points, task.weight
-            classes = cohort.label_names if len(weight) == len(cohort.label_names) else cohort.label_names[-1:]
-            classes = (task.name,) if task.name else classes
-            for name, levels in self._levels(cohort, task.attributes).items():
-                known = levels.codes >= 0
-                probe = fit_probe(points[known], levels.codes[known]).weight
-                values = weight_space_correlation(
-                    weight, probe, points[known], self.settings.variance, self.settings.min_components
-                )
-                numbers[f"{task.prefix}{name}_wsc"] = float(np.abs(values).max())
-                for (row, column), value in np.ndenumerate(values):
-                    rows.append({"attribute": name, "label": classes[row], "level": levels.names[column], "wsc": value})
-        self._table(rows, "weight_space_correlation.csv")
-        return numbers
+    file = "weight_space_correlation.csv"
+
+    def _measure(self, task: ClinicalTask, embeddings: Embeddings, name: str, levels: Levels) -> Measured:
+        names = task.cohort.label_names if len(task.outputs) > 1 else task.cohort.label_names[-1:]
+        classes = (task.name,) if task.name else names
+        known = levels.codes >= 0
+        points = embeddings[known]
+        probe = fit_probe(points, levels.codes[known]).weight
+        values = weight_space_correlation(
+            task.weight, probe, points, self.settings.variance, self.settings.min_components
+        )
+        rows: list[dict[str, object]] = [
+            {"attribute": name, "label": classes[row], "level": levels.names[column], "wsc": value}
+            for (row, column), value in np.ndenumerate(values)
+        ]
+        return Measured({"wsc": float(np.abs(values).max())}, rows)

@@ -7,27 +7,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from ignite.engine import Engine
+from monai.utils import convert_to_tensor
 from numpy.typing import NDArray
 from torch import nn
 
-from monai_shortcut.audit.assembly import Audit, AuditSettings, audit, probabilities
-from monai_shortcut.audit.record import Example, summary
+from monai_shortcut.audit.assembly import Audit, audit
+from monai_shortcut.audit.record import Example
+from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
+from monai_shortcut.handlers.cohort_handler import CohortHandler, CohortReading
 from monai_shortcut.handlers.processes import gather
+from monai_shortcut.handlers.tasks import ClinicalTask
 from monai_shortcut.heads.embeddings import embed
 from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.networks import MultiTaskClassifier
+from monai_shortcut.regions.margins import RegionMargins
+from monai_shortcut.regions.strategies import check_settings, mask_roi
 from monai_shortcut.report.figures.audit import picture
-from monai_shortcut.report.pages import label_folders, write_overview, write_report
-from monai_shortcut.transforms import MaskROI
+from monai_shortcut.report.files import label_folders
+from monai_shortcut.report.pages import write_overview, write_report
+from monai_shortcut.transforms.metadata import like
 from monai_shortcut.versions import versions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 ROI_STRATEGIES = ("without_roi", "shifted_roi", "without_roi_box", "roi_only", "roi_box_only")
 
@@ -42,19 +50,18 @@ class ShortcutAudit(CohortHandler):
     ``labels``. Each label then has its own findings and report, in a folder of its name, and ``report.html`` shows them
     side by side.
 
-    With ``roi_key`` each batch is also given to the model under the masking strategies. Masks are put on the images as
-    the model sees them; give the intensity scaling again as ``after_masking``, so that the scale comes from visible
-    pixels alone.
+    With ``roi_key`` the model also sees each batch under the masking strategies. Masks hide pixels of the images as the
+    model sees them; give the intensity scaling again as ``after_masking``, so that the scale comes from visible pixels
+    alone.
 
-    In a distributed evaluation the handler must be attached on every process; process 0 writes and prints.
+    Attach the handler on every process of a distributed evaluation; process 0 writes and prints.
 
     Args:
         network: the classifier that the evaluator runs.
-        cohort: the images' table, or the path of its CSV; of several labels also a cohort for each that differs.
+        cohort: the images' table, as in `CohortHandler`.
         output_dir: folder of the report.
-        attributes: columns to audit; by default all attributes of the cohort that are no labels.
-        labels: of a multi-label network, the findings that its outputs tell, in their order; by default the outputs
-            tell the classes of the cohort's label, or a single one its second class.
+        attributes: columns to audit, as in `CohortHandler`.
+        labels: findings of a multi-label network, as in `CohortHandler`.
         roi_key: entry of the batch that holds the regions of interest.
         strategies: masking strategies to evaluate beside "full".
         after_masking: transform of one masked image, for example MONAI's ``ScaleIntensity()``.
@@ -62,16 +69,11 @@ class ShortcutAudit(CohortHandler):
         settings: see `AuditSettings`.
         title: what is audited.
         examples: number of images of each label to show in the report.
-        embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
-        layer: name of the head; by default the last Linear or 1x1 convolution to run.
-        output: entry of what the network returns that holds the logits, as for `linear_head`.
-        image_key: entry of the batch that holds the images.
-        id_key: entry of the batch that holds the names of the images; without it they are those of their files.
+        embedding, layer, output, image_key, id_key: what to read of network and batch, as in `EmbeddingRecorder`.
 
     Raises:
-        ValueError: If an attribute or label is not in the cohort, no image of the run is, a key is not in the batch, or
-            the labels do not fit the head.
-        PermissionError: If the folder cannot be written to.
+        ValueError: If a strategy does not exist, a key is not in the batch, or as in `CohortHandler`.
+        PermissionError: As in `CohortHandler`.
     """
 
     def __init__(
@@ -80,41 +82,24 @@ class ShortcutAudit(CohortHandler):
         cohort: Cohort | str | Path | Mapping[str, Cohort],
         output_dir: str | Path,
         *,
-        attributes: Sequence[str] | None = None,
-        labels: Sequence[str] | None = None,
         roi_key: str | None = None,
         strategies: Sequence[str] = ROI_STRATEGIES,
         after_masking: Callable[[Any], Any] | None = None,
         counterfactual_keys: Mapping[str, str] | None = None,
-        settings: AuditSettings | None = None,
         title: str = "Shortcut audit",
         examples: int = 1,
-        embedding: str = "pooled",
-        layer: str | None = None,
-        output: str | int | None = None,
-        image_key: str = "image",
-        id_key: str = "image_id",
+        **reading: Unpack[CohortReading],
     ) -> None:
-        super().__init__(
-            network,
-            cohort,
-            attributes=attributes,
-            labels=labels,
-            output_dir=output_dir,
-            settings=settings,
-            embedding=embedding,
-            layer=layer,
-            output=output,
-            image_key=image_key,
-            id_key=id_key,
-        )
+        super().__init__(network, cohort, output_dir=output_dir, **reading)
         unknown = [name for name in counterfactual_keys or {} if name not in self.attributes]
         if unknown:
             raise ValueError(f"counterfactual_keys must be among {list(self.attributes)}, got {unknown}.")
         if "swapped_roi" in strategies:
             raise ValueError('strategies must not hold "swapped_roi", for batches hold no other patient\'s region.')
         self.roi_key, self.after_masking, self.title, self.examples = roi_key, after_masking, title, examples
-        self.masks = {name: MaskROI(name) for name in strategies if name != "full"} if roi_key else {}
+        self.strategies = tuple(name for name in strategies if name != "full") if roi_key else ()
+        for name in self.strategies:
+            check_settings(name)
         self.counterfactual_keys = dict(counterfactual_keys or {})
 
     @property
@@ -134,8 +119,9 @@ class ShortcutAudit(CohortHandler):
         batch = engine.state.batch
         with self._precision(engine):
             for name, key in self.counterfactual_keys.items():
-                self._record(f"swapped {name}", self._logits(self._images(batch, self._key(batch, key))))
-            masked = self._masked(batch) if self.masks else [{} for _ in batch[self.image_key]]
+                with self.timings.of("evaluation/counterfactuals"):
+                    self._record(f"swapped {name}", self._logits(self._images(batch, self._key(batch, key))))
+            masked = self._masked(batch) if self.strategies else [{} for _ in batch[self.image_key]]
         self._show(batch, masked)
 
     def _precision(self, engine: Engine) -> AbstractContextManager[Any]:
@@ -147,30 +133,29 @@ class ShortcutAudit(CohortHandler):
     def _masked(self, batch: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
         """Evaluate the batch under every strategy; the masked images by strategy, empty where a region is unusable."""
         assert self.roi_key is not None
-        images = self._images(batch, self.image_key)
-        regions = torch.as_tensor(batch[self._key(batch, self.roi_key)]).to(images.device)
-        names = self._names[-len(images) :]
-        masked: list[dict[str, torch.Tensor]] = []
-        for name, image, region in zip(names, images, regions, strict=True):
-            masked.append({})
-            for strategy, mask in self.masks.items():
-                try:
-                    masked[-1][strategy] = self._mask(mask, image, region)
-                except ValueError as error:  # a large region cannot be shifted, though it can be hidden
-                    self._problems.setdefault(name, str(error))
-            if masked[-1]:
-                self._problems.pop(name, None)
-        for strategy in self.masks:
+        images, regions = self._images(batch, self.image_key), batch[self._key(batch, self.roi_key)]
+        with self.timings.of("evaluation/masking"):
+            masked = self._hidden(images, convert_to_tensor(regions, track_meta=False).cpu())
+        for strategy in self.strategies:
             usable = [index for index, item in enumerate(masked) if strategy in item]
             rows = np.full((len(images), len(self._head().bias)), np.nan)
             if usable:
-                rows[usable] = self._logits(torch.stack([masked[index][strategy] for index in usable]))
+                with self.timings.of("evaluation/masked images"):
+                    rows[usable] = self._logits(torch.stack([masked[index][strategy] for index in usable]))
             self._record(strategy, rows)
         return masked
 
-    def _mask(self, mask: MaskROI, image: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
-        hidden = mask(image, region)
-        return torch.as_tensor(hidden if self.after_masking is None else self.after_masking(hidden)).to(image)
+    def _hidden(self, images: torch.Tensor, regions: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        """Each image by strategy; ``_problems`` says why, where the region allows none."""
+        masked = []
+        for name, image, region in zip(self._names[-len(images) :], images, regions, strict=True):
+            hidden, problem = masked_images(image, region, self.strategies, self.after_masking)
+            masked.append(hidden)
+            if hidden:
+                self._problems.pop(name, None)
+            else:
+                self._problems.setdefault(name, problem)
+        return masked
 
     def _logits(self, images: torch.Tensor) -> NDArray[np.float64]:
         """(N, C) of other images than those the evaluator sees."""
@@ -183,12 +168,11 @@ class ShortcutAudit(CohortHandler):
         """Keep for the report the images of each label that come first in the cohort."""
         for index, name in enumerate(self._names[-len(masked) :]):
             pictures: dict[str, str] = {}
-            for label, cohort in self.cohorts.items():
-                image = self._matchers[label].find(name)
+            for label, matcher in self._matchers.items():
+                image = matcher.find(name)
                 if image is None:
                     continue
-                place = int(cohort.table.index.get_indexer(pd.Index([image]))[0])
-                level = str(cohort.table.at[image, "label"])
+                place, level = matcher.places[image], str(matcher.cohort.table.at[image, "label"])
                 kept = self._shown.setdefault((label, level), {})
                 if place in kept or (len(kept) >= self.examples and place > max(kept, default=-1)):
                     continue
@@ -227,34 +211,40 @@ class ShortcutAudit(CohortHandler):
         return key
 
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
-        assert self.output_dir is not None
-        self.audits = {task.name: self._audit(task) for task in tasks}
+        with self.timings.of("audit"):
+            self.audits = {task.name: self._audit(task) for task in tasks}
+        with self.timings.of("report"):
+            page = self._report()
         numbers: dict[str, float] = {}
-        folders = label_folders(self.audits) if self.labels else {"": "."}
         for task in tasks:
-            record = self.audits[task.name]
-            page = write_report(record, self.output_dir / folders[task.name])
-            print(f"\n{record.title}\n\n{summary(record.findings)}\n", flush=True)
-            for finding in record.findings:
+            for finding in self.audits[task.name].findings:
                 if finding.evidence is not None:
-                    numbers[f"{task.prefix}{finding.attribute}_own_auroc"] = finding.evidence.encoding.own_auroc[0]
-                    numbers[f"{task.prefix}{finding.attribute}_prediction_gap"] = finding.evidence.gap.effect
-        if self.labels:
-            page = write_overview(self.audits, self.output_dir, title=self.title, problems=self.problems)
+                    numbers[f"{task.prefix}{finding.attribute}_own_auroc"] = finding.evidence.encoding.own_auroc.value
+                    numbers[f"{task.prefix}{finding.attribute}_prediction_gap"] = finding.evidence.gap.effect.value
         print(f"report: {page} (beside it audit.json, CSV tables and figures)\n", flush=True)
         return numbers
 
+    def _report(self) -> Path:
+        """Write the report of each label, print its findings, and give the page to start from."""
+        assert self.output_dir is not None
+        folders = label_folders(self.audits) if self.labels else {"": "."}
+        for name, record in self.audits.items():
+            page = write_report(record, self.output_dir / folders[name])
+            print(f"\n{record.title}\n\n{summary(record.findings)}\n", flush=True)
+        return (
+            write_overview(self.audits, self.output_dir, title=self.title, problems=self.problems)
+            if self.labels
+            else page
+        )
+
     def _audit(self, task: ClinicalTask) -> Audit:
-        cohort, first = task.cohort, self._first()
-        unit = np.eye(len(self._head().bias))[list(task.outputs)]
-
-        def predicted(name: str) -> NDArray[np.float64]:
-            return probabilities(self._column(name)[first][task.rows], unit, np.zeros(len(unit)))
-
-        problems = {self._matchers[task.name].find(name): why for name, why in self._problems.items()}
+        """The record of one label. Seconds of the audit's parts belong in ``timings`` as "audit/<part>"."""
+        cohort, matcher = task.cohort, self._matchers[task.name]
+        problems = {matcher.find(name): why for name, why in self._problems.items()}
         shown = [self._shown.get((task.name, level), {}) for level in cohort.label_names]
+        swapped = [name for name in self.counterfactual_keys if name in task.attributes]
         return audit(
-            task.points,
+            task.embeddings,
             task.weight,
             task.bias,
             cohort.labels,
@@ -262,12 +252,10 @@ class ShortcutAudit(CohortHandler):
             {name: cohort.values(name) for name in task.attributes},
             label_names=cohort.label_names,
             image_ids=cohort.image_ids,
-            regions={name: predicted(name) for name in self.masks},
-            counterfactuals={
-                name: predicted(f"swapped {name}") for name in self.counterfactual_keys if name in task.attributes
-            },
-            excluded={**self._nameless(task.name), **cohort.excluded},
-            unseen=self._unseen(task.name),
+            regions={name: task.probabilities(self._column(name)) for name in self.strategies},
+            counterfactuals={name: task.probabilities(self._column(f"swapped {name}")) for name in swapped},
+            excluded={**task.matched.strangers, **cohort.excluded},
+            unseen=task.matched.unseen,
             without_roi={name: problems[name] for name in cohort.image_ids if name in problems},
             examples=[example for kept in shown for example in kept.values()],
             settings=self.settings,
@@ -275,3 +263,38 @@ class ShortcutAudit(CohortHandler):
             software=versions(),
             attribute_heads=self._attribute_heads(task.attributes),
         )
+
+
+def masked_images(
+    image: torch.Tensor,
+    region: torch.Tensor,
+    strategies: Sequence[str],
+    after_masking: Callable[[Any], Any] | None = None,
+) -> tuple[dict[str, torch.Tensor], str]:
+    """One image under every masking strategy that its region allows.
+
+    Args:
+        image: (C, *spatial), a MetaTensor or not; it is not changed.
+        region: (1, *spatial) or (C, *spatial), on the CPU, where distances are computed.
+        strategies: as for `mask_roi`.
+        after_masking: transform of a masked image, with the metadata of the image.
+
+    Returns:
+        (C, *spatial) image by strategy, in dtype and on the device of the image, and why the first missing one is
+        missing: a large region cannot be shifted, though it can be hidden.
+    """
+    pixels = convert_to_tensor(image, track_meta=False)
+    masked: dict[str, torch.Tensor] = {}
+    problems: list[str] = []
+    margins: RegionMargins | None = None
+    for strategy in strategies:
+        try:
+            margins = margins or RegionMargins(region)
+            hidden = mask_roi(pixels, margins, strategy)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if after_masking is not None:
+            hidden = convert_to_tensor(after_masking(like(hidden, image)), track_meta=False).to(pixels)
+        masked[strategy] = hidden
+    return masked, next(iter(problems), "")

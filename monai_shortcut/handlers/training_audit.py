@@ -9,61 +9,59 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ignite.engine import Engine
 from torch import nn
 
-from monai_shortcut.audit.assembly import AuditSettings
 from monai_shortcut.audit.training import Cost, EpochAudit, TrainingCurves, audit_epoch, curve_settings
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.handlers.cohort_handler import ClinicalTask, CohortHandler
+from monai_shortcut.handlers.cohort_handler import CohortHandler, CohortReading
 from monai_shortcut.handlers.processes import process_rank
+from monai_shortcut.handlers.tasks import ClinicalTask
 from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.report.figures.training import training_curves
-from monai_shortcut.report.pages import label_folders, png
+from monai_shortcut.report.files import label_folders, png
 from monai_shortcut.report.training_page import RECORD, write_training_report
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class TrainingAudit(CohortHandler):
     """Audits the model at every n-th epoch of its training: when does it start to use an attribute?
 
-    Attach it to the evaluator that MONAI's ``ValidationHandler`` runs, which tells it the epoch of the training; before
-    handlers that log, such as ``TensorBoardStatsHandler``. After each audited epoch it adds to the engine's metrics
+    Attach it to the evaluator that MONAI's ``ValidationHandler`` runs: that tells it the epoch of the training. Place
+    it before handlers that log, such as ``TensorBoardStatsHandler``. After each audited epoch it prints a line with the
+    cost, writes the page, figure and tables of `write_training_report`, and adds to the engine's metrics
     ``label_auroc`` and for each attribute ``<attribute>_own_auroc``, ``<attribute>_alignment`` (largest absolute),
-    ``<attribute>_alignment_z``, ``<attribute>_wsc`` and ``<attribute>_prediction_gap``, prints a line with the cost,
-    and writes the page, figure and tables of `write_training_report`. At other epochs it records nothing and its
-    numbers are gone from the metrics; so it is where the weights are not finite. `TrainingCurves` has what they mean.
+    ``<attribute>_alignment_z``, ``<attribute>_wsc`` and ``<attribute>_prediction_gap``. `TrainingCurves` explains them.
+    At other epochs, and where the weights are not finite, it records nothing and its numbers leave the metrics.
 
-    The training is left as it is: no random state, gradient or batch statistic is touched. Only the evaluator, as any,
+    The training stays as it is: the audit touches no random state, gradient or batch statistic. The evaluator, as any,
     draws a number from torch for its data loader; with `SeedEachEpoch` not even that reaches the training.
 
-    A resumed training continues the curves that lie in the folder: audits before the epoch at hand are kept; later
-    ones, of epochs that are trained anew, are dropped. A training that starts from the beginning starts them anew.
+    A resumed training continues the curves in the folder. It keeps audits before the epoch at hand and drops later
+    ones, whose epochs are trained anew. A training that starts from the beginning starts the curves anew.
 
-    Images that are audited at every epoch are no longer fit for the final audit if the curves had a say in the
-    training; give that one other images.
+    If the curves had a say in the training, the audited images are no longer fit for the final audit: give it others.
 
     Args:
         network: the classifier that is trained.
-        cohort: the images' table, or the path of its CSV; of several labels also a cohort for each that differs.
-        output_dir: folder of the report; of several labels, each has a folder in it.
+        cohort: the images' table, as in `CohortHandler`.
+        output_dir: folder of the report; several labels have a folder each in it.
         interval: audit when the epoch is a multiple of it.
-        attributes: columns to audit; by default all attributes of the cohort that are no labels.
-        labels: of a multi-label network, the findings that its outputs tell, in their order; each has its own curves,
-            and the names of its numbers begin with it. By default the cohort's label.
+        attributes: columns to audit, as in `CohortHandler`.
+        labels: findings of a multi-label network, as in `CohortHandler`; each has its own curves.
         settings: by default `curve_settings`: about a tenth of the draws of a full audit.
         title: what is trained.
-        embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
-        layer: name of the head; by default the last Linear or 1x1 convolution to run.
-        output: entry of what the network returns that holds the logits, as for `linear_head`.
-        image_key: entry of the batch that holds the images.
-        id_key: entry of the batch that holds the names of the images; without it they are those of their files.
+        embedding, layer, output, image_key, id_key: what to read of network and batch, as in `EmbeddingRecorder`.
 
     Raises:
         ValueError: If the interval is below 1; permutations are so few that no p-value could be significant after
-            adjustment over the attributes; an attribute or label is not in the cohort; no image of the run is; or
-            curves to be continued were recorded with other settings.
-        PermissionError: If the folder cannot be written to.
+            adjustment over the attributes; curves to be continued were recorded with other settings; or as in
+            `CohortHandler`.
+        PermissionError: As in `CohortHandler`.
     """
 
     def __init__(
@@ -73,32 +71,14 @@ class TrainingAudit(CohortHandler):
         output_dir: str | Path,
         *,
         interval: int = 1,
-        attributes: Sequence[str] | None = None,
-        labels: Sequence[str] | None = None,
-        settings: AuditSettings | None = None,
         title: str = "Training audit",
-        embedding: str = "pooled",
-        layer: str | None = None,
-        output: str | int | None = None,
-        image_key: str = "image",
-        id_key: str = "image_id",
+        **reading: Unpack[CohortReading],
     ) -> None:
         if interval < 1:
             raise ValueError(f"interval must be at least 1, got {interval}.")
-        super().__init__(
-            network,
-            cohort,
-            attributes=attributes,
-            labels=labels,
-            output_dir=output_dir,
-            embedding=embedding,
-            layer=layer,
-            output=output,
-            image_key=image_key,
-            id_key=id_key,
-        )
+        super().__init__(network, cohort, output_dir=output_dir, **reading)
         count = len(self.attributes)
-        self.settings = settings or curve_settings(count)
+        self.settings = reading.get("settings") or curve_settings(count)
         needed = math.ceil(round(count / self.settings.significance, 6)) - 1
         if self.settings.correction == "holm" and self.settings.permutations < needed:
             raise ValueError(
@@ -107,7 +87,6 @@ class TrainingAudit(CohortHandler):
             )
         self.interval, self.title = interval, title
         self.curves: dict[str, TrainingCurves] = {}
-        self._began, self._evaluation = time.perf_counter(), 0.0
         self._ended: tuple[int, float] | None = None
 
     def _due(self, engine: Engine) -> bool:
@@ -119,19 +98,15 @@ class TrainingAudit(CohortHandler):
             print(f"{self.title}, epoch {engine.state.epoch}: not audited, the weights are not finite", flush=True)
         return finite
 
-    def _epoch_started(self, engine: Engine) -> None:
-        self._began = time.perf_counter()
-        super()._epoch_started(engine)
-
     def _epoch_completed(self, engine: Engine) -> None:
-        self._evaluation = time.perf_counter() - self._began
         super()._epoch_completed(engine)
         self._ended = engine.state.epoch, time.perf_counter()
 
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
         numbers: dict[str, float] = {}
         for task in tasks:
-            numbers |= _numbers(task.prefix, self._audit(task, engine.state.epoch))
+            with self.timings.of("audit"):
+                numbers |= _numbers(task.prefix, self._audit(task, engine.state.epoch))
         return numbers
 
     def _audit(self, task: ClinicalTask, epoch: int) -> EpochAudit:
@@ -142,7 +117,7 @@ class TrainingAudit(CohortHandler):
         earlier = self._earlier(task, folder / RECORD, epoch)
         audited = audit_epoch(
             epoch,
-            task.points,
+            task.embeddings,
             task.weight,
             task.bias,
             task.cohort.labels,
@@ -155,7 +130,7 @@ class TrainingAudit(CohortHandler):
         now = time.perf_counter()
         last, ended = self._ended or (epoch, now)
         since = (now - ended) / (epoch - last) if epoch > last else None
-        audited = replace(audited, cost=Cost(now - began, self._evaluation, since))
+        audited = replace(audited, cost=Cost(now - began, self.timings.seconds["evaluation"], since))
         self.curves[task.name] = earlier.with_epoch(audited)
         write_training_report(self.curves[task.name], folder, picture)
         print(_line(self.curves[task.name]), flush=True)
@@ -186,11 +161,11 @@ def _numbers(prefix: str, audited: EpochAudit) -> dict[str, float]:
     numbers = {f"{prefix}label_auroc": audited.auroc[0]}
     for name, point in audited.points.items():
         numbers |= {
-            f"{prefix}{name}_own_auroc": point.own_auroc[0],
+            f"{prefix}{name}_own_auroc": point.own_auroc.value,
             f"{prefix}{name}_alignment": point.alignment,
             f"{prefix}{name}_alignment_z": point.alignment_z,
             f"{prefix}{name}_wsc": point.wsc,
-            f"{prefix}{name}_prediction_gap": point.gap[0],
+            f"{prefix}{name}_prediction_gap": point.gap.value,
         }
     return numbers
 
@@ -203,7 +178,7 @@ def _line(curves: TrainingCurves) -> str:
         onset = curves.onset(name)
         since = "" if onset is None else f", used since epoch {onset.epoch}"
         parts.append(
-            f"{name} gap {point.gap[0]:.2f} (p {point.gap_p_value:.3f}), AUROC {point.own_auroc[0]:.2f}{since}"
+            f"{name} gap {point.gap.value:.2f} (p {point.gap_p_value:.3f}), AUROC {point.own_auroc.value:.2f}{since}"
         )
     parts += [f"{name} not measured ({why})" for name, why in audited.problems.items()]
     cost = audited.cost

@@ -35,7 +35,7 @@ from monai_shortcut.handlers.cohort_handler import CohortHandler
 from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES
 from monai_shortcut.networks import MultiTaskClassifier, SonoNet
 from monai_shortcut.phantom.fetal_planes import Phantom, draw_phantom
-from monai_shortcut.report.pages import findings_table
+from monai_shortcut.report.tables import findings_table
 from monai_shortcut.statistics.weight_space import weight_space_correlation
 from monai_shortcut.transforms import MaskROI
 
@@ -152,7 +152,7 @@ def test_the_recorder_keeps_what_the_head_reads_in_order(request, items, kind, n
     recorder = EmbeddingRecorder(network)
     run(kind, network, shuffled, recorder)
     assert recorder.image_ids == tuple(item["image_id"] for item in shuffled)
-    assert recorder.embeddings.dtype == np.float64
+    assert recorder.embeddings.dtype == np.float32  # as the network computes
     np.testing.assert_allclose(recorder.embeddings, read_by_head(network, stacked(shuffled)), rtol=1e-4, atol=1e-5)
     assert np.ptp(recorder.embeddings, axis=0).max() > 0.1
     with torch.no_grad():
@@ -281,7 +281,7 @@ def test_an_audit_of_the_map_sees_the_same_probabilities(sononet, phantom, items
     one, other = (handler.audit.finding("scanner") for handler in (pooled, mapped))
     assert other.evidence.gap.effect == pytest.approx(one.evidence.gap.effect, abs=1e-4)
     assert other.counterfactual.change == pytest.approx(one.counterfactual.change, abs=1e-4)
-    for name in pooled.masks:
+    for name in pooled.strategies:
         np.testing.assert_allclose(mapped._column(name), pooled._column(name), atol=1e-4)
 
 
@@ -860,11 +860,12 @@ def test_heads_of_a_multi_task_network_are_audited(sononet, phantom, items, tmp_
     assert [f.verdict for f in plain.audit.findings] == [f.verdict for f in handler.audit.findings]
 
 
-def test_given_edges_cut_an_attribute_in_every_handler(sononet, phantom, items):
+def test_given_edges_cut_an_attribute_in_every_handler(sononet, phantom, items, tmp_path):
     number = np.arange(44.0)
     cohort = phantom.cohort.with_attribute("age", number, "continuous")
     settings = replace(SETTINGS, edges={"age": (30.5,)})
     for kind in (MetadataProbe, WeightSpaceCorrelation):
-        handler = kind(sononet, cohort, attributes=["age"], settings=settings)
-        assert handler._levels(cohort)["age"].names == ("<= 30.5", "> 30.5")
+        handler = kind(sononet, cohort, attributes=["age"], settings=settings, output_dir=tmp_path)
         assert run("engine", sononet, items, handler).state.metrics
+    table = pd.read_csv(tmp_path / "weight_space_correlation.csv")
+    assert set(table["level"]) == {"<= 30.5", "> 30.5"}

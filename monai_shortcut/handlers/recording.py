@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -18,31 +18,42 @@ from torch import nn
 
 from monai_shortcut.cohort.matching import short_names
 from monai_shortcut.handlers.processes import await_all, gather, process_count
+from monai_shortcut.handlers.tasks import Embeddings, RecordedImages
+from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
 from monai_shortcut.heads.embeddings import EmbeddingHook
 from monai_shortcut.heads.layers import unwrap
-from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
 
 EMBEDDINGS = ("pooled", "logit_map")
 _made: Counter[str] = Counter()  # handlers of a kind are made in one order on all processes
 
 
+class Reading(TypedDict, total=False):
+    """Keyword arguments of `EmbeddingRecorder`, which every handler passes on to it."""
+
+    embedding: str
+    layer: str | None
+    output: str | int | None
+    image_key: str
+    id_key: str
+
+
 class EmbeddingRecorder:
     """Records what the classifier's head reads, for every image of an epoch.
 
-    After a run, ``head`` is the `LinearHead` and ``embeddings`` and ``image_ids`` hold one entry per image, in the
-    order they were seen; an image that came again (a padded sampler) is kept once. In a distributed evaluation they
-    hold the images of all processes, on each of them, in the order of a sampler that deals them out one by one; the
-    handler must be attached on all.
+    After a run, ``head`` is the `LinearHead`, and ``embeddings`` and ``image_ids`` have one entry per image, in the
+    order in which the images came. An image that came again (a padded sampler) is kept once. Attach the handler on
+    every process of a distributed evaluation: each process then has the images of all, in the order of a sampler that
+    deals them out one by one.
 
     Args:
         network: the classifier that the evaluator runs.
         embedding: "pooled", what the head reads, averaged over space; or "logit_map", the flattened map whose average
-            the logits are, as by `logit_map_head`. All images must then have one size.
-        layer: name of its head; by default the last Linear or 1x1 convolution to run. Of a logit map, the layer whose
-            output it is.
-        output: entry of what the network returns that holds the logits, as for `linear_head`.
+            the logits are, as in `logit_map_head`, which needs images of one size.
+        layer: name of the head; by default the last Linear or 1x1 convolution to run. With "logit_map", the layer
+            whose output is the map.
+        output: entry of what the network returns that holds the logits, as in `linear_head`.
         image_key: entry of the batch that holds the images.
-        id_key: entry of the batch that holds the names of the images; without it they are those of their files.
+        id_key: entry of the batch that holds the names of the images. Without it, their files name them.
 
     Raises:
         ValueError: If embedding is neither.
@@ -90,31 +101,38 @@ class EmbeddingRecorder:
         return tuple(short_names(names) if self._of_files else names)
 
     @property
-    def embeddings(self) -> NDArray[np.float64]:
-        """(N, D) float64 embeddings, in the order of ``image_ids``.
+    def embeddings(self) -> Embeddings:
+        """(N, D) embeddings in the order of ``image_ids``: float64 if the network computes so, else float32.
 
         Raises:
             RuntimeError: If nothing was recorded.
         """
-        return self._column("embedding")[self._first()]
+        found: Embeddings = self._column("embedding")
+        return found
+
+    @property
+    def recorded(self) -> RecordedImages:
+        """Names, embeddings and head together.
+
+        Raises:
+            RuntimeError: If nothing was recorded.
+        """
+        return RecordedImages(tuple(dict.fromkeys(self._names)), self.image_ids, self.embeddings, self._head())
 
     def _head(self) -> LinearHead:
         if self.head is None:
             raise RuntimeError("an evaluator must have run with this handler attached, but nothing was recorded.")
         return self.head
 
-    def _column(self, name: str) -> NDArray[np.float64]:
-        """(rows, ...) what was recorded under this name, a row for each of ``_names``."""
-        if not self._blocks.get(name):
+    def _column(self, name: str) -> Any:
+        """(N, ...) what was recorded under this name, a row for each of ``image_ids``."""
+        blocks = self._blocks.get(name)
+        if not blocks:
             raise RuntimeError("an evaluator must have run with this handler attached, but nothing was recorded.")
-        return np.concatenate(self._blocks[name])
-
-    def _first(self) -> list[int]:
-        """Position of each image's first appearance."""
-        seen: dict[str, int] = {}
-        for index, name in enumerate(self._names):
-            seen.setdefault(name, index)
-        return list(seen.values())
+        if len(blocks) > 1:
+            blocks[:] = [np.concatenate(blocks)]
+        first = dict(zip(reversed(self._names), reversed(range(len(self._names))), strict=True))
+        return blocks[0] if len(first) == len(self._names) else blocks[0][sorted(first.values())]
 
     def _due(self, engine: Engine) -> bool:
         """Whether to record this epoch."""
@@ -126,7 +144,7 @@ class EmbeddingRecorder:
         self._size: tuple[int, ...] = ()
         self._of_files = False
         self._names: list[str] = []
-        self._blocks: dict[str, list[NDArray[np.float64]]] = {}
+        self._blocks: dict[str, list[NDArray[Any]]] = {}
 
     def _epoch_started(self, engine: Engine) -> None:
         self._clear()
@@ -164,9 +182,9 @@ class EmbeddingRecorder:
 
     def _iteration_completed(self, engine: Engine) -> None:
         if self._recording and self._hook is not None:
-            self._record("embedding", self._hook.embeddings.cpu().numpy().astype(np.float64))
+            self._record("embedding", self._hook.embeddings.cpu().numpy())
 
-    def _record(self, name: str, rows: NDArray[np.float64]) -> None:
+    def _record(self, name: str, rows: NDArray[Any]) -> None:
         """Keep a row for each image of the batch."""
         blocks = self._blocks.setdefault(name, [])
         expected = len(self._names) - sum(map(len, blocks))
@@ -197,10 +215,15 @@ class EmbeddingRecorder:
         head = self.head and replace(self.head, weight=self.head.weight.cpu(), bias=self.head.bias.cpu())
         parts = gather((self._names, own, head, self._of_files))
         # A distributed sampler deals the images out one by one.
-        order = sorted((row, rank) for rank, (names, *_) in enumerate(parts) for row in range(len(names)))
-        self._names = [parts[rank][0][row] for row, rank in order]
-        columns = {name for _, blocks, *_ in parts for name in blocks}
-        self._blocks = {name: [np.stack([parts[rank][1][name][row] for row, rank in order])] for name in columns}
+        places = [(row, rank) for rank, (names, *_) in enumerate(parts) for row in range(len(names))]
+        order = sorted(range(len(places)), key=places.__getitem__)
+        names = [name for names, *_ in parts for name in names]
+        self._names = [names[row] for row in order]
+        columns = dict.fromkeys(name for _, blocks, *_ in parts for name in blocks)
+        self._blocks = {
+            name: [np.concatenate([blocks[name] for _, blocks, *_ in parts if name in blocks])[order]]
+            for name in columns
+        }
         self.head = self.head or next((other for _, _, other, _ in parts if other is not None), None)
         self._of_files = any(of_files for *_, of_files in parts)
 

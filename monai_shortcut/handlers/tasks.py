@@ -1,0 +1,312 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What is analysed after an evaluation: recorded images beside their rows in a cohort, one clinical label at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_shortcut.audit.assembly import AuditSettings, probabilities
+from monai_shortcut.audit.evidence import coded_levels
+from monai_shortcut.cohort.levels import Levels
+from monai_shortcut.cohort.matching import ImageMatcher
+from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.heads import LinearHead
+
+NO_ROW, NO_IMAGE = "no row in the cohort", "no image in the evaluation"
+FORMER = "label of the table"  # where findings take its place
+
+Embeddings = NDArray[np.floating[Any]]  # float32 or float64
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedImages:
+    """The images of an evaluation, each once.
+
+    Attributes:
+        names: M ids of images or paths of files, all different.
+        image_ids: M names to show, without folders and suffix where that tells them apart.
+        embeddings: (M, D) what the head read, float32 or float64.
+        head: the head.
+    """
+
+    names: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    embeddings: Embeddings
+    head: LinearHead
+
+
+class Matched(NamedTuple):
+    """Recorded images and the rows of one cohort that belong to them.
+
+    Attributes:
+        cohort: the N rows with an image, in the order of the cohort, whichever process saw an image first.
+        rows: (N,) int64 position of each row's image among the recorded ones.
+        strangers: reason by name, of the recorded images without a row, not even an excluded one.
+        unseen: image ids of the rows whose image the evaluation did not see.
+    """
+
+    cohort: Cohort
+    rows: NDArray[np.int64]
+    strangers: dict[str, str]
+    unseen: tuple[str, ...]
+
+
+class CohortMatcher:
+    """Finds the rows of a cohort that images belong to.
+
+    Args:
+        cohort: the table.
+
+    Attributes:
+        places: number of the row by image id.
+    """
+
+    def __init__(self, cohort: Cohort) -> None:
+        self.cohort = cohort
+        self.places = {image: place for place, image in enumerate(cohort.image_ids)}
+        self._ids, self._excluded = ImageMatcher(cohort.image_ids), ImageMatcher(tuple(cohort.excluded))
+
+    def find(self, name: str) -> str | None:
+        """The image id that a name stands for, as by `ImageMatcher`; None if no row has it."""
+        return self._ids.find(name)
+
+    def match(self, images: RecordedImages) -> Matched:
+        """Match the recorded images with the cohort.
+
+        Raises:
+            ValueError: If several images fit one row, or one image several rows.
+        """
+        found = self._ids.find_all(images.names)
+        position = {image: row for row, image in enumerate(found) if image is not None}
+        ids = self.cohort.image_ids
+        chosen = [image for image in ids if image in position]
+        nameless = zip(images.names, images.image_ids, found, strict=True)
+        return Matched(
+            cohort=self.cohort.select(chosen),
+            rows=np.array([position[image] for image in chosen], dtype=np.int64),
+            strangers={
+                shown: NO_ROW for name, shown, row in nameless if row is None and self._excluded.find(name) is None
+            },
+            unseen=tuple(image for image in ids if image not in position),
+        )
+
+
+class Unmatched(NamedTuple):
+    """What has no counterpart.
+
+    Attributes:
+        images: reason by name, of images without a row in any of the cohorts.
+        rows: image ids of rows without an image.
+    """
+
+    images: dict[str, str]
+    rows: tuple[str, ...]
+
+    @classmethod
+    def among(cls, matches: Iterable[Matched]) -> Unmatched:
+        """The images that no cohort knows, and the rows of all cohorts whose image was not seen."""
+        each = list(matches)
+        strangers = [matched.strangers for matched in each]
+        images = {name: why for name, why in strangers[0].items() if all(name in others for others in strangers)}
+        return cls(images, tuple(dict.fromkeys(image for matched in each for image in matched.unseen)))
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Reason by name, of both."""
+        return {**self.images, **dict.fromkeys(self.rows, NO_IMAGE)}
+
+
+@dataclass(frozen=True, eq=False)
+class ClinicalTask:
+    """One clinical label, the part of the head that predicts it, and the N images where both are known.
+
+    Attributes:
+        name: label of a multi-label network; "" if there is one label.
+        images: the M recorded images.
+        matched: those with a row in the label's cohort.
+        outputs: C outputs of the head that predict the label; one if it is a single logit.
+        attributes: names of those to be analysed.
+    """
+
+    name: str
+    images: RecordedImages
+    matched: Matched
+    outputs: tuple[int, ...]
+    attributes: tuple[str, ...]
+
+    @property
+    def cohort(self) -> Cohort:
+        """Rows of the N images."""
+        return self.matched.cohort
+
+    @property
+    def embeddings(self) -> Embeddings:
+        """(N, D) embeddings in the order of the cohort, a new array as precise as recorded."""
+        return self.images.embeddings[self.matched.rows]
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """(C, D) rows of the head."""
+        return np.asarray(self.images.head.weight.double().cpu().numpy()[list(self.outputs)])
+
+    @property
+    def bias(self) -> NDArray[np.float64]:
+        """(C,) of the head."""
+        return np.asarray(self.images.head.bias.double().cpu().numpy()[list(self.outputs)])
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its numbers begin with."""
+        return f"{self.name}_" if self.name else ""
+
+    def titled(self, title: str) -> str:
+        """A title that tells the labels apart."""
+        return f"{title}: {self.name}" if self.name else title
+
+    def finite(self) -> ClinicalTask:
+        """The same task without images whose embedding is not finite.
+
+        Raises:
+            ValueError: If no image is left.
+        """
+        rows = self.matched.rows
+        finite = np.asarray(np.isfinite(self.images.embeddings).all(axis=1))[rows]
+        if not finite.any():
+            raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
+        cohort = self.cohort.select(np.array(self.cohort.image_ids)[finite].tolist())
+        return replace(self, matched=self.matched._replace(cohort=cohort, rows=rows[finite]))
+
+    def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities of the label's classes, for the N images.
+
+        Args:
+            logits: (M, outputs) of all recorded images.
+
+        Returns:
+            (N, 2) for a single output, else (N, C); NaN where a logit is.
+        """
+        unit = np.eye(logits.shape[1])[list(self.outputs)]
+        return probabilities(logits[self.matched.rows], unit, np.zeros(len(unit)))
+
+
+def clinical_tasks(
+    images: RecordedImages,
+    matches: Mapping[str, Matched],
+    labels: Sequence[str] | None,
+    attributes: Sequence[str],
+) -> tuple[list[ClinicalTask], dict[str, str]]:
+    """The labels that can be analysed, and why the others cannot.
+
+    Args:
+        images: what was recorded.
+        matches: rows of each label's cohort; "" if there is one label.
+        labels: of a multi-label network, one for each output; None if there is one label.
+        attributes: names of those to be analysed, where a cohort has them.
+
+    Raises:
+        ValueError: If the labels are not those of the head, or none can be analysed.
+    """
+    tasks: list[ClinicalTask] = []
+    problems: dict[str, str] = {}
+    for name, outputs in head_outputs(images.head, labels).items():
+        if name not in matches:
+            problems[name] = "it is the same in all rows of the cohort"
+            continue
+        cohort = matches[name].cohort
+        if name and len(set(cohort.labels.tolist())) < 2:
+            problems[name] = f"{len(cohort)} images tell, in all of which it is the same"
+            continue
+        known = tuple(attribute for attribute in attributes if attribute in cohort.attributes)
+        tasks.append(ClinicalTask(name, images, matches[name], outputs, known))
+    if not any(len(task.cohort) for task in tasks):
+        _refuse(images, matches, problems)
+    return tasks, problems
+
+
+def head_outputs(head: LinearHead, labels: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """Which outputs of the head predict each label; without labels all of them predict "".
+
+    Raises:
+        ValueError: If the labels are not those of the head.
+    """
+    count = len(head.bias)
+    if labels is None and head.activation == "sigmoid" and count > 1:
+        raise ValueError(
+            f"labels must name what each of the {count} outputs tells, for the network ends in a sigmoid, got None."
+        )
+    if labels is None:
+        return {"": tuple(range(count))}
+    exclusive = head.activation == "softmax" and count > 1
+    if exclusive or count != len(labels):
+        got = "a softmax over them" if exclusive else f"{len(labels)} labels"
+        raise ValueError(f"each of the labels must have an output of its own, got {got} for {count} outputs.")
+    return {name: (output,) for output, name in enumerate(labels)}
+
+
+def cohorts_by_label(
+    cohort: Cohort | str | Path | Mapping[str, Cohort], labels: Sequence[str] | None
+) -> dict[str, Cohort]:
+    """The cohort of each clinical label that differs between its images; "" if there is one label.
+
+    Args:
+        cohort: the table, the path of its CSV, or a cohort for each label that differs.
+        labels: of a multi-label network; None if there is one label.
+
+    Raises:
+        ValueError: If a cohort is of none of the labels, or no label differs between images.
+    """
+    if isinstance(cohort, Mapping):
+        if labels is None or not set(cohort) <= set(labels) or not cohort:
+            raise ValueError(f"cohorts must be of the labels {list(labels or ())}, got those of {list(cohort)}.")
+        return dict(cohort)
+    if labels is None:
+        return {"": cohort if isinstance(cohort, Cohort) else Cohort.from_csv(cohort)}
+    if isinstance(cohort, Cohort):
+        outcomes, former = cohort.outcomes(labels), None if cohort.finding else FORMER
+        found = {name: cohort.with_label(name, former) for name in labels if outcomes[name].nunique() == 2}
+    else:
+        found = Cohort.by_finding(cohort, labels)
+    if not found:
+        raise ValueError(f"a label must be absent in some images and present in others, got {', '.join(labels)}.")
+    return found
+
+
+def chosen_attributes(
+    cohorts: Iterable[Cohort], labels: Sequence[str] | None, asked: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The attributes that are asked for; by default all of the cohorts but the labels.
+
+    Raises:
+        ValueError: If no cohort has an attribute that is asked for.
+    """
+    columns = tuple(dict.fromkeys(name for cohort in cohorts for name in cohort.attributes))
+    if asked is None:
+        return tuple(name for name in columns if name not in (*(labels or ()), FORMER))
+    unknown = [name for name in asked if name not in columns]
+    if unknown:
+        raise ValueError(f"attributes must be among {list(columns)}, got {unknown}.")
+    return tuple(asked)
+
+
+def analysable_levels(cohort: Cohort, attributes: Sequence[str], settings: AuditSettings) -> dict[str, Levels]:
+    """Levels of the attributes that can be analysed, as the settings of an audit cut and check them."""
+    every = {name: coded_levels(name, cohort.values(name), cohort.patients, settings) for name in attributes}
+    return {name: levels for name, levels in every.items() if not levels.problem}
+
+
+def _refuse(images: RecordedImages, matches: Mapping[str, Matched], problems: Mapping[str, str]) -> None:
+    """Say why nothing can be analysed."""
+    if all(not len(matched.rows) for matched in matches.values()):
+        ids = next((matched.unseen[:3] for matched in matches.values()), ())
+        raise ValueError(
+            f"image ids must match those of the cohort ({', '.join(ids)}, ...), "
+            f"got {', '.join(images.image_ids[:3])}, ..."
+        )
+    raise ValueError(f"a label must be absent in some images and present in others, got {dict(problems)}.")
