@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from numbers import Real
 
 import numpy as np
@@ -13,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_cdt, distance_transform_edt
 
-from monai_shortcut.regions.pixels import RegionError, as_booleans, bounding_box, nonempty
+from monai_shortcut.regions.growth import Growth
+from monai_shortcut.regions.pixels import Box, RegionError, as_booleans, box_of, nonempty
 
 UNITS = ("pixel", "mm", "area")
 METRICS = ("euclidean", "taxicab")
 
-Box = tuple[slice, ...]
 Distances = NDArray[np.float64]
+Sampling = tuple[float, ...] | None
 
 
 def dilate(
@@ -59,12 +61,11 @@ def dilate(
 
 
 class RegionMargins:
-    """A region under many margins, at the cost of one distance transform.
+    """A region under many margins, at the cost of little more than one.
 
-    The distances are computed when a margin first needs them, in the smallest window that gives them exactly: around
-    the region's box for the first margin that is asked for, in the whole image from the second on. They are then kept,
-    so that any number of margins costs one transform of the image for growing and one of the box for shrinking
-    (per metric and spacing).
+    What the margins share is computed when the first of them needs it, in the smallest window that gives it exactly:
+    for growing, the region's box grown by the first margin, and the whole image from the second margin on; for
+    shrinking, the region's box. It is kept per metric and spacing. ``Growth`` says what each margin costs on top.
 
     Args:
         roi: (C, *spatial) region of each channel, which do not touch each other; values as in ``dilate``.
@@ -80,8 +81,7 @@ class RegionMargins:
 
     def __init__(self, roi: torch.Tensor) -> None:
         self.roi = as_booleans(roi)
-        self._pixels = self.roi.cpu().numpy()
-        self._kept: dict[tuple[object, ...], tuple[Box, Distances]] = {}
+        self._channels = [_Channel(inside) for inside in self.roi.cpu().numpy()]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,63 +112,109 @@ class RegionMargins:
         """
         check_margin(margin, unit, metric)
         sampling = _checked_spacing(spacing, self.roi.ndim - 1) if unit == "mm" else None
-        for channel in self.roi:
-            nonempty(channel)
-        if margin == 0:
-            return self.roi.clone()
-        regions = [self._one(channel, margin, unit, metric, sampling) for channel in range(len(self.roi))]
-        return torch.from_numpy(np.stack(regions)).to(self.roi.device)
+        regions = np.stack([channel.at(margin, unit, metric, sampling) for channel in self._channels])
+        for region, channel in zip(regions, self._channels, strict=True):
+            if not region.any():
+                raise RegionError(
+                    f"margin must leave at least one pixel of the region, got margin={margin} {unit} "
+                    f"for a region of {int(channel.inside.sum())} pixels."
+                )
+        return torch.from_numpy(regions).to(self.roi.device)
 
-    def _one(
-        self, channel: int, margin: float, unit: str, metric: str, sampling: tuple[float, ...] | None
-    ) -> NDArray[np.bool_]:
-        inside = self._pixels[channel]
-        reach = margin * (1 + 1e-7) if unit == "mm" else margin  # headers keep the spacing in float32
-        steps = math.inf if unit == "area" else reach
-        region: NDArray[np.bool_] = inside.copy()
-        if margin > 0:
-            window, distance = self._outer(channel, steps, metric, sampling)
-        else:
-            window, distance = self._inner(channel, metric, sampling)
+
+class _Channel:
+    """The region of one channel, with what its margins share.
+
+    Args:
+        inside: (*spatial) region; it may be empty until a margin is asked for.
+    """
+
+    def __init__(self, inside: NDArray[np.bool_]) -> None:
+        self.inside = inside
+        self._growths: dict[tuple[str, Sampling], tuple[Box, Growth]] = {}
+        self._shrinkings: dict[tuple[str, Sampling], Growth] = {}
+        self._distances: dict[tuple[str, bool], Distances] = {}
+
+    @cached_property
+    def box(self) -> Box:
+        """The region's box."""
+        return box_of(self.inside)
+
+    @cached_property
+    def farthest(self) -> tuple[int, ...]:
+        """(n_spatial,) steps from a pixel of the region near the image's middle to the corner farthest from it.
+
+        No pixel of the image is farther from the region.
+        """
+        part, steps = self.inside, []
+        for n in self.inside.shape:
+            lines = np.flatnonzero(part.any(axis=tuple(range(1, part.ndim))))
+            middle = int(lines[np.abs(2 * lines - (n - 1)).argmin()])
+            steps.append(max(middle, n - 1 - middle))
+            part = part[middle]
+        return tuple(steps)
+
+    def at(self, margin: float, unit: str, metric: str, sampling: Sampling) -> NDArray[np.bool_]:
+        """(*spatial) the region with a margin; empty if nothing is left."""
+        nonempty(self.inside)
+        if margin == 0:
+            return self.inside
         if unit == "area":
-            count = round((1 + margin) * int(inside.sum()))
-            region[window] = _nearest_pixels(distance, count, inside[window])
-        else:
-            region[window] = distance <= reach if margin > 0 else distance < reach
-        if not region.any():
-            raise RegionError(
-                f"margin must leave at least one pixel of the region, got margin={margin} {unit} "
-                f"for a region of {int(inside.sum())} pixels."
-            )
+            return self._of_area(round((1 + margin) * int(self.inside.sum())), metric, margin > 0)
+        reach = abs(margin) * (1 + 1e-7) if unit == "mm" else abs(margin)  # headers keep the spacing in float32
+        return self._grown(reach, metric, sampling) if margin > 0 else self._shrunk(reach, metric, sampling)
+
+    def _grown(self, reach: float, metric: str, sampling: Sampling) -> NDArray[np.bool_]:
+        lengths = [n * step for n, step in zip(self.farthest, sampling or _ones(self.inside), strict=True)]
+        if reach >= (sum(lengths) if metric == "taxicab" else math.sqrt(sum(n * n for n in lengths))):
+            return np.ones_like(self.inside)
+        window, growth = self._growth(reach, metric, sampling)
+        region = np.zeros_like(self.inside)
+        region[window] = growth.within(reach)
         return region
 
-    def _outer(
-        self, channel: int, reach: float, metric: str, sampling: tuple[float, ...] | None
-    ) -> tuple[Box, Distances]:
-        """Distance to the region, exact at least in the region's box grown by ``reach``."""
-        inside, key = self._pixels[channel], (channel, "outer", metric, sampling)
-        window = _grown_box(inside, reach, sampling)
-        if key in self._kept:
-            pairs = zip(self._kept[key][0], window, strict=True)
+    def _growth(self, reach: float, metric: str, sampling: Sampling) -> tuple[Box, Growth]:
+        """The region in a window that holds all pixels within reach."""
+        window, key = self._window(reach, sampling), (metric, sampling)
+        if key in self._growths:
+            pairs = zip(self._growths[key][0], window, strict=True)
             if all(kept.start <= wanted.start and wanted.stop <= kept.stop for kept, wanted in pairs):
-                return self._kept[key]
-            window = _grown_box(inside, math.inf, sampling)
-        self._kept[key] = window, _distance_to(inside[window], metric, sampling)
-        return self._kept[key]
+                return self._growths[key]
+            window = self._window(math.inf, sampling)
+        self._growths[key] = window, Growth(self.inside[window], metric, sampling)
+        return self._growths[key]
 
-    def _inner(self, channel: int, metric: str, sampling: tuple[float, ...] | None) -> tuple[Box, Distances]:
-        """Minus the distance to what surrounds the region, in its box and one pixel around it.
+    def _shrunk(self, reach: float, metric: str, sampling: Sampling) -> NDArray[np.bool_]:
+        """What is left after the pixels at most ``reach`` from the background.
 
-        That rim holds a nearest pixel of the background: whatever lies beyond it is farther along some axis.
+        The box and one pixel around it hold a nearest pixel of the background: whatever lies beyond is farther along
+        some axis.
         """
-        inside, key = self._pixels[channel], (channel, "inner", metric, sampling)
-        if key not in self._kept:
-            window = _grown_box(inside, 1, None)
-            around = ~inside[window]
-            # SciPy's distances mean nothing without background
-            depth = _distance_to(around, metric, sampling) if around.any() else np.full(around.shape, np.inf)
-            self._kept[key] = window, -depth
-        return self._kept[key]
+        window, key = self._window(1, None), (metric, sampling)
+        if self.inside[window].all():
+            return self.inside
+        if key not in self._shrinkings:
+            self._shrinkings[key] = Growth(~self.inside[window], metric, sampling)
+        region = self.inside.copy()
+        region[window] &= ~self._shrinkings[key].within(reach)
+        return region
+
+    def _of_area(self, count: int, metric: str, growing: bool) -> NDArray[np.bool_]:
+        """The ``count`` pixels of least signed distance."""
+        window, key = self._window(math.inf if growing else 1, None), (metric, growing)
+        inside = self.inside[window]
+        if key not in self._distances:
+            self._distances[key] = _distance_to(inside, metric) if growing else -_distance_to(~inside, metric)
+        region = self.inside.copy()
+        region[window] = _nearest_pixels(self._distances[key], count, inside)
+        return region
+
+    def _window(self, reach: float, sampling: Sampling) -> Box:
+        """The box with all that lies within reach of it, cut at the edges of the image."""
+        steps = [reach / step for step in sampling or _ones(self.inside)]
+        extra = [math.ceil(min(step, n)) for step, n in zip(steps, self.inside.shape, strict=True)]
+        limits = zip(self.box, extra, self.inside.shape, strict=True)
+        return tuple(slice(max(0, part.start - more), min(n, part.stop + more)) for part, more, n in limits)
 
 
 def check_margin(margin: float, unit: str, metric: str) -> None:
@@ -197,35 +243,17 @@ def _checked_spacing(spacing: Sequence[float] | None, n_axes: int) -> tuple[floa
     return tuple(sampling)
 
 
-def _grown_box(inside: NDArray[np.bool_], reach: float, sampling: tuple[float, ...] | None) -> Box:
-    """The region's box with all that lies within reach of it, cut at the edges of the image."""
-    box = bounding_box(torch.from_numpy(inside))
-    steps = [reach / step for step in sampling or [1.0] * inside.ndim]
-    extra = [math.ceil(min(step, n)) for step, n in zip(steps, inside.shape, strict=True)]
-    limits = zip(box, extra, inside.shape, strict=True)
-    return tuple(slice(max(0, part.start - more), min(n, part.stop + more)) for part, more, n in limits)
+def _ones(inside: NDArray[np.bool_]) -> list[float]:
+    return [1.0] * inside.ndim
 
 
-def _distance_to(near: NDArray[np.bool_], metric: str, sampling: tuple[float, ...] | None) -> Distances:
-    """Distance of every pixel to the nearest true pixel, of which there must be one."""
-    distance: Distances
-    if metric == "euclidean":
-        distance = distance_transform_edt(~near, sampling=sampling)
-    elif sampling is None:
-        distance = distance_transform_cdt(~near, metric="taxicab")
-    else:
-        distance = _scaled_taxicab(near, sampling)
-    return distance
-
-
-def _scaled_taxicab(near: NDArray[np.bool_], sampling: tuple[float, ...]) -> Distances:
-    """Taxicab distance with a length per axis: the axes add up, so each takes one running minimum to and fro."""
-    distance = np.where(near, 0.0, np.inf)
-    for axis, step in enumerate(sampling):
-        along = np.arange(near.shape[axis]).reshape([-1 if other == axis else 1 for other in range(near.ndim)]) * step
-        forth = np.minimum.accumulate(distance - along, axis=axis) + along
-        back = np.flip(np.minimum.accumulate(np.flip(distance + along, axis), axis=axis), axis) - along
-        distance = np.minimum(forth, back)
+def _distance_to(near: NDArray[np.bool_], metric: str) -> Distances:
+    """Distance of every pixel to the nearest true pixel; inf if there is none."""
+    if not near.any():  # SciPy's distances mean nothing then
+        return np.full(near.shape, np.inf)
+    distance: Distances = (
+        distance_transform_edt(~near) if metric == "euclidean" else distance_transform_cdt(~near, metric="taxicab")
+    )
     return distance
 
 

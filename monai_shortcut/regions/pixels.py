@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+Box = tuple[slice, ...]
+
 
 class RegionError(ValueError):
     """A region cannot be used with these settings: it is empty, would be emptied, or has no room."""
 
 
-def bounding_box(roi: torch.Tensor) -> tuple[slice, ...]:
+def bounding_box(roi: torch.Tensor) -> Box:
     """The smallest box that holds a region, its first and last row and column included.
 
     Args:
@@ -36,10 +38,24 @@ def bounding_box(roi: torch.Tensor) -> tuple[slice, ...]:
         >>> bounding_box(roi)
         (slice(1, 4, None), slice(2, 4, None))
     """
-    pixels = nonempty(as_booleans(roi))
-    lines = [pixels.any(dim=[a for a in range(pixels.ndim) if a != axis]) for axis in range(pixels.ndim)]
-    ends = [line.nonzero()[[0, -1], 0].tolist() for line in lines]
-    return tuple(slice(first, last + 1) for first, last in ends)
+    return box_of(as_booleans(roi).cpu().numpy())
+
+
+def box_of(inside: NDArray[np.bool_]) -> Box:
+    """``bounding_box`` of an array.
+
+    Args:
+        inside: (*spatial) region.
+
+    Raises:
+        RegionError: If the region is empty.
+    """
+    part, box = nonempty(inside), []
+    for axis in range(inside.ndim):
+        lines = np.flatnonzero(part.any(axis=tuple(other for other in range(inside.ndim) if other != axis)))
+        box.append(slice(int(lines[0]), int(lines[-1]) + 1))
+        part = inside[tuple(box)]  # the next axis looks at what is left
+    return tuple(box)
 
 
 def choose_labels(roi: torch.Tensor, labels: int | Sequence[int]) -> torch.Tensor:
@@ -109,8 +125,11 @@ def as_booleans(roi: torch.Tensor) -> torch.Tensor:
     return inside
 
 
-def nonempty(inside: torch.Tensor) -> torch.Tensor:
+def nonempty(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The region itself.
+
+    Args:
+        inside: (*spatial) region.
 
     Raises:
         RegionError: If it has no pixel.

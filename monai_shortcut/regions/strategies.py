@@ -1,10 +1,11 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Regions of interest: an image with a region, or with all but a region, hidden."""
+"""Masking strategies: a table of them, and an image masked by one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -17,9 +18,11 @@ __all__ = [
     "FILLS",
     "METRICS",
     "STRATEGIES",
+    "TABLE",
     "UNITS",
     "RegionError",
     "RegionMargins",
+    "Strategy",
     "bounding_box",
     "check_labels",
     "check_settings",
@@ -29,17 +32,50 @@ __all__ = [
     "mask_roi",
 ]
 
-STRATEGIES = (
-    "full",
-    "without_roi",
-    "without_roi_box",
-    "roi_only",
-    "roi_box_only",
-    "silhouette",
-    "box_silhouette",
-    "shifted_roi",
-    "swapped_roi",
-)
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to mask an image.
+
+    Attributes:
+        name: what configurations and records call it.
+        region: whose region it takes: "own" (the image's), "shifted" (the own shape at another place of the image),
+            "swapped" (another patient's) or "none".
+        outline: "shape" or "box" of that region, margin included.
+        shown: what is still seen: "all", "outside", "inside", or "silhouette", which is 1 inside and 0 outside.
+    """
+
+    name: str
+    region: str
+    outline: str
+    shown: str
+
+    @property
+    def needs_roi(self) -> bool:
+        """Whether an image without a region cannot be masked so."""
+        return self.region != "none"
+
+    @property
+    def needs_swapped_roi(self) -> bool:
+        """Whether it takes the region of another patient."""
+        return self.region == "swapped"
+
+
+TABLE = {
+    row.name: row
+    for row in (
+        Strategy("full", "none", "shape", "all"),
+        Strategy("without_roi", "own", "shape", "outside"),
+        Strategy("without_roi_box", "own", "box", "outside"),
+        Strategy("roi_only", "own", "shape", "inside"),
+        Strategy("roi_box_only", "own", "box", "inside"),
+        Strategy("silhouette", "own", "shape", "silhouette"),
+        Strategy("box_silhouette", "own", "box", "silhouette"),
+        Strategy("shifted_roi", "shifted", "shape", "outside"),
+        Strategy("swapped_roi", "swapped", "shape", "outside"),
+    )
+}
+STRATEGIES = tuple(TABLE)
 
 
 def mask_roi(
@@ -90,20 +126,21 @@ def mask_roi(
         [[[5, 9, 7]]]
     """
     check_settings(strategy, margin, unit, fill, metric)
+    row = TABLE[strategy]
     margins = _fitting(roi, image.shape, "roi")
-    if strategy == "full":
+    if not row.needs_roi:
         return image.clone()
-    if strategy == "swapped_roi":
+    if row.needs_swapped_roi:
         margins = _fitting(swapped_roi, image.shape, "swapped_roi")
     region = margins.at(margin, unit, spacing, metric)
-    if "box" in strategy:
+    if row.outline == "box":
         region = torch.stack([_filled_box(channel) for channel in region])
-    elif strategy == "shifted_roi":
+    if row.region == "shifted":
         region = torch.stack([shift_region(channel) for channel in region])
     region = region.to(image.device).expand_as(image)
-    if "silhouette" in strategy:
+    if row.shown == "silhouette":
         return region.to(image.dtype, copy=True)
-    return fill_hidden(image, region if strategy.endswith("only") else ~region, fill)
+    return fill_hidden(image, region if row.shown == "inside" else ~region, fill)
 
 
 def checked_roi(roi: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor:

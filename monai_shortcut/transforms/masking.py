@@ -13,7 +13,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_tensor
 
 from monai_shortcut.regions.pixels import check_labels, choose_labels
-from monai_shortcut.regions.strategies import check_settings, mask_roi
+from monai_shortcut.regions.strategies import TABLE, Strategy, check_settings, mask_roi
 from monai_shortcut.transforms.metadata import like, spacing_of
 
 
@@ -87,7 +87,7 @@ class MaskROI(Transform):  # type: ignore[misc]
             (C, *spatial) masked image: a MetaTensor while MONAI tracks metadata, a tensor otherwise.
         """
         spacing = spacing_of(roi) or spacing_of(img) if self.unit == "mm" else None
-        swapped = self._region(swapped_roi) if self.strategy == "swapped_roi" and swapped_roi is not None else None
+        swapped = None if swapped_roi is None or not self.row.needs_swapped_roi else self._region(swapped_roi)
         masked = mask_roi(
             convert_to_tensor(img, track_meta=False),
             self._region(roi),
@@ -101,11 +101,16 @@ class MaskROI(Transform):  # type: ignore[misc]
         )
         return like(masked, img)
 
+    @property
+    def row(self) -> Strategy:
+        """What the table of strategies says of this one."""
+        return TABLE[self.strategy]
+
     def _region(self, roi: NdarrayOrTensor) -> torch.Tensor:
         region: torch.Tensor = convert_to_tensor(roi, track_meta=False)
         if self.roi_labels is None:
             return region
-        if self.strategy == "full":  # which needs no region, and so no labels
+        if not self.row.needs_roi:  # and so no labels
             return torch.zeros_like(region, dtype=torch.bool)
         return choose_labels(region, self.roi_labels)
 
@@ -154,10 +159,10 @@ class MaskROId(MapTransform):  # type: ignore[misc]
         """
         d = dict(data)
         wanted = {"roi_key": self.roi_key}
-        if self.converter.strategy == "swapped_roi":
+        if self.converter.row.needs_swapped_roi:
             wanted["swapped_key"] = self.swapped_key
         for key in self.key_iterator(d):
-            if self.converter.strategy == "full" and self.roi_key not in data:
+            if not self.converter.row.needs_roi and self.roi_key not in data:
                 continue  # images of cohorts without regions can be shown whole
             for name, region in wanted.items():
                 if region not in data:

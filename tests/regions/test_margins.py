@@ -12,6 +12,7 @@ from region_drawings import SHAPES, blob, box_by_hand, dilated_by_hand, disk
 from scipy import ndimage
 
 from monai_shortcut.regions import margins as margins_module
+from monai_shortcut.regions.growth import Growth
 from monai_shortcut.regions.margins import METRICS
 from monai_shortcut.regions.strategies import RegionError, RegionMargins, dilate
 
@@ -198,27 +199,46 @@ def test_many_margins_equal_one_at_a_time_in_any_order(rng, unit, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_curve_of_margins_costs_one_transform_of_the_image(monkeypatch, metric):
+def test_a_curve_of_margins_shares_its_distances(monkeypatch, metric):
     sizes = []
 
-    def counted(near, *settings):
-        sizes.append(near.size)
-        return distance(near, *settings)
+    class Counted(Growth):
+        def __init__(self, inside, *settings):
+            sizes.append(inside.size)
+            super().__init__(inside, *settings)
 
-    distance = margins_module._distance_to
-    monkeypatch.setattr(margins_module, "_distance_to", counted)
+    monkeypatch.setattr(margins_module, "Growth", Counted)
     margins = RegionMargins(disk((64, 64), 8)[None])
-    for margin in (0, 1, 2, 5, 10, 50, 500, 3):
+    for margin in (0, 1, 500, 2, 5, 10, 30, 50, 3):
         margins.at(margin, metric=metric)
     assert sizes == [19 * 19, 64 * 64]  # a window for the first margin, the image for all others
     for margin in (-1, -2, -3.5, -5):
         margins.at(margin, metric=metric)
     assert sizes[2:] == [19 * 19]
-    dilate(disk((64, 64), 8), 0)
+    for margin in (0, 64):  # 64 steps along both axes reach every corner
+        dilate(disk((64, 64), 8), margin)
     assert len(sizes) == 3
     for margin in (1, 2, 5):  # the control: one region at a time
         dilate(disk((64, 64), 8), margin, metric=metric)
     assert len(sizes) == 6
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("shape", [(30, 41), (14, 13, 17)])
+def test_a_margin_covers_the_image_when_it_reaches_the_farthest_pixel(rng, shape, metric):
+    transform = ndimage.distance_transform_edt if metric == "euclidean" else ndimage.distance_transform_cdt
+    settings = {} if metric == "euclidean" else {"metric": "taxicab"}
+    for share in (0, 0.001, 0.01, 0.2):
+        roi = blob(rng, shape, share).roll(tuple(int(rng.integers(n)) for n in shape), tuple(range(len(shape))))
+        distance = transform(~roi.numpy(), **settings)
+        farthest = float(distance.max())
+        assert dilate(roi, farthest, metric=metric).all()
+        assert not dilate(roi, math.nextafter(farthest, 0), metric=metric).all()
+        for margin in range(1, 2 * sum(shape), 3):
+            assert np.array_equal(dilate(roi, margin, metric=metric), distance <= margin)
+    assert dilate(roi, 1e300, metric=metric).all()
+    with pytest.raises(RegionError, match="at least one pixel"):
+        dilate(roi, -1e300, metric=metric)
 
 
 def test_an_empty_channel_among_many_margins_is_an_error():

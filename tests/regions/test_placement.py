@@ -51,7 +51,8 @@ def test_places_are_drawn_with_equal_chances(rng):
             continue
         places, shared = moved_by_hand(roi)
         free = [place for place, count in zip(places, shared, strict=True) if count == min(shared)]
-        rank = [torch.equal(shift_region(roi), place) for place in free].index(True)
+        moved = shift_region(roi)
+        rank = [torch.equal(moved, place) for place in free].index(True)
         ranks.append((rank + rng.random()) / len(free))
         blocks.append(rank == 0)
     assert kstest(ranks, "uniform").pvalue > 0.01

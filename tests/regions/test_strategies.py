@@ -15,6 +15,7 @@ from monai_shortcut.regions.strategies import (
     FILLS,
     METRICS,
     STRATEGIES,
+    TABLE,
     UNITS,
     RegionError,
     RegionMargins,
@@ -33,6 +34,18 @@ REFERENCE = {  # strategy -> which region, what is seen inside it, what outside 
     "shifted_roi": ("shifted", 7, "seen"),
     "swapped_roi": ("swapped", 7, "seen"),
 }
+
+
+def test_the_table_says_what_the_reference_does():
+    assert STRATEGIES == tuple(TABLE) == tuple(REFERENCE)
+    for name, (region, inside, outside) in REFERENCE.items():
+        row = TABLE[name]
+        assert row.name == name
+        assert row.needs_roi == (name != "full")
+        assert row.needs_swapped_roi == (region == "swapped")
+        assert (row.outline == "box") == (region == "box")
+        seen = {(1, 0): "silhouette", ("seen", 7): "inside", (7, "seen"): "outside", ("seen", "seen"): "all"}
+        assert row.shown == seen[inside, outside]
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.float16, torch.float32, torch.float64])
@@ -72,11 +85,12 @@ def test_a_hidden_pixel_never_reaches_the_result(rng, strategy, shape, fill):
     roi, other = disk(shape, 1)[None], disk(shape, 2).roll((2, 1), (0, 1))[None]
     settings = {"strategy": strategy, "margin": 0.5, "fill": fill, "swapped_roi": other}
     before = mask_roi(image, roi, **settings)
-    hidden = ~before.eq(image) if "silhouette" not in strategy else torch.ones_like(image, dtype=torch.bool)
+    silhouette = REFERENCE[strategy][1] == 1
+    hidden = torch.ones_like(image, dtype=torch.bool) if silhouette else ~before.eq(image)
     assert hidden.any()
     for value in (math.nan, math.inf, 1e9):
         assert torch.equal(mask_roi(image.masked_fill(hidden, value), roi, **settings), before)
-    if "silhouette" not in strategy:
+    if not silhouette:
         visible = (~hidden).nonzero()[3]
         image[tuple(visible)] += 1
         assert not torch.equal(mask_roi(image, roi, **settings), before)
