@@ -4,14 +4,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+_LEAST = {
+    "folds": 2,
+    "repeats": 1,
+    "permutations": 1,
+    "erasures": 1,
+    "held_out": 0,
+    "bootstraps": 1,
+    "seed": 0,
+}
+_CELLS = 2**16  # numbers drawn at once; few enough for the cache
 _DENSE = 2**20  # shares of patients in strata that are spelled out at once; bounds the memory
 _SMALLEST_GROUP = 10  # patients with one set of labels that swap among themselves
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How often and how folds, permutations and bootstrap samples are drawn.
+
+    Attributes:
+        folds: number of folds in which probes are validated, at least 2; no patient is in two of them.
+        repeats: number of times the folds are drawn, at least 1, for the spread of the probes' metrics.
+        permutations: number of permutations of each attribute between patients, at least 1.
+        erasures: number of permuted copies of each attribute in the null of erasure and latent counterfactual, at
+            least 1.
+        held_out: number of permutations that widen the errors of heads that have not seen a level; 0 takes heads as
+            given.
+        bootstraps: number of bootstrap samples of patients, at least 1.
+        confidence: of all intervals, between 0 and 1.
+        seed: of all draws, at least 0.
+
+    Raises:
+        ValueError: If a number is no integer or out of its range.
+    """
+
+    folds: int = 5
+    repeats: int = 4
+    permutations: int = 999
+    erasures: int = 99
+    held_out: int = 10
+    bootstraps: int = 999
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+        if not (isinstance(self.confidence, float) and 0 < self.confidence < 1):
+            raise ValueError(f"confidence must be a number between 0 and 1, got {self.confidence!r}.")
 
 
 def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.random.Generator) -> Integers:
@@ -87,7 +140,7 @@ def _placed(shares: csr_array, factor: Floats, folds: int) -> Integers:
 
 def permute_by_patient(
     patients: ArrayLike, permutations: int, rng: np.random.Generator, labels: ArrayLike | None = None
-) -> Integers:
+) -> NDArray[np.int32]:
     """Draw permutations that hand each patient the values of another patient.
 
     Values that are constant within patients stay so, which keeps the dependence between images of a patient. With
@@ -103,37 +156,136 @@ def permute_by_patient(
         labels: (N,) optional class of each image.
 
     Returns:
-        (B, N) int64 indices: ``values[result[b]]`` is the b-th permuted attribute.
+        (B, N) int32 indices: ``values[result[b]]`` is the b-th permuted attribute.
     """
-    _, patient = np.unique(np.asarray(patients), return_inverse=True)
-    label = np.zeros_like(patient) if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1]
-    classes = int(label.max()) + 1
-    cell = patient * classes + label
-    count = np.bincount(cell, minlength=(int(patient.max()) + 1) * classes)
-    order, rank = _grouped(cell)  # a patient's images lie together, label by label
-    whole, whole_rank = np.bincount(patient), np.empty_like(rank)
-    whole_rank[order] = np.arange(len(patient)) - np.repeat(np.cumsum(whole) - whole, whole)
-    start, whole_start = np.cumsum(count) - count, np.cumsum(whole) - whole
-    groups = _exchangeable(count.reshape(-1, classes))
-    result, donor = np.empty((permutations, len(patient)), dtype=np.int64), np.empty(len(whole), dtype=np.int64)
-    for draw in range(permutations):
-        for group in groups:
-            donor[group] = rng.permutation(group)
-        chosen = donor[patient]
-        wanted = chosen * classes + label
-        shift = rng.integers(2**31, size=len(count))[wanted]
-        matched = start[wanted] + (rank + shift) % np.maximum(count[wanted], 1)
-        anyone = whole_start[chosen] + (whole_rank + shift) % whole[chosen]
-        result[draw] = order[np.where(count[wanted] > 0, matched, anyone)]
+    exchange = _Exchange.of(patients, labels)
+    result = np.empty((permutations, len(exchange.order)), dtype=np.int32)
+    for rows, source, seed in exchange.draws(permutations, rng):
+        result[rows] = exchange.images(source, seed)
     return result
 
 
-def _grouped(codes: Integers) -> tuple[Integers, Integers]:
-    """Order that brings equal codes together, and each position's rank among its equals."""
-    order, count = np.argsort(codes, kind="stable"), np.bincount(codes)
-    rank = np.empty(len(codes), dtype=np.int64)
-    rank[order] = np.arange(len(codes)) - np.repeat(np.cumsum(count) - count, count)
-    return order, rank
+def permuted_codes(
+    codes: ArrayLike,
+    patients: ArrayLike,
+    permutations: int,
+    rng: np.random.Generator,
+    labels: ArrayLike | None = None,
+) -> NDArray[np.signedinteger[Any]]:
+    """Draw the permuted attribute itself: ``codes[permute_by_patient(...)]``, without the indices.
+
+    Where an attribute is constant among the images of a patient with one label, only one value for all of them is
+    looked up.
+
+    Args:
+        codes: (N,) level of each image, integers in [0, M).
+        patients: (N,) patient of each image.
+        permutations: number B of draws.
+        rng: source of the draws.
+        labels: (N,) optional class of each image.
+
+    Returns:
+        (B, N) codes in the smallest signed integers that hold them: int8 up to 128 levels. Beside these, memory does
+        not grow with B.
+    """
+    code, exchange = np.asarray(codes), _Exchange.of(patients, labels)
+    code = code.astype(np.min_scalar_type(-1 - int(code.max())))
+    shared = exchange.shared_values(code)
+    result = np.empty((permutations, len(code)), dtype=code.dtype)
+    for rows, source, seed in exchange.draws(permutations, rng):
+        given = shared[source]
+        alike = given.min() >= 0
+        result[rows] = given.take(exchange.cell, axis=1) if alike else code[exchange.images(source, seed)]
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Exchange:
+    """Who may give to whom. The images of a patient with one label are a cell, and all images of a patient another.
+
+    Attributes:
+        cell: (N,) cell of each image, among the C that hold images of one label.
+        rank: (N,) place of each image in its cell.
+        owner: (C,) patient of each cell, as its place among the members.
+        label: (C,) label of each cell, in [0, L).
+        order: (N,) images, cell by cell.
+        start: (P * L + P,) where the images of each patient with each label lie in that order, then all of a patient.
+        count: (P * L + P,) how many they are.
+        members: (P,) patients, group by group.
+        groups: places of each group, whose patients swap among themselves.
+        lacking: whether a donor may lack a label that the receiver has.
+    """
+
+    cell: Integers
+    rank: NDArray[np.uint32]
+    owner: Integers
+    label: Integers
+    order: NDArray[np.int32]
+    start: NDArray[np.uint32]
+    count: NDArray[np.uint32]
+    members: Integers
+    groups: list[slice]
+    lacking: bool
+
+    @classmethod
+    def of(cls, patients: ArrayLike, labels: ArrayLike | None) -> _Exchange:
+        _, patient = np.unique(np.asarray(patients), return_inverse=True)
+        label = np.zeros_like(patient) if labels is None else np.unique(np.asarray(labels), return_inverse=True)[1]
+        people, classes = int(patient.max()) + 1, int(label.max()) + 1
+        key = patient * classes + label
+        count, whole = np.bincount(key, minlength=people * classes), np.bincount(patient)
+        start, whole_start = np.cumsum(count) - count, np.cumsum(whole) - whole
+        order, rank = np.argsort(key, kind="stable"), np.empty(len(key), dtype=np.uint32)
+        rank[order] = np.arange(len(key)) - np.repeat(start, count)
+        found, cell = np.unique(key, return_inverse=True)
+        present = count.reshape(-1, classes) > 0
+        groups = _exchangeable(count.reshape(-1, classes))
+        ends = np.cumsum([len(group) for group in groups])
+        members = np.concatenate(groups)
+        return cls(
+            cell=cell,
+            rank=rank,
+            owner=np.argsort(members)[found // classes],
+            label=found % classes,
+            order=order.astype(np.int32),
+            start=np.concatenate([start, whole_start]).astype(np.uint32),
+            count=np.concatenate([count, whole]).astype(np.uint32),
+            members=members,
+            groups=[slice(end - len(group), end) for end, group in zip(ends.tolist(), groups, strict=True)],
+            lacking=any((present[group] != present[group[0]]).any() for group in groups),
+        )
+
+    def draws(self, permutations: int, rng: np.random.Generator) -> Iterator[tuple[slice, Integers, list[int]]]:
+        """Blocks of b draws: rows, the cell (b, C) that gives to each, and the seed of where in it the gifts begin."""
+        people, seed = len(self.members), int(rng.integers(2**63))
+        classes = len(self.count) // people - 1
+        block = max(1, _CELLS // len(self.cell))
+        for first in range(0, permutations, block):
+            donor = np.tile(self.members * classes, (min(block, permutations - first), 1))
+            for group in self.groups:
+                rng.permuted(donor[:, group], axis=1, out=donor[:, group])
+            source = donor.take(self.owner, axis=1) + self.label
+            if self.lacking:
+                source = np.where(self.count[source] > 0, source, people * classes + source // classes)
+            yield slice(first, first + block), source, [seed, first]
+
+    def images(self, source: Integers, seed: list[int]) -> NDArray[np.int32]:
+        """Images (b, N) whose values each image receives."""
+        count = self.count[source]
+        shift = np.random.default_rng(seed).integers(2**32, size=source.shape, dtype=np.uint32) % count
+        place = shift.take(self.cell, axis=1) + self.rank
+        place %= count.take(self.cell, axis=1)
+        place += self.start[source].take(self.cell, axis=1)
+        return np.asarray(self.order[place])
+
+    def shared_values(self, code: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[Any]]:
+        """Value (P * L + P,) that all images of a cell share; -1 if they differ or there are none."""
+        ordered, held = code[self.order], np.flatnonzero(self.count)
+        first, last = self.start[held], self.start[held] + self.count[held] - 1
+        changes = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])])
+        shared = np.full(len(self.count), -1, dtype=code.dtype)
+        shared[held] = np.where(changes[first] == changes[last], ordered[first], -1)
+        return shared
 
 
 def _exchangeable(images: Integers) -> list[Integers]:
@@ -142,6 +294,29 @@ def _exchangeable(images: Integers) -> list[Integers]:
     kind = kind.reshape(-1)
     pooled = np.where(size[kind] >= _SMALLEST_GROUP, kind, len(size) + images.argmax(axis=1))
     return [np.flatnonzero(pooled == value) for value in np.unique(pooled)]
+
+
+def patient_bootstrap(count: int, draws: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """How often each patient is drawn when as many are drawn with replacement.
+
+    Args:
+        count: number P of patients.
+        draws: number of bootstrap samples B.
+        rng: source of the draws.
+
+    Returns:
+        (B, P) uint8, rows sum to P.
+
+    References:
+        Davison and Hinkley (1997), Bootstrap Methods and their Application, section 3.8.
+    """
+    # That one of P patients is drawn more than 255 times has a probability below 1e-500.
+    drawn, block = np.empty((draws, count), dtype=np.uint8), max(1, _CELLS // count)
+    for first in range(0, draws, block):
+        rows = drawn[first : first + block]
+        chosen = rng.integers(count, size=rows.shape) + count * np.arange(len(rows))[:, None]
+        rows[:] = np.bincount(chosen.ravel(), minlength=rows.size).reshape(rows.shape)
+    return drawn
 
 
 def bootstrap_weights(patients: ArrayLike, draws: int, rng: np.random.Generator) -> Floats:
@@ -159,9 +334,7 @@ def bootstrap_weights(patients: ArrayLike, draws: int, rng: np.random.Generator)
         Davison and Hinkley (1997), Bootstrap Methods and their Application, section 3.8.
     """
     _, patient = np.unique(np.asarray(patients), return_inverse=True)
-    count = int(patient.max()) + 1
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-    return weights[:, patient].astype(np.float64)
+    return patient_bootstrap(int(patient.max()) + 1, draws, rng)[:, patient].astype(np.float64)
 
 
 def permutation_p_value(observed: float, null: ArrayLike) -> float:

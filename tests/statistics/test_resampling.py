@@ -2,18 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
+import tracemalloc
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.model_selection import StratifiedGroupKFold
 
 from monai_shortcut.statistics.resampling import (
+    _CELLS,
+    Resampling,
     bootstrap_weights,
     holm,
+    patient_bootstrap,
     patient_folds,
     permutation_p_value,
     permute_by_patient,
+    permuted_codes,
 )
 
 
@@ -185,6 +193,40 @@ def test_every_permutation_of_the_patients_is_as_likely(rng):
     assert all(850 < count < 1150 for count in counts.values())
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("within", ["patient", "patient and label", "nothing"])
+def test_permuted_codes_are_those_of_the_permuted_images(rng, within, labelled):
+    patients = np.unique(ragged(rng, 400, 6), return_inverse=True)[1]
+    label = np.minimum(rng.geometric(0.6, size=len(patients)), 4)  # some sets of labels are rare, and donors lack one
+    rows = {"patient": patients, "patient and label": 5 * patients + label, "nothing": np.arange(len(patients))}
+    codes = rng.integers(3, size=3000)[rows[within]]
+    first, again = np.random.default_rng(1), np.random.default_rng(1)
+    draws = permuted_codes(codes, patients, 150, first, label if labelled else None)
+    expected = codes[permute_by_patient(patients, 150, again, label if labelled else None)]
+    assert len(patients) * 150 > 2 * _CELLS  # several blocks
+    assert draws.dtype == np.int8
+    assert np.array_equal(draws, expected)
+    assert first.bit_generator.state == again.bit_generator.state
+    assert len(np.unique(draws, axis=0)) == 150
+
+
+@pytest.mark.parametrize(("most", "dtype"), [(127, np.int8), (128, np.int16), (40_000, np.int32)])
+def test_codes_are_held_in_the_smallest_integers(rng, most, dtype):
+    draws = permuted_codes(np.array([0, 1, most]), [0, 1, 2], 9, rng)
+    assert draws.dtype == dtype
+    assert (np.sort(draws, axis=1) == [0, 1, most]).all()
+    assert permuted_codes([0, 1], [0, 1], 0, rng).shape == (0, 2)
+
+
+def test_permuted_codes_take_little_more_memory_than_they_fill(rng):
+    patients, codes = np.repeat(np.arange(20_000), 2), rng.integers(2, size=40_000)
+    tracemalloc.start()
+    draws = permuted_codes(codes, patients, 300, rng, rng.integers(3, size=40_000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < draws.nbytes + 2 * 300 * 40_000  # indices would take four to eight times the codes
+
+
 @pytest.mark.parametrize(("by_patient", "low", "high"), [(True, 0.02, 0.085), (False, 0.3, 1.0)])
 def test_p_values_are_uniform_when_patients_are_permuted_and_wrong_when_images_are(by_patient, low, high):
     p_values = []
@@ -212,6 +254,64 @@ def test_bootstrap_draws_whole_patients_with_replacement(rng):
     assert (weights[:, first].sum(axis=1) == 20).all()
     np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.08)
     np.testing.assert_allclose(weights[:, first].var(axis=0), 1 - 1 / 20, atol=0.12)  # of a multinomial count
+
+
+def test_patients_are_drawn_as_a_multinomial_says(rng):
+    drawn = patient_bootstrap(30, 20_000, rng)  # several blocks
+    assert drawn.dtype == np.uint8
+    assert (drawn.sum(axis=1) == 30).all()
+    expected = binom.pmf(np.arange(6), 30, 1 / 30)
+    np.testing.assert_allclose([(drawn == count).mean() for count in range(6)], expected, atol=0.003)
+    covariance = np.cov(drawn.T.astype(float))
+    np.testing.assert_allclose(covariance, np.eye(30) - 1 / 30, atol=0.05)
+
+
+def test_weights_of_images_are_the_counts_of_their_patients():
+    patients = ["b", "a", "b", "c"]
+    counts = patient_bootstrap(3, 5, np.random.default_rng(1))
+    weights = bootstrap_weights(patients, 5, np.random.default_rng(1))
+    assert weights.dtype == np.float64
+    assert np.array_equal(weights, counts[:, [1, 0, 1, 2]])
+    assert len(np.unique(weights, axis=0)) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("folds", 2),
+        ("repeats", 1),
+        ("permutations", 1),
+        ("erasures", 1),
+        ("held_out", 0),
+        ("bootstraps", 1),
+        ("seed", 0),
+    ],
+)
+def test_numbers_of_draws_are_integers_in_their_range(name, least):
+    assert getattr(Resampling(**{name: least}), name) == least
+    assert getattr(Resampling(**{name: np.int64(7)}), name) == 7
+    for wrong in (least - 1, least + 0.5, True, "7", None):
+        with pytest.raises(
+            ValueError, match=re.escape(f"{name} must be an integer of at least {least}, got {wrong!r}.")
+        ):
+            Resampling(**{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1.0, -0.1, 95, float("nan"), "0.95", True])
+def test_confidence_lies_between_0_and_1(wrong):
+    assert Resampling(confidence=0.5).confidence == 0.5
+    with pytest.raises(ValueError, match=re.escape(f"confidence must be a number between 0 and 1, got {wrong!r}.")):
+        Resampling(confidence=wrong)
+
+
+def test_settings_that_extend_the_resampling_are_checked_too():
+    @dataclass(frozen=True)
+    class Settings(Resampling):
+        bins: int = 3
+
+    assert Settings(bins=4, folds=3) == Settings(3, bins=4)
+    with pytest.raises(ValueError, match="repeats must be an integer of at least 1, got 0"):
+        Settings(repeats=0)
 
 
 def test_permutation_p_value_counts_the_observation_and_ties():
