@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from monai_shortcut.cohort.levels import Levels, attribute_levels
+from monai_shortcut.cohort.reading import Columns
 from monai_shortcut.cohort.table import Cohort
 
-__all__ = ["Cohort", "Levels", "attribute_levels"]
+__all__ = ["Cohort", "Columns", "Levels", "attribute_levels"]

@@ -6,17 +6,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import compress
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+CATEGORICAL, ORDINAL, CONTINUOUS = KINDS = ("categorical", "ordinal", "continuous")
 MOST_CATEGORIES = 10  # a numeric attribute with more distinct values is continuous
 FINDING_LEVELS = ("absent", "present")  # of a finding, in the order of an outcome 0 and 1
 RESERVED = ("image_id", "patient_id", "label", "image", "roi", "swapped_roi", "fold")
+
+Texts = NDArray[np.object_]  # (N,) str, or None where missing
+
+
+class Attribute(NamedTuple):
+    """A column to study, as a cohort keeps it.
+
+    Attributes:
+        values: (N,) float64 with NaN where missing if continuous, else object: str with None where missing.
+        kind: one of ``KINDS``.
+        order: levels of an ordinal attribute, low to high; empty for the other kinds.
+    """
+
+    values: NDArray[Any]
+    kind: str
+    order: tuple[str, ...] = ()
 
 
 def require_none(wrong: Collection[object], must_hold: str, what: str = "others") -> None:
@@ -26,8 +42,15 @@ def require_none(wrong: Collection[object], must_hold: str, what: str = "others"
         raise ValueError(f"{must_hold}, got {len(wrong)} {what}: {examples}.")
 
 
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that come more than once, each once."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
 def as_text(value: Any) -> str | None:
     """A value as text; None for missing. 1.0 becomes "1", as integers turn to floats beside missing values."""
+    if isinstance(value, str):
+        return value.strip() or None
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return None
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -35,16 +58,92 @@ def as_text(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def plain_texts(values: pd.Series[Any], column: str) -> list[str | None]:
-    """Texts of a column that must hold one value per row: ids, labels, paths."""
-    several = [value for value in values if isinstance(value, list | tuple | dict | set | np.ndarray)]
+def as_texts(values: pd.Series[Any]) -> Texts:
+    """(N,) the values of a column as texts, by `as_text`."""
+    if values.dtype == object:  # where 1, 1.0 and True are equal, but read differently
+        return np.array([as_text(value) for value in values.tolist()], dtype=object)
+    codes, distinct = pd.factorize(values)
+    return np.array([*map(as_text, distinct.tolist()), None], dtype=object)[codes]  # the code -1 is a missing value
+
+
+def plain_texts(values: pd.Series[Any], column: str) -> Texts:
+    """(N,) texts of a column that must hold one value per row: ids, labels, paths."""
+    cells = values.tolist() if values.dtype == object else []
+    several = [value for value in cells if isinstance(value, list | tuple | dict | set | np.ndarray)]
     require_none(several, f"{column} must hold one value per image")
-    return [as_text(value) for value in values]
+    return as_texts(values)
 
 
 def as_names(names: Sequence[str]) -> tuple[str, ...]:
     """Several names, or a single one."""
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def as_numbers(values: pd.Series[Any], what: str) -> NDArray[np.float64]:
+    """(N,) the finite numbers of a column, NaN where missing or infinite.
+
+    Raises:
+        ValueError: If anything else is among them; the message calls the column ``what``.
+    """
+    if _is_numeric(values):
+        numbers = values.to_numpy(np.float64, na_value=np.nan)
+    else:
+        texts = as_texts(values)
+        numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
+        wrong = texts[~pd.isna(texts) & np.isnan(numbers)]
+        require_none(wrong.tolist(), f"{what} must hold numbers to be continuous")
+    return np.where(np.isfinite(numbers), numbers, np.nan) + 0.0  # -0.0 becomes 0.0
+
+
+def as_number(text: str) -> float:
+    """The finite number that a text says; NaN if it says none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return np.nan
+    return number if np.isfinite(number) else np.nan
+
+
+def in_order(names: Collection[str]) -> tuple[str, ...]:
+    """Names sorted as numbers if all of them are numbers, else as text.
+
+    Example:
+        >>> in_order(["10", "9", "2.5"]), in_order(["10", "9", "x"])
+        (('2.5', '9', '10'), ('10', '9', 'x'))
+    """
+    known = sorted(names)
+    numbers = {name: as_number(name) for name in known}
+    return tuple(known if np.isnan([*numbers.values()]).any() else sorted(known, key=lambda name: numbers[name]))
+
+
+def level_order(found: Collection[str], order: Sequence[object], attribute: str) -> tuple[str, ...]:
+    """Levels of an ordinal attribute, low to high.
+
+    Args:
+        found: the levels that occur.
+        order: all levels, low to high; empty if they are numbers and follow their values.
+        attribute: what the message calls the attribute.
+
+    Raises:
+        ValueError: If a level is named twice or not at all, or there is no order and a level is no number.
+    """
+    if not len(order):
+        strangers = [name for name in sorted(found) if np.isnan(as_number(name))]
+        require_none(strangers, f"{attribute} must hold numbers, or name the order of its levels")
+        return in_order(found)
+    named = tuple(str(as_text(level)) for level in order)
+    require_none(repeated(named), f"the order of {attribute} must name each level once", "repeated")
+    strangers = [name for name in sorted(found) if name not in named]
+    require_none(strangers, f"{attribute} must hold levels of its order ({', '.join(named)})")
+    return named
+
+
+def require_kind(kind: str | None, order: Collection[object]) -> None:
+    """Refuse a kind that does not exist, and an order of levels that have none."""
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
+    if order and kind != ORDINAL:
+        raise ValueError(f"order must be that of an ordinal attribute, got {list(order)} for kind {kind!r}.")
 
 
 def role_columns(frame: pd.DataFrame, asked: dict[str, str], optional: dict[str, str | None]) -> dict[str, str]:
@@ -61,102 +160,109 @@ def _require_present(frame: pd.DataFrame, names: Iterable[str]) -> None:
     require_none(absent, f"columns must be among those of the table ({', '.join(frame.columns)})", "absent")
 
 
-def attribute_kinds(
-    frame: pd.DataFrame, names: Sequence[str], continuous: Sequence[str], categorical: Sequence[str]
-) -> dict[str, str]:
-    """Kind by attribute where the caller chose it, the names checked."""
+def attribute_kinds(frame: pd.DataFrame, names: Sequence[str], asked: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Kind by attribute where the caller chose it, the names checked.
+
+    Args:
+        frame: the table.
+        names: the attributes.
+        asked: kind -> attributes.
+    """
     _require_present(frame, names)
     reserved = [name for name in names if name in RESERVED]
     require_none(reserved, f"attributes must not be named {', '.join(RESERVED)} (rename or do not list them)", "such")
-    strangers = [name for name in (*continuous, *categorical) if name not in names]
-    require_none(strangers, f"continuous and categorical must name attributes ({', '.join(names)})")
-    require_none({*continuous} & {*categorical}, "an attribute must be either continuous or categorical", "both")
-    return {**dict.fromkeys(continuous, "continuous"), **dict.fromkeys(categorical, "categorical")}
+    pairs = {(name, kind): None for kind, chosen in asked.items() for name in chosen}
+    strangers = [name for name, _ in pairs if name not in names]
+    require_none(strangers, f"{', '.join(asked)} must name attributes ({', '.join(names)})")
+    require_none(
+        repeated(name for name, _ in pairs), f"an attribute must have one kind of {', '.join(asked)}", "with several"
+    )
+    return dict(pairs.keys())
 
 
-def identifiers(texts: Mapping[str, list[str | None]], columns: Mapping[str, str]) -> list[str]:
-    """The image ids, complete and unique; every image has a patient."""
-    images = [text for text in texts["image_id"] if text is not None]
-    nameless = [row for row, text in enumerate(texts["image_id"]) if text is None]
-    require_none(nameless, f"{columns['image_id']} must be given in every row", "rows without")
-    twice = [image for image, count in Counter(images).items() if count > 1]
+def require_identifiers(texts: Mapping[str, Texts], columns: Mapping[str, str]) -> None:
+    """Refuse image ids that are missing or repeated, and images without a patient."""
+    images = pd.Series(texts["image_id"], dtype=object)
+    require_none(
+        images.index[images.isna()].tolist(), f"{columns['image_id']} must be given in every row", "rows without"
+    )
+    twice = images[images.duplicated(keep=False)].unique().tolist()
     require_none(twice, f"{columns['image_id']} must be unique", "repeated")
-    orphans = [image for image, patient in zip(images, texts["patient_id"], strict=True) if patient is None]
+    orphans = images[pd.isna(texts["patient_id"])].tolist()
     require_none(orphans, f"{columns['patient_id']} must be given for every image", "images without")
-    return images
 
 
-def exclusions(texts: Mapping[str, list[str | None]], images: list[str]) -> dict[str, str]:
+def exclusions(texts: Mapping[str, Texts]) -> dict[str, str]:
     """Image id -> reason, of the rows that cannot be used; a missing label counts before a missing path."""
     excluded: dict[str, str] = {}
     for role, reason in (("image", "image path missing"), ("label", "label missing")):
-        lacking = [text is None for text in texts.get(role, images)]
-        excluded |= dict.fromkeys(compress(images, lacking), reason)
+        lacking = pd.isna(texts.get(role, texts["image_id"]))
+        excluded |= dict.fromkeys(texts["image_id"][lacking].tolist(), reason)
     return excluded
 
 
-def class_labels(values: list[Any], label_names: Sequence[str] | None) -> tuple[list[str | None], tuple[str, ...]]:
+def class_labels(values: pd.Series[Any], label_names: Sequence[str] | None) -> tuple[Texts, tuple[str, ...]]:
     """(N,) class names, and the classes in order."""
-    texts = [as_text(value) for value in values]
-    found = sorted({str(text) for text in texts})
+    texts = as_texts(values)
+    found = sorted(map(str, pd.unique(texts)))
     if len(found) < 2:
         raise ValueError(f"label must have at least two classes, got {', '.join(found) or 'no labelled image'}.")
     if label_names is None:
-        try:
-            return texts, tuple(sorted(found, key=float))
-        except ValueError:
-            return texts, tuple(found)
+        return texts, in_order(found)
     classes = tuple(str(name) for name in as_names(label_names))
-    require_none([name for name, count in Counter(classes).items() if count > 1], "label_names must be unique")
+    require_none(repeated(classes), "label_names must be unique")
     strangers = [name for name in found if name not in classes]
-    numbers = [as_text(int(value) if isinstance(value, bool | np.bool_) else value) for value in values]
-    by_index = {str(position): name for position, name in enumerate(classes)}
-    if strangers and set(numbers) <= set(by_index):
-        return [by_index[str(number)] for number in numbers], classes
+    by_index = {
+        **{str(code): name for code, name in enumerate(classes)},
+        **dict(zip(("False", "True"), classes[:2], strict=False)),
+    }
+    if strangers and set(found) <= set(by_index):
+        return np.array([by_index[text] for text in texts], dtype=object), classes
     require_none(strangers, f"label_names ({', '.join(classes)}) must hold every label")
     return texts, classes
 
 
-def fold_numbers(texts: list[str | None], patients: list[str | None], column: str) -> NDArray[np.int64]:
+def fold_numbers(texts: Texts, patients: Texts, column: str) -> NDArray[np.int64]:
     """(N,) folds as integers, none of which share a patient."""
     wrong = [text for text in texts if text is None or not text.removeprefix("-").isdecimal()]
     require_none(wrong, f"{column} must be an integer for every image")
-    folds = np.array(texts, dtype=np.int64)
-    pairs = Counter(patient for patient, _ in set(zip(patients, folds.tolist(), strict=True)))
-    require_none([name for name, count in pairs.items() if count > 1], "a patient must be in one fold", "in several")
+    folds = texts.astype(np.int64)
+    pairs = pd.DataFrame({"patient": patients, "fold": folds}).drop_duplicates()
+    require_none(repeated(pairs["patient"]), "a patient must be in one fold", "in several")
     return folds
 
 
-def attribute_values(values: list[Any], name: str, kind: str | None) -> NDArray[Any]:
-    """(N,) float64 with NaN where missing, or str with None where missing; the kind is guessed if it is None."""
-    texts = [as_text(value) for value in values]
-    if kind is None:
-        known = [value for value, text in zip(values, texts, strict=True) if text is not None]
-        numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in known)
-        kind = "continuous" if numeric and len(set(texts) - {None}) > MOST_CATEGORIES else "categorical"
-    if kind == "categorical":
-        return np.array(texts, dtype=object)
-    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
-    wrong = [text for text, number in zip(texts, numbers, strict=True) if text is not None and np.isnan(number)]
-    require_none(wrong, f"attribute {name} must hold numbers to be continuous")
-    return np.where(np.isfinite(numbers), numbers, np.nan)
-
-
-def other_patients_rows(
-    patients: NDArray[np.str_], candidates: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """(N,) for each image one of the candidate rows, drawn with equal chances from those of other patients.
+def read_attribute(values: pd.Series[Any], name: str, kind: str | None, order: Sequence[object] = ()) -> Attribute:
+    """A column as an attribute.
 
     Args:
-        patients: (N,) patient of each image.
-        candidates: (M,) rows that may be drawn; of two patients at least, unless none of the images is theirs.
-        rng: source of the draws.
+        values: (N,) the cells; None, NaN and blanks are missing.
+        name: of the attribute, for messages.
+        kind: one of ``KINDS``; None: continuous if the cells are numbers, more than ten of them different.
+        order: levels of an ordinal attribute, low to high; empty if they are numbers.
+
+    Raises:
+        ValueError: If a continuous attribute holds anything but numbers, or as `level_order`.
     """
-    owners = patients[candidates]
-    order = np.argsort(owners, kind="stable")
-    first, last = (np.searchsorted(owners[order], patients, side=side) for side in ("left", "right"))
-    drawn = rng.integers(len(candidates) - (last - first))
-    return candidates[order[np.where(drawn < first, drawn, drawn + last - first)]]  # the patient's own are skipped
+    kind = kind or (CONTINUOUS if _many_numbers(values) else CATEGORICAL)
+    if kind == CONTINUOUS:
+        return Attribute(as_numbers(values, f"attribute {name}"), kind)
+    texts = as_texts(values)
+    found = pd.unique(texts[~pd.isna(texts)]).tolist()
+    return Attribute(texts, kind, level_order(found, order, f"ordinal attribute {name}") if kind == ORDINAL else ())
+
+
+def _is_numeric(values: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+
+
+def _many_numbers(values: pd.Series[Any]) -> bool:
+    """Whether all known values are numbers, and more than a few of them different."""
+    if _is_numeric(values):
+        return values.nunique() > MOST_CATEGORIES
+    known = (value for value in values.tolist() if as_text(value) is not None)
+    numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in known)
+    return numeric and len({*as_texts(values)} - {None}) > MOST_CATEGORIES
 
 
 def with_finding_levels(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -175,7 +281,7 @@ def with_finding_levels(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFra
     return frame.assign(**changed)
 
 
-def finding_outcomes(values: Sequence[str | None], name: str) -> NDArray[np.float64]:
+def finding_outcomes(values: Sequence[str | None] | Texts, name: str) -> NDArray[np.float64]:
     """(N,) 0.0 where a finding is absent, 1.0 where it is present, NaN where unknown.
 
     Args:

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from monai_shortcut.cohort.columns import require_none
@@ -23,9 +22,9 @@ def without_suffix(name: str) -> str:
         >>> without_suffix("scan.v2.nii.gz"), without_suffix("1.2.840.7")
         ('scan.v2', '1.2.840.7')
     """
-    plain = name[:-3] if name.lower().endswith(".gz") else name
-    suffix = next((suffix for suffix in SUFFIXES if plain.lower().endswith(suffix)), None)
-    return plain[: -len(suffix)] if suffix and len(plain) > len(suffix) else name
+    plain = name[:-3] if name[-3:].lower() == ".gz" else name
+    stem, _, ending = plain.rpartition(".")
+    return stem if stem and f".{ending.lower()}" in SUFFIXES else name
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -34,7 +33,7 @@ def short_names(names: Sequence[str]) -> list[str]:
     Args:
         names: (N,) paths; the same one may come again.
     """
-    parts = [_parts(name) for name in names]
+    parts = [tuple(_parts(name)) for name in names]
     short = [without_suffix(part[-1]) for part in parts]
     several = Counter(name for name, _ in set(zip(short, parts, strict=True)))
     return list(names) if any(count > 1 for count in several.values()) else short
@@ -57,11 +56,11 @@ class ImageMatcher:
     """
 
     def __init__(self, image_ids: Sequence[str]) -> None:
-        self._exact = set(image_ids)
-        self._by_stem: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._image_ids = dict.fromkeys(image_ids)
+        self._by_path: dict[str, list[str]] = defaultdict(list)
         for image_id in image_ids:
-            parts = _parts(image_id)
-            self._by_stem.setdefault(without_suffix(parts[-1]), []).append((parts, image_id))
+            self._by_path[_path(image_id)].append(image_id)
+        self._by_end: dict[int, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> str | None:
         """The image id, or None if there is none.
@@ -69,18 +68,35 @@ class ImageMatcher:
         Raises:
             ValueError: If several fit equally well.
         """
-        if name in self._exact:
+        if name in self._image_ids:
             return name
-        parts = _parts(name)
-        stem = without_suffix(parts[-1])
-        fitting = [(own, image) for own, image in self._by_stem.get(stem, ()) if _same_folders(own, parts)]
-        if any(own[-1] == parts[-1] for own, _ in fitting):
-            fitting = [(own, image) for own, image in fitting if own[-1] == parts[-1]]
-        longest = max((len(own) for own, _ in fitting), default=0)
-        best = [image for own, image in fitting if len(own) == longest]
+        *folders, file = _parts(name)
+        fitting = self._fitting([*folders, without_suffix(file)])
+        if len(fitting) < 2:
+            return fitting[0] if fitting else None
+        same = [image for image in fitting if _parts(image)[-1] == file]
+        depths = {image: len(_parts(image)) for image in same or fitting}
+        longest = max(depths.values())
+        best = [image for image, depth in depths.items() if depth == longest]
         if len(best) > 1:
             raise ValueError(f"an image must fit one image id, got {name}, which fits {', '.join(best[:5])}.")
-        return best[0] if best else None
+        return best[0]
+
+    def _fitting(self, parts: list[str]) -> list[str]:
+        """The ids whose folders and file agree with these from the end, as far as both have them."""
+        ends = ["/".join(parts[start:]) for start in range(len(parts))]
+        of_fewer = [image for end in ends if end in self._by_path for image in self._by_path[end]]
+        return of_fewer + self._of_more(len(parts) - 1).get(ends[0], [])
+
+    def _of_more(self, folders: int) -> dict[str, list[str]]:
+        """The ids with more than so many folders, by their last ones and the file; made once."""
+        if folders not in self._by_end:
+            found: dict[str, list[str]] = defaultdict(list)
+            for image, path in zip(self._image_ids, map(_path, self._image_ids), strict=True):
+                if path.count("/") > folders:
+                    found["/".join(path.rsplit("/", folders + 1)[1:])].append(image)
+            self._by_end[folders] = found
+        return self._by_end[folders]
 
     def find_all(self, names: Sequence[str]) -> list[str | None]:
         """The image id of each name, as by `find`.
@@ -101,10 +117,11 @@ class ImageMatcher:
         return found
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    return tuple(part for part in re.split(r"[/\\]+", name) if part) or (name,)
+def _parts(name: str) -> list[str]:
+    return [part for part in name.replace("\\", "/").split("/") if part] or [name]
 
 
-def _same_folders(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether the folders of two paths agree from the end, as far as both have them."""
-    return all(a == b for a, b in zip(one[-2::-1], other[-2::-1], strict=False))
+def _path(name: str) -> str:
+    """Folders and file without the suffix of an image, with one slash between them."""
+    *folders, file = _parts(name)
+    return "/".join([*folders, without_suffix(file)])

@@ -1,10 +1,11 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Balanced and biased subsets: images drawn to a table of classes by levels of an attribute."""
+"""Drawing images: to a table of classes by levels of an attribute, or one of another patient for each."""
 
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -115,6 +116,7 @@ def _checked(
 ) -> dict[Cell, int]:
     """Wanted images by class and level, none of them impossible."""
     known_labels, known_levels = sorted(set(labels)), sorted({level for level in levels if level is not None})
+    images = Counter(zip(labels, levels, strict=True))
     room: dict[Cell, int] = {}
     for label, row in table.items():
         if label not in known_labels:
@@ -124,7 +126,7 @@ def _checked(
                 raise ValueError(f"table must name levels among {known_levels}, got {level!r}.")
             if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
                 raise ValueError(f"table must hold integers of at least 0, got {count!r} of {label} / {level}.")
-            there = sum(pair == (label, level) for pair in zip(labels, levels, strict=True))
+            there = images[label, level]
             if count > there:
                 raise ValueError(
                     f"table must ask for at most the images there are, got {count} of {label} / {level} "
@@ -134,3 +136,20 @@ def _checked(
     if not any(room.values()):
         raise ValueError("table must ask for at least one image, got none.")
     return room
+
+
+def other_patients_rows(
+    patients: NDArray[np.str_], candidates: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """(N,) for each image one of the candidate rows, drawn with equal chances from those of other patients.
+
+    Args:
+        patients: (N,) patient of each image.
+        candidates: (M,) rows that may be drawn; of two patients at least, unless none of the images is theirs.
+        rng: source of the draws.
+    """
+    owners = patients[candidates]
+    order = np.argsort(owners, kind="stable")
+    first, last = (np.searchsorted(owners[order], patients, side=side) for side in ("left", "right"))
+    drawn = rng.integers(len(candidates) - (last - first))
+    return candidates[order[np.where(drawn < first, drawn, drawn + last - first)]]  # the patient's own are skipped

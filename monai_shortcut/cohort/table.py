@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
@@ -17,24 +15,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_shortcut.cohort.columns import (
+    CATEGORICAL,
+    CONTINUOUS,
     FINDING_LEVELS,
     RESERVED,
     as_names,
     as_text,
-    attribute_kinds,
-    attribute_values,
-    class_labels,
-    exclusions,
     finding_outcomes,
-    fold_numbers,
-    identifiers,
-    other_patients_rows,
-    plain_texts,
+    read_attribute,
+    repeated,
+    require_kind,
     require_none,
-    role_columns,
-    with_finding_levels,
 )
-from monai_shortcut.cohort.sampling import draw_table
+from monai_shortcut.cohort.levels import Levels, attribute_levels
+from monai_shortcut.cohort.reading import Columns, csv_frame, datalist_frame, finding_frames, read_frame
+from monai_shortcut.cohort.sampling import draw_table, other_patients_rows
 from monai_shortcut.statistics.resampling import patient_folds
 
 
@@ -45,9 +40,10 @@ class Cohort:
     Attributes:
         table: indexed by unique ``image_id`` (str); columns ``patient_id`` and ``label`` (str), ``fold`` (int),
             ``image``, ``roi`` and ``swapped_roi`` (paths) where known, and the attributes: float64 with NaN where
-            missing when continuous, str with None where missing when categorical.
+            missing if continuous, else str with None where missing.
         label_names: the classes, in the order of the model's outputs.
-        attributes: names of the attribute columns.
+        kinds: "categorical", "ordinal" or "continuous" by attribute, in the order of the attributes.
+        orders: levels by ordinal attribute, low to high.
         excluded: image_id -> why the image cannot be used.
         finding: what the label says is absent or present; None if the classes are of another kind. Images may have
             several findings: one is the label, the others are attributes with the levels "absent" and "present".
@@ -60,28 +56,13 @@ class Cohort:
 
     table: pd.DataFrame
     label_names: tuple[str, ...]
-    attributes: tuple[str, ...]
+    kinds: Mapping[str, str]
+    orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
     finding: str | None = None
 
     @classmethod
-    def from_table(
-        cls,
-        frame: pd.DataFrame,
-        *,
-        image_id: str = "image_id",
-        patient_id: str = "patient_id",
-        label: str = "label",
-        image: str | None = "image",
-        roi: str | None = "roi",
-        fold: str | None = "fold",
-        attributes: Sequence[str] | None = None,
-        label_names: Sequence[str] | None = None,
-        findings: Sequence[str] = (),
-        continuous: Sequence[str] = (),
-        categorical: Sequence[str] = (),
-        root: str | Path | None = None,
-    ) -> Cohort:
+    def from_table(cls, frame: pd.DataFrame, **columns: Any) -> Cohort:
         """Check a table and take it over.
 
         Empty strings, None and NaN are missing values. Rows without a label or an image path are excluded and kept
@@ -89,55 +70,16 @@ class Cohort:
 
         Args:
             frame: (N, columns) one row per image.
-            image_id: column, or name of the index, that identifies the image.
-            patient_id: column that identifies the patient.
-            label: column of the outcome; names, or integers, which sort as numbers.
-            image: column of image paths; may be absent if it has its default name. None: no such column.
-            roi: column of paths to the region of interest; as for ``image``.
-            fold: column of integers that no patient has two of; as for ``image``.
-            attributes: columns to study; None means every other column.
-            label_names: classes in the order of the model's outputs; labels 0, 1, ... are then indices into them.
-                None means sorted.
-            findings: columns of 0 and 1, or "absent" and "present", of images that may have several findings: the first
-                is the label, instead of ``label``, and the others are attributes. Images where the first is unknown are
-                excluded, as for ``label``.
-            continuous: attributes to read as numbers, whatever they look like.
-            categorical: attributes to read as categories, whatever they look like. All others are continuous if
-                numeric with more than 10 distinct values.
-            root: folder that relative paths start from; None leaves them as they are.
+            **columns: what the columns are, as in `monai_shortcut.cohort.Columns`: ``image_id``, ``patient_id``,
+                ``label``, ``image``, ``roi``, ``fold``, ``attributes``, ``label_names``, ``findings``, ``continuous``,
+                ``categorical``, ``ordinal`` and ``root``.
 
         Raises:
             ValueError: If a column is absent, an image or patient has no id, an image occurs twice, there are fewer
-                than two classes or unknown ones, or a patient is in two folds.
+                than two classes or unknown ones, a patient is in two folds, an attribute is given two kinds or does
+                not hold what its kind asks for.
         """
-        frame = frame.rename(columns=str)
-        indexed = frame.index.name == image_id and image_id not in frame.columns
-        frame = frame.reset_index() if indexed else frame
-        shown = as_names(findings)
-        if shown:
-            label, label_names, frame = shown[0], FINDING_LEVELS, with_finding_levels(frame, shown)
-        asked = {"image_id": image_id, "patient_id": patient_id, "label": label}
-        optional = {"image": image, "roi": roi, "swapped_roi": "swapped_roi", "fold": fold}
-        columns = role_columns(frame, asked, optional)
-        others = tuple(name for name in frame.columns if name not in columns.values())
-        names = tuple(dict.fromkeys((*(others if attributes is None else as_names(attributes)), *shown[1:])))
-        kinds = attribute_kinds(frame, names, as_names(continuous), as_names(categorical))
-        texts = {role: plain_texts(frame[column], column) for role, column in columns.items()}
-        images = identifiers(texts, columns)
-        excluded = exclusions(texts, images)
-        kept = [image not in excluded for image in images]
-        rows = {role: list(compress(values, kept)) for role, values in texts.items()}
-        rows["label"], classes = class_labels(list(compress(frame[label], kept)), label_names)
-        for role in ("image", "roi", "swapped_roi") if root is not None else ():
-            rows |= {role: [path and str(Path(root or "", path)) for path in rows[role]]} if role in rows else {}
-        data: dict[str, NDArray[Any]] = {role: np.array(values, dtype=object) for role, values in rows.items()}
-        if "fold" in rows:
-            data["fold"] = fold_numbers(rows["fold"], rows["patient_id"], columns["fold"])
-        data |= {name: attribute_values(list(compress(frame[name], kept)), name, kinds.get(name)) for name in names}
-        index = pd.Index(data.pop("image_id"), name="image_id", dtype=object)
-        # An explicit dtype keeps pandas 3 from turning None into NaN.
-        table = pd.DataFrame({name: pd.Series(values, index, values.dtype) for name, values in data.items()})
-        return cls(table, classes, names, excluded, shown[0] if shown else None)
+        return cls(*read_frame(frame, Columns(**columns)))
 
     @classmethod
     def from_csv(cls, path: str | Path, *, root: str | Path | None = None, **columns: Any) -> Cohort:
@@ -148,7 +90,7 @@ class Cohort:
             root: folder that relative image and roi paths start from.
             **columns: as for ``from_table``.
         """
-        return cls.from_table(_read_csv(path, columns), root=root or Path(path).parent, **columns)
+        return cls.from_table(csv_frame(path, columns), root=root or Path(path).parent, **columns)
 
     @classmethod
     def by_finding(
@@ -168,11 +110,9 @@ class Cohort:
         Raises:
             ValueError: As for ``from_table``.
         """
-        names, columns = as_names(findings), {**columns, "root": root or Path(path).parent}
-        frame = with_finding_levels(_read_csv(path, columns), names)
-        first = {name: [name, *(other for other in names if other != name)] for name in names}
-        differ = [name for name in names if frame[name].nunique() == len(FINDING_LEVELS)]
-        return {name: cls.from_table(frame, findings=first[name], **columns) for name in differ}
+        frame, orders = finding_frames(path, findings, columns)
+        columns = {**columns, "root": root or Path(path).parent}
+        return {name: cls.from_table(frame, findings=order, **columns) for name, order in orders.items()}
 
     @classmethod
     def from_datalist(
@@ -196,28 +136,21 @@ class Cohort:
         Raises:
             ValueError: If a section is absent, or as for ``from_table``.
         """
-        content: Any = datalist
-        if not isinstance(datalist, Mapping):
-            root = root or Path(datalist).parent
-            content = json.loads(Path(datalist).read_text(encoding="utf-8"))
-            content = content if isinstance(content, dict) else {"datalist": content}
-        lists = {key: rows for key, rows in content.items() if isinstance(rows, list) and rows}
-        lists = {key: rows for key, rows in lists.items() if all(isinstance(row, Mapping) for row in rows)}
-        chosen = tuple(lists) if section is None else as_names(section)
-        if not chosen or not set(chosen) <= set(lists):
-            wanted = "" if section is None else f", got section {', '.join(chosen)}"
-            present = ", ".join(lists) or f"none, its keys are {', '.join(map(str, content)) or 'none'}"
-            raise ValueError(f"section must name lists of dictionaries in the datalist{wanted}; present: {present}.")
-        several = len(chosen) > 1
-        rows = [{**({"section": key} if several else {}), **item} for key in chosen for item in lists[key]]
-        return cls.from_table(pd.DataFrame(rows, dtype=object), root=root, **columns)
+        place = None if isinstance(datalist, Mapping) else Path(datalist).parent
+        return cls.from_table(datalist_frame(datalist, section), root=root or place, **columns)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __repr__(self) -> str:
         counts = f"{len(self)} images of {self.table['patient_id'].nunique()} patients, {len(self.excluded)} excluded"
-        return f"Cohort({counts}, labels {', '.join(self.label_names)}, attributes {', '.join(self.attributes)})"
+        shown = [name if kind == CATEGORICAL else f"{name} ({kind})" for name, kind in self.kinds.items()]
+        return f"Cohort({counts}, labels {', '.join(self.label_names)}, attributes {', '.join(shown)})"
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the attributes."""
+        return tuple(self.kinds)
 
     @property
     def image_ids(self) -> tuple[str, ...]:
@@ -232,33 +165,45 @@ class Cohort:
     @property
     def labels(self) -> NDArray[np.int64]:
         """(N,) int64 index of each image's label in ``label_names``."""
-        code = {name: index for index, name in enumerate(self.label_names)}
-        return np.array([code[name] for name in self.table["label"]], dtype=np.int64)
+        return pd.Index(self.label_names, dtype=object).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
 
     def kind(self, attribute: str) -> str:
-        """Whether an attribute is ``"categorical"`` or ``"continuous"``.
+        """Whether an attribute is ``"categorical"``, ``"ordinal"`` or ``"continuous"``.
 
         Raises:
             ValueError: If the cohort has no such attribute.
         """
-        if attribute not in self.attributes:
+        if attribute not in self.kinds:
             present = ", ".join(self.attributes) or "none"
             raise ValueError(f"attribute must be one of the cohort's ({present}), got {attribute!r}.")
-        return "continuous" if self.table[attribute].dtype.kind == "f" else "categorical"
+        return self.kinds[attribute]
 
     def values(self, attribute: str) -> NDArray[Any]:
         """(N,) values: float64 with NaN where missing if continuous, else object: str with None where missing."""
-        continuous = self.kind(attribute) == "continuous"
-        return np.array(self.table[attribute].tolist(), dtype=np.float64 if continuous else object)
+        continuous = self.kind(attribute) == CONTINUOUS
+        return self.table[attribute].to_numpy(np.float64 if continuous else object, copy=True)
+
+    def levels(self, attribute: str, **options: Any) -> Levels:
+        """The levels of an attribute, by its kind and order.
+
+        Args:
+            attribute: its name.
+            **options: ``bins``, ``minimum_patients``, ``maximum_levels`` and ``edges`` as for `attribute_levels`.
+
+        Raises:
+            ValueError: If the cohort has no such attribute, or as `attribute_levels`.
+        """
+        kind, order = self.kind(attribute), self.orders.get(attribute, ())
+        return attribute_levels(self.values(attribute), self.patients, kind=kind, order=order, **options)
 
     def summary(self) -> pd.DataFrame:
         """One row per attribute: its kind, how many distinct values, how many missing, and the most common value."""
         rows = []
         for name in self.attributes:
-            known = self.table[name].dropna()
-            distinct, counts = np.unique(np.array(known.tolist()), return_counts=True)
-            common = as_text(distinct[counts.argmax()]) if len(distinct) else None
-            rows.append((self.kind(name), len(distinct), len(self) - len(known), common))
+            codes, distinct = pd.factorize(self.table[name], sort=True)
+            counts = np.bincount(codes[codes >= 0], minlength=len(distinct))
+            common = as_text(distinct[int(counts.argmax())]) if len(distinct) else None
+            rows.append((self.kind(name), len(distinct), int((codes < 0).sum()), common))
         index = pd.Index(self.attributes, name="attribute", dtype=object)
         return pd.DataFrame(rows, index=index, columns=["kind", "values", "missing", "most_common"])
 
@@ -268,9 +213,9 @@ class Cohort:
         Raises:
             ValueError: If an id is unknown or occurs twice.
         """
-        chosen = self._known(image_ids)
-        require_none([image for image, count in Counter(chosen).items() if count > 1], "image_ids must be unique")
-        return replace(self, table=self.table.loc[chosen])
+        rows = self._rows(image_ids)
+        require_none(repeated(self.table.index[rows]), "image_ids must be unique")
+        return replace(self, table=self.table.iloc[rows])
 
     def exclude(self, reasons: Mapping[str, str]) -> Cohort:
         """The same cohort without these images, which ``excluded`` remembers with their reasons.
@@ -281,9 +226,9 @@ class Cohort:
         Raises:
             ValueError: If an id is unknown.
         """
-        self._known(reasons)
-        table = self.table[~self.table.index.isin(list(reasons))]
-        return replace(self, table=table, excluded={**self.excluded, **reasons})
+        kept = np.ones(len(self), dtype=bool)
+        kept[self._rows(reasons)] = False
+        return replace(self, table=self.table[kept], excluded={**self.excluded, **reasons})
 
     def with_folds(self, folds: int, seed: int) -> Cohort:
         """The same cohort with a new ``fold`` column: no patient in two folds, labels in equal shares.
@@ -339,39 +284,47 @@ class Cohort:
         """A balanced or biased part of the cohort: as many images of each class and level as a table asks for.
 
         Args:
-            attribute: a categorical attribute.
+            attribute: a categorical or ordinal attribute.
             table: number of images by class and level; what it does not name is not drawn.
             seed: of the order in which patients come.
 
         Raises:
             ValueError: If the attribute is continuous, or as `monai_shortcut.cohort.sampling.draw_table`.
         """
-        if self.kind(attribute) == "continuous":
-            raise ValueError(f"attribute must be categorical to be drawn by its levels, got {attribute!r}.")
+        if self.kind(attribute) == CONTINUOUS:
+            raise ValueError(f"attribute must be categorical or ordinal to be drawn by its levels, got {attribute!r}.")
         labels, levels = self.table["label"].tolist(), self.values(attribute).tolist()
         rows = draw_table(labels, levels, self.patients.tolist(), table, np.random.default_rng(seed))
         return replace(self, table=self.table.iloc[rows])
 
-    def with_attribute(self, name: str, values: Sequence[object] | NDArray[Any], kind: str | None = None) -> Cohort:
+    def with_attribute(
+        self,
+        name: str,
+        values: Sequence[object] | NDArray[Any],
+        kind: str | None = None,
+        order: Sequence[str] = (),
+    ) -> Cohort:
         """The same cohort with one more attribute.
 
         Args:
             name: of the new column.
             values: (N,) in the order of the rows; None and NaN are missing.
-            kind: "categorical" or "continuous"; by default as ``from_table`` guesses.
+            kind: "categorical", "ordinal" or "continuous"; by default as ``from_table`` guesses.
+            order: levels of an ordinal attribute, low to high; none if they are numbers.
 
         Raises:
-            ValueError: If the name is taken or reserved, the values are not N, or the kind does not exist.
+            ValueError: If the name is taken or reserved, the values are not N or not what the kind asks for, the kind
+                does not exist, or an order is given to another kind.
         """
         if name in self.table.columns or name in RESERVED:
             raise ValueError(f"name must be that of no other column, got {name!r}.")
         if len(values) != len(self):
             raise ValueError(f"values must be one for each of the {len(self)} images, got {len(values)}.")
-        if kind not in (None, "categorical", "continuous"):
-            raise ValueError(f"kind must be categorical or continuous, got {kind!r}.")
-        column = attribute_values(list(values), name, kind)
-        table = self.table.assign(**{name: pd.Series(column, self.table.index, column.dtype)})
-        return replace(self, table=table, attributes=(*self.attributes, name))
+        require_kind(kind, order)
+        column = read_attribute(pd.Series(values), name, kind, order)
+        table = self.table.assign(**{name: pd.Series(column.values, self.table.index, column.values.dtype)})
+        orders = {**self.orders, name: column.order} if column.order else self.orders
+        return replace(self, table=table, kinds={**self.kinds, name: column.kind}, orders=orders)
 
     def with_label(self, finding: str, former: str | None = None) -> Cohort:
         """The same cohort with another finding as its label; the former label becomes an attribute.
@@ -396,9 +349,11 @@ class Cohort:
             raise ValueError(f"former must name the label ({', '.join(self.label_names)}), which is no finding.")
         labels = pd.Series(self.values(finding), self.table.index, object)
         table = self.table.assign(label=labels).drop(columns=finding)
-        others = tuple(attribute for attribute in self.attributes if attribute != finding)
-        changed = replace(self, table=table, attributes=others, label_names=FINDING_LEVELS, finding=finding)
-        changed = changed.with_attribute(name, self.table["label"].tolist(), "categorical")
+        kinds = {attribute: kind for attribute, kind in self.kinds.items() if attribute != finding}
+        orders = {attribute: order for attribute, order in self.orders.items() if attribute != finding}
+        changed = replace(
+            self, table=table, kinds=kinds, orders=orders, label_names=FINDING_LEVELS, finding=finding
+        ).with_attribute(name, self.table["label"].tolist(), CATEGORICAL)
         return changed.exclude(dict.fromkeys(self.table.index[np.isnan(present)], f"{finding} unknown"))
 
     def outcomes(self, findings: Sequence[str] | None = None) -> pd.DataFrame:
@@ -422,7 +377,7 @@ class Cohort:
         """
         if findings is not None:
             names = as_names(findings)
-            require_none([name for name, count in Counter(names).items() if count > 1], "findings must be unique")
+            require_none(repeated(names), "findings must be unique")
             columns = {name: finding_outcomes(self._levels(name), name) for name in names}
         elif len(self.label_names) == 2:
             columns = {self.finding or self.label_names[1]: self.labels.astype(np.float64)}
@@ -448,19 +403,15 @@ class Cohort:
         keys = ["image", *(name for name in ("roi", "swapped_roi") if roi and name in self.table)]
         lacking = self.table.index[self.table[keys].isna().any(axis=1)].tolist()
         require_none(lacking, f"every image must have a path for {' and '.join(keys)} (or use roi=False)", "without")
-        paths = self.table[keys].to_dict("records")
         labels = self.labels.tolist() if findings is None else self._known_outcomes(findings)
-        codes = zip(paths, labels, self.image_ids, strict=True)
-        return [
-            {**{str(key): path for key, path in row.items()}, "label": code, "image_id": image}
-            for row, code, image in codes
-        ]
+        columns = {**{key: self.table[key].tolist() for key in keys}, "label": labels, "image_id": self.image_ids}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def _levels(self, finding: str) -> list[str | None]:
         """(N,) levels of a finding, which may be the label."""
         if finding == self.finding:
             return list(self.table["label"])
-        if self.kind(finding) != "categorical":
+        if self.kind(finding) == CONTINUOUS:
             raise ValueError(f"finding {finding} must be {' or '.join(FINDING_LEVELS)}, got numbers.")
         return list(self.values(finding))
 
@@ -468,15 +419,12 @@ class Cohort:
         outcomes = self.outcomes(findings)
         unknown = outcomes.index[outcomes.isna().any(axis=1)].tolist()
         require_none(unknown, f"every image must have a value for {' and '.join(as_names(findings))}", "without")
-        return [[float(value) for value in row] for row in outcomes.to_numpy().tolist()]
+        rows: list[list[float]] = outcomes.to_numpy().tolist()
+        return rows
 
-    def _known(self, image_ids: Iterable[str]) -> list[str]:
-        chosen, known = [str(image) for image in image_ids], set(self.table.index)
-        require_none([image for image in chosen if image not in known], "image_ids must be in the cohort", "unknown")
-        return chosen
-
-
-def _read_csv(path: str | Path, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """The table of a file, its ids as text."""
-    identifiers = {columns.get(role, role): str for role in ("image_id", "patient_id")}
-    return pd.read_csv(path, dtype=identifiers, low_memory=False)
+    def _rows(self, image_ids: Iterable[str]) -> NDArray[np.intp]:
+        """Row of each image; all must be known."""
+        chosen = [str(image) for image in image_ids]
+        rows = self.table.index.get_indexer(pd.Index(chosen, dtype=object))
+        require_none(list(compress(chosen, rows < 0)), "image_ids must be in the cohort", "unknown")
+        return rows

@@ -29,7 +29,7 @@ _PUBLISHED = {
     "Width": "width",
     "Height": "height",
 }
-_CATEGORICAL = ("device", "frequency", "side", "birads", "histology")
+_DISCRETE = ("device", "frequency", "side", "birads", "histology")
 _CONTINUOUS = ("width", "height", "lesion_fraction")
 
 
@@ -49,7 +49,7 @@ def read_busbra(folder: str | Path) -> Cohort:
 
     Returns:
         A cohort with labels benign and malignant, and attributes ``device`` and ``frequency`` (one column "GE Logiq 7
-        @10-14MHz" in the published table), ``side``, ``birads`` (2 to 5: a reader's score, not acquisition),
+        @10-14MHz" in the published table), ``side``, ``birads`` (2 to 5, ordinal: a reader's score, not acquisition),
         ``histology`` (nearly the label), ``width`` and ``height`` (pixels as published), ``lesion_fraction`` (share
         of the image inside the lesion, in [0, 1]; measured from the masks in the published layout) and, in the pack
         only, ``mean_outside_roi`` (grey level, 0 to 255).
@@ -72,9 +72,10 @@ def read_busbra(folder: str | Path) -> Cohort:
     continuous = [name for name in (*_CONTINUOUS, "mean_outside_roi") if name in frame]
     return Cohort.from_table(
         frame,
-        attributes=(*_CATEGORICAL, *continuous),
+        attributes=(*_DISCRETE, *continuous),
         label_names=("benign", "malignant"),
-        categorical=_CATEGORICAL,
+        categorical=[name for name in _DISCRETE if name != "birads"],
+        ordinal=["birads"],
         continuous=continuous,
         root=folder,
     )

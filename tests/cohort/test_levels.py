@@ -136,7 +136,7 @@ def test_given_edges_replace_quantiles(rng):
 @pytest.mark.parametrize(
     ("values", "edges", "message"),
     [
-        (["a", "b"], [1], r"edges must be of a continuous attribute, got \[1\.0\] for categories\."),
+        (["a", "b"], [1], r"edges must be of a continuous attribute, got \[1\.0\] for one that is categorical\."),
         ([1.0, 2.0], [2, 1], r"edges must be finite and ascend, got \[2\.0, 1\.0\]\."),
         ([1.0, 2.0], [np.nan], r"edges must be finite and ascend, got \[nan\]\."),
     ],
@@ -144,6 +144,86 @@ def test_given_edges_replace_quantiles(rng):
 def test_impossible_edges_are_refused(values, edges, message):
     with pytest.raises(ValueError, match=message):
         attribute_levels(values, ["x", "y"], edges=edges)
+
+
+def test_categories_that_are_numbers_sort_as_numbers_and_others_as_text():
+    levels = attribute_levels(["10", "9", None, "2.5", "10"], list("abcde"), minimum_patients=1)
+    assert levels.names == ("2.5", "9", "10")
+    assert levels.codes.tolist() == [2, 1, -1, 0, 2]
+    assert attribute_levels([10, 9, 2], list("abc"), minimum_patients=1).names == ("2", "9", "10")
+    for other in ("x", "nan", "inf"):
+        assert attribute_levels(["9", other, "10"], list("abc"), minimum_patients=1).names == ("10", "9", other)
+
+
+def test_ordinal_levels_are_coded_in_their_order(rng):
+    order = ["none", "mild", "moderate", "severe", "fatal"]
+    values = rng.choice(np.array([*order[:4], None], dtype=object), size=200)
+    levels = attribute_levels(values, np.arange(200), minimum_patients=1, kind="ordinal", order=order)
+    assert levels.names == tuple(order[:4])  # nobody died
+    assert levels.codes.tolist() == [-1 if value is None else order.index(value) for value in values]
+    assert (levels.kind, levels.ordered, levels.problem) == ("ordinal", True, "")
+    assert attribute_levels(values, np.arange(200), minimum_patients=1).names == ("mild", "moderate", "none", "severe")
+
+
+def test_rare_ordinal_levels_leave_the_order_of_the_others():
+    values = ["low"] * 3 + ["middle"] + ["high"] * 3
+    levels = attribute_levels(values, np.arange(7), minimum_patients=2, kind="ordinal", order=["low", "middle", "high"])
+    assert levels.names == ("low", "high")
+    assert levels.codes.tolist() == [0, 0, 0, -1, 1, 1, 1]
+    assert levels.left_out == {"middle": 1}
+
+
+@pytest.mark.parametrize("values", [[10.0, 9.0, np.nan, 2.5], ["10", "9", None, "2.5"], [10, 9, None, 2.5]])
+def test_a_given_kind_decides_whatever_the_values_look_like(values):
+    read = {
+        kind: attribute_levels(values, list("abcd"), minimum_patients=1, bins=2, kind=kind)
+        for kind in ("ordinal", "categorical", "continuous")
+    }
+    assert read["ordinal"].names == read["categorical"].names == ("2.5", "9", "10")
+    assert read["continuous"].names == ("<= 9", "> 9")
+    assert read["ordinal"].codes.tolist() == [2, 1, -1, 0]
+    assert read["continuous"].codes.tolist() == [1, 0, -1, 0]
+    assert {kind: levels.ordered for kind, levels in read.items()} == {
+        "ordinal": True,
+        "categorical": False,
+        "continuous": True,
+    }
+    assert {kind: levels.kind for kind, levels in read.items()} == {kind: kind for kind in read}
+
+
+def test_without_a_kind_floats_are_continuous_and_all_else_is_categorical():
+    kinds = {np.dtype(t).kind: attribute_levels(np.array([0, 1], t), ["a", "b"]).kind for t in ("f4", "f8", "i8", "?")}
+    assert kinds == {"f": "continuous", "i": "categorical", "b": "categorical"}
+    assert attribute_levels(["a", np.nan, "b"], list("xyz"), minimum_patients=1).missing == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (["a", "b"], {"kind": "nominal"}, r"kind must be one of categorical, ordinal, continuous, got 'nominal'\."),
+        (["a", "b"], {"order": ["a", "b"]}, r"order must be that of an ordinal attribute, got \['a', 'b'\] for kind"),
+        (["a", "1"], {"kind": "ordinal"}, r"ordinal attribute must hold numbers, or name the order .*, got 1 .*: a\."),
+        (
+            ["a", "b"],
+            {"kind": "ordinal", "order": ["b", "c"]},
+            r"an ordinal attribute must hold levels of its order \(b, c\), got 1 others: a\.",
+        ),
+        (
+            ["a", "b"],
+            {"kind": "ordinal", "order": ["a", "b", "a"]},
+            r"the order of an ordinal attribute must name each level once, got 1 repeated: a\.",
+        ),
+        (["a", "2"], {"kind": "continuous"}, r"values must hold numbers to be continuous, got 1 others: a\."),
+        (
+            ["1", "2"],
+            {"kind": "ordinal", "edges": [1]},
+            r"edges must be .*, got \[1\.0\] for one that is ordinal\.",
+        ),
+    ],
+)
+def test_kinds_that_do_not_fit_are_refused(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        attribute_levels(values, ["x", "y"], **options)
 
 
 def test_association_is_cramers_v_within_labels(rng):

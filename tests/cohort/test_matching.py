@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import random
 import re
+import time
 
 import pytest
 
@@ -73,3 +75,64 @@ def test_the_suffixes_of_images_are_known(suffix):
 @pytest.mark.parametrize("name", ["scan.1", "scan.v2", "archive.gz", "table.csv", ".png", "scan"])
 def test_other_endings_are_part_of_the_name(name):
     assert without_suffix(name) == name
+
+
+# --- many names
+
+
+def slow_find(image_ids, name) -> str | None:
+    """By the definition: all ids are compared, folder by folder from the end."""
+
+    def split(text):
+        *folders, file = [part for part in re.split(r"[/\\\\]+", text) if part] or [text]
+        return folders[::-1], file, without_suffix(file)
+
+    if name in image_ids:
+        return name
+    folders, file, stem = split(name)
+    fitting = []
+    for image in image_ids:
+        own, own_file, own_stem = split(image)
+        if own_stem == stem and all(a == b for a, b in zip(own, folders, strict=False)):
+            fitting.append((own_file == file, len(own), image))
+    best = [image for *rank, image in fitting if rank == list(max(fitting)[:2])]
+    if len(best) > 1:
+        raise ValueError(f"an image must fit one image id, got {name}, which fits {', '.join(best[:5])}.")
+    return best[0] if best else None
+
+
+def random_name(chance: random.Random) -> str:
+    folders = [chance.choice(["a", "b", "..", "1.2"]) + chance.choice("//\\") for _ in range(chance.randrange(4))]
+    file = chance.choice(["a", "b", "a.png", "a.PNG", "a.nii.gz", "b.dcm", "a.v2", ".png", "a..png", "a.gz"])
+    return chance.choice(["", "", "/"]) + "".join(folders) + file
+
+
+def test_images_are_found_as_by_comparing_all_ids():
+    chance, outcomes = random.Random(0), {"found": 0, "none": 0, "several": 0}
+    for _ in range(800):
+        image_ids = list(dict.fromkeys(random_name(chance) for _ in range(chance.randrange(1, 9))))
+        matcher = ImageMatcher(image_ids)
+        for name in (random_name(chance) for _ in range(6)):
+            try:
+                expected = slow_find(image_ids, name)
+            except ValueError as error:
+                outcomes["several"] += 1
+                with pytest.raises(ValueError, match=f"^{re.escape(str(error))}$"):
+                    matcher.find(name)
+            else:
+                outcomes["none" if expected is None else "found"] += 1
+                assert matcher.find(name) == expected
+    assert min(outcomes.values()) > 100
+
+
+@pytest.mark.parametrize("names_are_longer", [True, False])
+def test_files_that_share_one_name_take_a_time_that_grows_with_their_number(names_are_longer):
+    seconds = {}
+    for count in (1000, 8000):
+        whole = [f"/data/train/patient{i:05d}/study1/view1_frontal.jpg" for i in range(count)]
+        part = [name.removeprefix("/data/") for name in whole]
+        image_ids, names = (part, whole) if names_are_longer else (whole, part)
+        start = time.process_time()
+        assert ImageMatcher(image_ids).find_all(names) == image_ids
+        seconds[count] = time.process_time() - start
+    assert seconds[8000] < 24 * seconds[1000]  # 8 times as long; 64 times if each were compared with all

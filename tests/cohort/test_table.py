@@ -51,7 +51,7 @@ def test_each_image_keeps_its_patient_label_and_values(frame):
     np.testing.assert_array_equal(cohort.values("age"), frame["age"])
     assert len(cohort) == 120
     assert repr(cohort) == (
-        "Cohort(120 images of 60 patients, 0 excluded, labels benign, malignant, attributes device, age)"
+        "Cohort(120 images of 60 patients, 0 excluded, labels benign, malignant, attributes device, age (continuous))"
     )
 
 
@@ -238,6 +238,13 @@ def test_relative_paths_start_from_the_file_or_the_root(frame, tmp_path):
     assert Cohort.from_csv(tmp_path / "c.csv", root="/x").table["roi"].iloc[1] == str(Path("/x/masks/1.png"))
 
 
+def test_untidy_paths_start_from_the_root_as_pathlib_joins_them(frame):
+    odd = ["./a.png", "x//a.png", "x/./a.png", "../a.png", "/b/./a.png", "/b/a.png", "x/", ".", "..a/.b", "x/.a.png"]
+    for root in ("/data", "data/c", ".", "./c//d", ".."):
+        cohort = Cohort.from_table(frame.head(10).assign(image=odd), root=root)
+        assert cohort.table["image"].tolist() == [str(Path(root, path)) for path in odd]
+
+
 def test_sections_of_a_datalist_are_joined_or_chosen():
     items = [{"image": f"{i}.png", "label": i % 2, "case": i} for i in range(6)]
     content = {"name": "x", "training": items[:4], "validation": items[4:], "test": ["7.png"]}
@@ -288,7 +295,7 @@ def test_a_draw_keeps_patients_together_where_counts_allow(frame):
 
 def test_impossible_draws_are_refused(frame):
     cohort = Cohort.from_table(frame)
-    with pytest.raises(ValueError, match=r"attribute must be categorical to be drawn by its levels, got 'age'\."):
+    with pytest.raises(ValueError, match=r"must be categorical or ordinal to be drawn by its levels, got 'age'\."):
         cohort.draw("age", {"benign": {"A": 1}}, seed=0)
     with pytest.raises(ValueError, match=r"attribute must be one of the cohort's \(device, age\), got 'site'\."):
         cohort.draw("site", {"benign": {"A": 1}}, seed=0)
@@ -342,8 +349,8 @@ def test_wrong_attributes_are_not_added(frame):
             cohort.with_attribute(name, range(120))
     with pytest.raises(ValueError, match=r"values must be one for each of the 120 images, got 2\."):
         cohort.with_attribute("dose", [1, 2])
-    with pytest.raises(ValueError, match=r"kind must be categorical or continuous, got 'ordinal'\."):
-        cohort.with_attribute("dose", [1] * 120, "ordinal")
+    with pytest.raises(ValueError, match=r"kind must be one of categorical, ordinal, continuous, got 'nominal'\."):
+        cohort.with_attribute("dose", [1] * 120, "nominal")
     with pytest.raises(ValueError, match=r"attribute dose must hold numbers to be continuous, got 120 others: x, x,"):
         cohort.with_attribute("dose", ["x"] * 120, "continuous")
 
@@ -421,7 +428,11 @@ def test_regions_are_not_swapped_within_one_patient(frame):
         ({}, {"image": None}, r"attributes must not be named .*, got 1 such: image\."),
         ({}, {"continuous": ["device"]}, r"attribute device must hold numbers to be continuous, got 120 others: A, B,"),
         ({}, {"categorical": ["sex"]}, r"must name attributes \(device, age\), got 1 others: sex\."),
-        ({}, {"categorical": ["age"], "continuous": ["age"]}, r"either continuous or categorical, got 1 both: age\."),
+        (
+            {},
+            {"categorical": ["age"], "ordinal": ["age"]},
+            r"must have one kind of continuous, categorical, ordinal, got 1 with several: age\.",
+        ),
         ({"image_id": ([2, 5], None)}, {}, r"image_id must be given in every row, got 2 rows without: 2, 5\."),
         ({"image_id": ([2, 5], "x")}, {}, r"image_id must be unique, got 1 repeated: x\."),
         ({"image_id": ([1], "img000")}, {}, r"image_id must be unique, got 1 repeated: img000\."),

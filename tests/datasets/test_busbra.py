@@ -100,7 +100,10 @@ def test_the_pack_and_the_published_layout_agree(busbra):
         "4",
     ]
     assert first[["width", "height", "lesion_fraction", "mean_outside_roi"]].tolist() == [274, 353, 0.0586, 50.51]
-    assert [cohort.kind(name) for name in cohort.attributes] == ["categorical"] * 5 + ["continuous"] * 4
+    assert [cohort.kind(name) for name in cohort.attributes] == [
+        *["categorical", "categorical", "categorical", "ordinal", "categorical"],
+        *["continuous"] * 4,
+    ]
     item = cohort.datalist()[0]
     assert item["image"] == str(busbra / "images" / "bus_0001-l.png")
     inside = np.asarray(Image.open(item["roi"])) > 0
