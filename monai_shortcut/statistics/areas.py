@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
@@ -12,31 +14,67 @@ from monai_shortcut.statistics.delong import placements
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+_CELLS = 2**17  # scores sorted at once; few enough for the cache
 
 
-def stratified_auroc(logits: Floats, codes: Integers, strata: Integers) -> Floats:
+def stratified_auroc(logits: NDArray[Any], codes: NDArray[Any], strata: NDArray[Any]) -> Floats:
     """Areas under ROC curves within strata, mean over levels, of many codings at once.
 
     Args:
-        logits: (B, M, N) score of each level for each image.
+        logits: (B, M, N) score of each level for each image, or (B, N) scores of level 1 of two; float32 or float64.
         codes: (B, N) level of each image, integers in [0, M).
         strata: (N,) class of each image; only images of the same class are compared.
 
     Returns:
-        (B,) areas; one half where no class holds two levels.
+        (B,) areas; one half where no class holds two levels. Ties count one half.
     """
-    areas = []
-    for level in _levels_to_rank(logits.shape[1]):
-        wins, pairs = np.zeros(len(codes)), np.zeros(len(codes))
-        for value in np.unique(strata):
-            inside = strata == value
-            positive = codes[:, inside] == level
-            m = positive.sum(axis=1)
-            rank = rankdata(logits[:, level, inside], axis=1)
-            wins += (rank * positive).sum(axis=1) - m * (m + 1) / 2
-            pairs += m * (inside.sum() - m)
-        areas.append(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5))
-    return np.asarray(np.mean(areas, axis=0))
+    levels = _levels_to_rank(logits.shape[1])
+    ranked = {1: logits} if logits.ndim == 2 else {level: logits[:, level] for level in levels}
+    members = [np.flatnonzero(strata == value) for value in np.unique(strata)]
+    areas, block = np.zeros(len(codes)), max(1, _CELLS // len(strata))
+    for first in range(0, len(codes), block):
+        rows = slice(first, first + block)
+        for level, scores in ranked.items():
+            wins, pairs = np.zeros((2, len(areas[rows])))
+            for inside in members:
+                positive = codes[rows].take(inside, axis=1) == level
+                m = positive.sum(axis=1)
+                wins += _wins(scores[rows].take(inside, axis=1), positive)
+                pairs += m * (len(inside) - m)
+            areas[rows] += np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5) / len(ranked)
+    return areas
+
+
+def _wins(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Floats:
+    """Number (B,) of pairs of a positive and another image in which the positive one scores higher, ties one half.
+
+    The bits of a float64 ascend with its value as an integer's do. The lowest one is given up to say whether the image
+    is positive, so that one sort of integers, without indices, brings the ranks. Float32 scores lose nothing by that.
+    """
+    bits = (scores.astype(np.float64) + 0.0).view(np.int64)  # the sum turns -0.0 into 0.0
+    bits ^= (bits >> 63) & np.iinfo(np.int64).max  # negative floats descend
+    keys = np.sort(bits & -2 | positive, axis=1)
+    m = positive.sum(axis=1)
+    wins: Floats = (keys & 1) @ np.arange(1, keys.shape[1] + 1) - m * (m + 1) / 2  # a tie counts as won so far
+    tied = ((keys[:, 1:] ^ keys[:, :-1]) == 1).any(axis=1)
+    if tied.any() and scores.dtype == np.float32:
+        wins[tied] -= _ties(keys[tied]) / 2
+    elif tied.any():  # or apart by the lowest bit
+        midranks = rankdata(scores[tied], axis=1)
+        wins[tied] = (midranks * positive[tied]).sum(axis=1) - (m * (m + 1) / 2)[tied]
+    wins[np.isnan(scores).any(axis=1)] = np.nan
+    return wins
+
+
+def _ties(keys: Integers) -> Integers:
+    """Number (B,) of pairs of a positive and another image of equal score, from the sorted keys (B, N)."""
+    opens = np.ones(keys.shape, dtype=bool)
+    opens[:, 1:] = keys[:, 1:] >> 1 != keys[:, :-1] >> 1
+    first = np.flatnonzero(opens)
+    positive = np.add.reduceat((keys & 1).ravel(), first)
+    pairs = positive * (np.diff(first, append=keys.size) - positive)
+    ends = np.searchsorted(first, np.arange(len(keys)) * keys.shape[1])
+    return np.add.reduceat(pairs, ends)
 
 
 def clustered_auroc(logits: ArrayLike, codes: ArrayLike, strata: ArrayLike, patients: ArrayLike) -> tuple[float, float]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
 
-from monai_shortcut.statistics.areas import clustered_auroc, confusion_metrics, stratified_auroc, with_interval
+from monai_shortcut.statistics.areas import _CELLS, clustered_auroc, confusion_metrics, stratified_auroc, with_interval
 from monai_shortcut.statistics.delong import auc_covariance
 
 
@@ -52,6 +52,53 @@ def test_areas_equal_those_of_scikit_learn_when_there_is_one_stratum(rng, levels
     one = np.zeros_like(code)
     assert stratified_auroc(shares[None], code[None], one)[0] == pytest.approx(expected, abs=1e-12)
     assert clustered_auroc(shares, code, one, patient)[0] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "digits"), [(np.float32, None), (np.float64, None), (np.float64, 1), (np.float32, 3)])
+def test_areas_of_many_codings_equal_those_from_midranks(rng, kind, digits):
+    scores = rng.normal(size=(50, 3, 6000)).astype(kind)
+    scores = scores if digits is None else np.round(scores, digits)
+    codes, strata = rng.integers(3, size=(50, 6000)).astype(np.int8), rng.integers(2, size=6000)
+    assert codes.size > 2 * _CELLS  # several blocks
+    expected = np.zeros(50)
+    for level in range(3):
+        wins = pairs = 0
+        for inside in (strata == 0, strata == 1):
+            positive = codes[:, inside] == level
+            m, n = positive.sum(axis=1), inside.sum()
+            wins += (rankdata(scores[:, level, inside], axis=1) * positive).sum(axis=1) - m * (m + 1) / 2
+            pairs += m * (n - m)
+        expected += wins / pairs / 3
+    np.testing.assert_allclose(stratified_auroc(scores, codes, strata), expected, rtol=1e-13)
+    assert expected.std() > 0.001
+
+
+def test_scores_of_one_level_are_those_of_the_second_of_two(rng):
+    scores, codes, strata = rng.normal(size=(4, 2, 60)), rng.integers(2, size=(4, 60)), rng.integers(3, size=60)
+    areas = stratified_auroc(scores, codes, strata)
+    assert np.array_equal(stratified_auroc(scores[:, 1], codes, strata), areas)
+    assert not np.array_equal(stratified_auroc(scores[:, 0], codes, strata), areas)
+
+
+def test_zeros_of_both_signs_tie_and_infinities_have_their_place():
+    scores = np.array([[0.0, -0.0, np.inf, -np.inf], [-1.0, -2.0, 1.0, np.inf], [-np.inf, -np.inf, np.inf, np.inf]])
+    codes = np.array([[0, 1, 1, 0], [1, 0, 0, 1], [0, 1, 0, 1]])
+    expected = [3.5 / 4, 3 / 4, 0.5]
+    assert stratified_auroc(scores, codes, np.zeros(4)).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_scores_that_differ_in_the_last_bit_do_not_tie(kind):
+    for one in (kind(1), kind(-1), np.nextafter(kind(1), kind(2))):
+        scores = np.array([[one, np.nextafter(one, kind(3))]])
+        assert stratified_auroc(scores, np.array([[0, 1]]), np.zeros(2))[0] == 1
+        assert stratified_auroc(scores, np.array([[1, 0]]), np.zeros(2))[0] == 0
+
+
+def test_a_coding_whose_scores_are_undefined_has_no_area():
+    scores = np.array([[0.0, 1.0, 2.0], [0.0, np.nan, 2.0], [0.0, -np.nan, 2.0], [2.0, 1.0, 0.0]])
+    areas = stratified_auroc(scores, np.tile([0, 1, 1], (4, 1)), np.zeros(3))
+    np.testing.assert_array_equal(areas, [1, np.nan, np.nan, 0])
 
 
 def test_a_score_of_the_stratum_alone_has_area_one_half_within_strata(rng):
