@@ -16,8 +16,8 @@ from monai.utils import convert_to_tensor
 from numpy.typing import NDArray
 from torch import nn
 
-from monai_shortcut.audit.assembly import Audit, audit
-from monai_shortcut.audit.record import Example
+from monai_shortcut.audit.assembly import audit
+from monai_shortcut.audit.record import Audit, Example
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler, CohortReading
@@ -161,7 +161,8 @@ class ShortcutAudit(CohortHandler):
         """(N, C) of other images than those the evaluator sees."""
         head = self._head()
         self._check_size(images)
-        points, _ = embed(self.network, images, head.layer, reads=self._reads, output=self.output)
+        pixels = convert_to_tensor(images, track_meta=False)  # metadata would slow down every layer
+        points, _ = embed(self.network, pixels, head.layer, reads=self._reads, output=self.output)
         return np.asarray((points.double() @ head.weight.double().T + head.bias.double()).cpu().numpy())
 
     def _show(self, batch: Mapping[str, Any], masked: Sequence[Mapping[str, torch.Tensor]]) -> None:

@@ -31,24 +31,24 @@ _SHOWN = (
 
 
 def audit_cohort(path: str | Path, findings: Sequence[str] = (), **columns: Any) -> Cohort | dict[str, Cohort]:
-    """The table of an audit, of several findings one for each.
+    """The cohort that is audited, or a cohort by finding.
 
     Args:
         path: a CSV file.
-        findings: columns of 0 and 1 of a multi-label network; none: the table has one label.
+        findings: columns of 0 and 1, one for each output of a multi-label network. Without them there is one label.
         **columns: as for `Cohort.from_csv`.
     """
     return Cohort.by_finding(path, findings, **columns) if findings else Cohort.from_csv(path, **columns)
 
 
 def audited_network(evaluator: Any) -> Any:
-    """The network that an evaluator runs: the object itself, whatever the bundle calls it or wraps it in.
+    """The network that an evaluator runs, wrapped or not, under whatever name the bundle gives it.
 
     Args:
-        evaluator: an Ignite engine with a ``network``, as MONAI's SupervisedEvaluator.
+        evaluator: an Ignite engine with a ``network``, such as MONAI's SupervisedEvaluator.
 
     Raises:
-        ValueError: If it has none, or one whose layers call no hooks, as those of TorchScript.
+        ValueError: If it has none, or the network's layers call no hooks, as in TorchScript.
 
     Example:
         >>> from types import SimpleNamespace
@@ -67,11 +67,13 @@ def audited_network(evaluator: Any) -> Any:
 
 
 def attach_audit(handler: CohortHandler, evaluator: Engine) -> None:
-    """Attach an audit to an evaluator, and print what it was told: ids that an overlay does not know are not in there.
+    """Attach an audit to an evaluator, and print the settings that reached it.
+
+    MONAI takes ids that an overlay does not know without a word; they are missing from what is printed.
 
     Args:
-        handler: the audit, of an evaluation or a training.
-        evaluator: of the bundle.
+        handler: the audit of an evaluation or a training.
+        evaluator: the bundle's evaluator.
 
     Raises:
         ValueError: If the evaluator is no Ignite engine.

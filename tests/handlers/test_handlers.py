@@ -162,6 +162,14 @@ def test_the_recorder_keeps_what_the_head_reads_in_order(request, items, kind, n
     assert hooks(network) == 0
 
 
+def test_embeddings_are_as_precise_as_the_network(items):
+    network = settled(SonoNet(2, 1, 4, width=4), items).double()
+    recorder, images = EmbeddingRecorder(network), [item | {"image": item["image"].astype(float)} for item in items]
+    run("engine", network, images, recorder)
+    assert recorder.embeddings.dtype == np.float64
+    np.testing.assert_allclose(recorder.embeddings, read_by_head(network, stacked(images)), rtol=1e-12)
+
+
 def test_an_image_that_comes_again_is_kept_once(sononet, items):
     recorder = EmbeddingRecorder(sononet)
     run("engine", sononet, items + items[:4], recorder)
@@ -812,7 +820,8 @@ def test_training_flags_are_left_as_they_were(sononet, phantom, items, tmp_path)
         sononet.eval()
 
 
-def test_the_report_is_written_and_announced(sononet, phantom, items, tmp_path, capsys):
+def test_the_report_is_written_and_announced(sononet, phantom, items, tmp_path, capsys, caplog):
+    caplog.set_level(logging.INFO)
     folder = tmp_path / "report"
     handler = ShortcutAudit(
         sononet,
@@ -824,6 +833,11 @@ def test_the_report_is_written_and_announced(sononet, phantom, items, tmp_path, 
         attributes=["operator"],
     )
     run("collated", sononet, items, handler)
+    spent = handler.timings.seconds
+    assert {"evaluation", "audit", "report"} <= set(spent)
+    assert all(seconds > 0 for seconds in spent.values())
+    assert spent["evaluation"] > spent["evaluation/masking"] + spent["evaluation/masked images"]
+    assert f"ShortcutAudit: {handler.timings}" in caplog.messages
     printed = capsys.readouterr().out
     assert "A small audit" in printed
     assert f"report: {folder / 'report.html'}" in printed

@@ -292,7 +292,7 @@ def test_labels_that_do_not_vary_are_refused(data, cohort, tmp_path):
     assert len(some) > 1
     part = data[0].iloc[some], data[1][some]  # edema is unknown in these
     handler = MetadataProbe(network, cohort, labels=LABELS, settings=SETTINGS)
-    message = r"absent in some images and present in others, got {'mass': '\d images.*'edema': '0 images tell, in all of"
+    message = r"absent in some images and present in others, got {'mass': '\d images.*'edema': '0 images tell, in"
     with pytest.raises(ValueError, match=message):
         run(network, part, handler)
 

@@ -1,0 +1,69 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES, masked_images
+from monai_shortcut.transforms import MaskROI
+
+
+@pytest.fixture
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    """An image of two channels and a region that is no box."""
+    region = torch.zeros(1, 12, 10, dtype=torch.uint8)
+    region[0, 2:5, 1:4] = 1
+    region[0, 5, 1] = 1
+    return torch.randn(2, 12, 10), region
+
+
+def test_an_image_under_all_strategies_is_that_under_each(pair):
+    found, problem = masked_images(*pair, ROI_STRATEGIES)
+    assert list(found) == list(ROI_STRATEGIES)
+    assert problem == ""
+    for strategy, image in found.items():
+        assert torch.equal(image, MaskROI(strategy)(*pair))
+    assert len({tuple(image.flatten().tolist()) for image in found.values()}) == len(ROI_STRATEGIES)
+
+
+def test_what_follows_the_mask_sees_the_metadata_of_the_image(pair):
+    image, seen = MetaTensor(pair[0], meta={"device_name": "A"}), []
+
+    def halve(masked):
+        seen.append(masked.meta["device_name"])
+        return (masked / 2).to(torch.float64)
+
+    found, _ = masked_images(image, pair[1], ["roi_only"], halve)
+    assert seen == ["A"]
+    assert type(found["roi_only"]) is torch.Tensor
+    assert found["roi_only"].dtype == torch.float32
+    torch.testing.assert_close(found["roi_only"], torch.where(pair[1].bool(), pair[0] / 2, 0))
+
+
+def test_an_error_of_what_follows_is_no_problem_of_the_region(pair):
+    def fail(masked):
+        raise ValueError("the scale must be positive")
+
+    with pytest.raises(ValueError, match="the scale must be positive"):
+        masked_images(*pair, ["roi_only"], fail)
+
+
+@pytest.mark.parametrize(
+    ("change", "left", "message"),
+    [
+        (lambda region: region * 0, (), "roi must hold at least one pixel, got an empty region."),
+        (lambda region: region * 3, (), "roi must hold only 0 and 1 (or 0 and 255), got 0, 3"),
+        (lambda region: region[:, :6], (), "roi must have shape (1, 12, 10) or (2, 12, 10) to match the image"),
+        (
+            lambda region: 1 - region,
+            [name for name in ROI_STRATEGIES if name != "shifted_roi"],
+            "shifted_roi needs a place that leaves at least half of the region visible",
+        ),
+    ],
+)
+def test_the_first_problem_of_a_region_is_told(pair, change, left, message):
+    found, problem = masked_images(pair[0], change(pair[1]), ROI_STRATEGIES)
+    assert list(found) == list(left)
+    assert problem.startswith(message)
