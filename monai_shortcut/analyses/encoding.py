@@ -7,310 +7,186 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from monai_shortcut.statistics.areas import clustered_auroc, confusion_metrics, stratified_auroc, with_interval
-from monai_shortcut.statistics.discriminant import Discriminant
-from monai_shortcut.statistics.resampling import (
-    bootstrap_weights,
-    patient_folds,
-    permutation_p_value,
-    permute_by_patient,
+from monai_shortcut.analyses.sample import AttributeSample, Sample
+from monai_shortcut.statistics.areas import (
+    clustered_auroc,
+    clustered_concordance,
+    concordance,
+    confusion_metrics,
+    stratified_auroc,
+    with_interval,
 )
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-_COLUMNS = 512  # permuted levels that are solved for at once; bounds the memory
-
-
-@dataclass(frozen=True)
-class LinearProbe:
-    """A linear classifier of an attribute's levels.
-
-    Attributes:
-        weight: (M, D) float64, one row per level.
-        bias: (M,) float64.
-    """
-
-    weight: Floats
-    bias: Floats
-
-    def __call__(self, embeddings: ArrayLike) -> Floats:
-        """Logits (N, M) of embeddings (N, D)."""
-        return np.asarray(embeddings, dtype=np.float64) @ self.weight.T + self.bias
+from monai_shortcut.statistics.discriminant import Codings, Folded
+from monai_shortcut.types import Estimate, Floats, Integers, Tested, Unmeasurable
 
 
 @dataclass(frozen=True)
 class Encoding:
     """How well an attribute can be read off the embedding, on patients the probe has not seen.
 
+    Areas are means over levels, one against the rest. Of an ordered attribute they are the probability that, of two
+    images of different level, the higher one has the higher score.
+
     Attributes:
-        metrics: accuracy, macro precision, recall and F1 of the probe, each with its interval (value, low, high).
-        auroc: area under the ROC curve, mean over levels, with its interval; the label plays no part.
-        own_auroc: the same, but comparing only images of the same label, with a probe fitted within labels:
-            what the embedding knows of the attribute beyond the label.
-        p_value: of own_auroc, by permutation between patients.
-        null: (B,) own_auroc under permutation: control tasks in which the attribute means nothing.
+        metrics: accuracy, macro precision, recall and F1 of the probe.
+        auroc: area under the ROC curve; the label plays no part.
+        own_auroc: area among images of one label, by a probe fitted within labels: what the embedding knows of the
+            attribute beyond the label.
+        test: own_auroc under permutation between patients: control tasks in which the attribute means nothing.
         spread: standard deviation over repeated draws of the folds, of each metric, "auroc" and "own_auroc"; empty
             when the folds were drawn once.
     """
 
-    metrics: dict[str, tuple[float, float, float]]
-    auroc: tuple[float, float, float]
-    own_auroc: tuple[float, float, float]
-    p_value: float
-    null: tuple[float, ...]
+    metrics: dict[str, Estimate]
+    auroc: Estimate
+    own_auroc: Estimate
+    test: Tested
     spread: dict[str, float] = field(default_factory=dict)
 
     @property
     def selectivity(self) -> float:
         """Own AUROC above the mean of the control tasks (Hewitt and Liang 2019)."""
-        return self.own_auroc[0] - sum(self.null) / len(self.null)
+        return self.own_auroc.value - sum(self.test.null) / len(self.test.null)
 
 
-def fit_probe(
-    embeddings: ArrayLike, codes: ArrayLike, strata: ArrayLike | None = None, balanced: bool = False
-) -> LinearProbe:
-    """Fit a linear probe: a linear discriminant with equal priors and a shrunken covariance.
+@dataclass(frozen=True)
+class Recognition:
+    """How well a probe without regard to labels tells levels apart; the fields are those of `Encoding`."""
 
-    The weight of a level is the inverse covariance times the mean of the level. Covariance and shrinkage come from the
-    embeddings alone, so one factorization serves an attribute and all its permutations.
-
-    Args:
-        embeddings: (N, D) what the head reads.
-        codes: (N,) level of each image, integers in [0, M), each present.
-        strata: (N,) optional class of each image; the probe then separates levels within classes only.
-        balanced: with strata, weigh the images so that class and level are independent, instead of comparing within
-            classes only: an attribute that merely goes along with the class then leaves no direction.
-
-    Returns:
-        The probe; with strata and not balanced, its logits are comparable between images of one class only.
-
-    Raises:
-        ValueError: If the shapes disagree, an embedding is not finite, a level is empty or alone, or balanced has no
-            strata.
-
-    References:
-        Hastie, Tibshirani and Friedman (2009), section 4.3; Ledoit and Wolf (2004), J. Multivariate Analysis 88(2).
-
-    Example:
-        >>> probe = fit_probe([[0.0], [0.2], [1.0], [1.2]], [0, 0, 1, 1])
-        >>> probe([[0.1], [1.1]]).argmax(axis=1).tolist()
-        [0, 1]
-    """
-    points, code, stratum = _checked(embeddings, codes, strata)
-    if balanced and stratum is None:
-        raise ValueError("balanced weights need strata, the class of each image, got none.")
-    prepared = Discriminant.of(points)
-    weight, bias = prepared.fit(np.arange(len(points)), code[None], stratum, int(code.max()) + 1, balanced)
-    original = prepared.original(weight[0])
-    return LinearProbe(original, bias[0] - original @ prepared.centre)
+    metrics: dict[str, Estimate]
+    auroc: Estimate
+    spread: dict[str, float] = field(default_factory=dict)
 
 
-def null_probes(
-    embeddings: ArrayLike,
-    codes: ArrayLike,
-    patients: ArrayLike,
-    permutations: int,
-    rng: np.random.Generator,
-    strata: ArrayLike | None = None,
-    within: bool = False,
-    balanced: bool = False,
-) -> Floats:
-    """Weights of probes for the attribute permuted between patients.
-
-    Args:
-        embeddings: (N, D) what the head reads.
-        codes: (N,) level of each image, integers in [0, M), each present.
-        patients: (N,) patient of each image.
-        permutations: number B of permutations.
-        rng: source of the permutations.
-        strata: (N,) optional class of each image, whose tie to the attribute the permutations keep.
-        within: fit the probes within classes too, as `fit_probe` does with strata.
-        balanced: fit them with balanced weights, as `fit_probe` does.
-
-    Returns:
-        (B, M, D) float64: the weights `fit_probe` gives to each permuted attribute.
-
-    Raises:
-        ValueError: As `fit_probe`.
-    """
-    points, code, stratum = _checked(embeddings, codes, strata)
-    if balanced and stratum is None:
-        raise ValueError("balanced weights need strata, the class of each image, got none.")
-    prepared, rows = Discriminant.of(points), np.arange(len(points))
-    draws = _permuted(code, patients, stratum, permutations, rng)
-    own, levels = stratum if within or balanced else None, int(code.max()) + 1
-    weights = (prepared.fit(rows, block, own, levels, balanced)[0] for block in _blocks(draws))
-    return np.concatenate([prepared.original(weight) for weight in weights])
-
-
-def probe_encoding(
-    embeddings: ArrayLike,
-    codes: ArrayLike,
-    patients: ArrayLike,
-    labels: ArrayLike,
-    *,
-    folds: int = 5,
-    repeats: int = 1,
-    permutations: int = 999,
-    bootstraps: int = 999,
-    level: float = 0.95,
-    rng: np.random.Generator,
-) -> Encoding:
+def encoding(sample: AttributeSample) -> Encoding:
     """Measure how well an attribute can be read off the embedding.
 
+    Each image is scored by a probe that has seen no image of its patient. The permuted copies of the attribute go
+    through the same folds and factorizations.
+
     Args:
-        embeddings: (N, D) what the head reads.
-        codes: (N,) level of each image, integers in [0, M), each present.
-        patients: (N,) patient of each image; no patient is in two folds.
-        labels: (N,) class of each image, integers.
-        folds: number of folds.
-        repeats: number of draws of the folds, for the spread of the metrics; all other numbers are of the first.
-        permutations: number B of permutations of the attribute between patients.
-        bootstraps: number of bootstrap samples of patients, for the intervals of the metrics.
-        level: of the intervals.
-        rng: source of folds, permutations and bootstraps.
+        sample: the images and the attribute.
 
     Returns:
-        The metrics with their intervals and null draws.
+        The areas and metrics with their limits and null draws.
 
     Raises:
-        ValueError: If the shapes disagree, an embedding is not finite, a level is empty or alone, or no class holds
-            images of two levels.
+        Unmeasurable: If there are no embeddings, or fewer patients than folds.
+
+    References:
+        Hewitt and Liang (2019), EMNLP; the limits are DeLong's by patient, and no narrower than the null's spread.
     """
-    points, code, stratum = _checked(embeddings, codes, labels)
-    assert stratum is not None
-    if all(len(np.unique(code[stratum == value])) < 2 for value in np.unique(stratum)):
-        raise ValueError("at least one label must hold images of two levels, got an attribute that coincides with it.")
-    patient, prepared = np.asarray(patients), Discriminant.of(points)
-    fold = patient_folds(patient, stratum, folds, rng)
-    logits = _held_out(prepared, code[None], fold, None)[0]
-    own = _held_out(prepared, code[None], fold, stratum)[0]
-    null = [
-        stratified_auroc(_held_out(prepared, block, fold, stratum), block, stratum)
-        for block in _blocks(_permuted(code, patient, stratum, permutations, rng))
-    ]
-    null_draws = np.concatenate(null)
-    others = [patient_folds(patient, stratum, folds, rng) for _ in range(repeats - 1)]
-    area, error = clustered_auroc(own, code, stratum, patient)
-    whole, whole_error = clustered_auroc(logits, code, np.zeros_like(code), patient)
-    # DeLong's error takes the probe as given; the spread under permutation also holds what refitting it adds. It is
-    # largest at an area of one half and vanishes at 1, as a proportion's does.
-    spread = 2 * float(null_draws.std())
+    folded = sample.images.folds()
+    null = [_areas(folded, block, sample) for block in sample.in_blocks(sample.codings())]
+    draws = np.concatenate(null)
+    own = folded.held_out(sample.observed, within=True)[0]
+    # DeLong's error takes the probe as given; the spread under permutation also holds what refitting it adds.
+    spread = 2 * float(draws[1:].std())
+    found = _recognized(sample.images, sample.observed, spread)
+    changing = [float(_areas(sample.images.folds(d), sample.observed, sample)[0]) for d in range(sample.draws.repeats)]
     return Encoding(
-        metrics=confusion_metrics(code, logits.argmax(axis=0), bootstrap_weights(patient, bootstraps, rng), level),
-        auroc=with_interval((whole, max(whole_error, spread * _binomial(whole))), level),
-        own_auroc=with_interval((area, max(error, spread * _binomial(area))), level),
-        p_value=permutation_p_value(area, null_draws),
-        null=tuple(null_draws.tolist()),
-        spread=_spread(prepared, code, stratum, [fold, *others]),
+        metrics=found.metrics,
+        auroc=found.auroc,
+        own_auroc=_limits(own, sample.observed, sample.strata, sample.patients, spread, sample.draws.confidence),
+        test=Tested(float(draws[0]), tuple(draws[1:].tolist())),
+        spread={**found.spread, "own_auroc": float(np.std(changing, ddof=1))} if len(changing) > 1 else {},
     )
 
 
-def held_out_margins(
-    embeddings: ArrayLike,
-    codes: ArrayLike,
-    patients: ArrayLike,
-    labels: ArrayLike,
-    *,
-    folds: int = 5,
-    rng: np.random.Generator,
-) -> Floats:
-    """How plainly each image gives its level away to a probe, among images of its label.
+def recognition(images: Sample) -> Recognition:
+    """How well the label itself can be read off the embedding, as a row to compare attributes with.
 
     Args:
-        embeddings: (N, D) what the head reads.
-        codes: (N,) level of each image, integers in [0, M), each present.
-        patients: (N,) patient of each image; no patient is in two folds.
-        labels: (N,) class of each image.
-        folds: number of folds.
-        rng: source of the folds.
-
-    Returns:
-        (N,) float64: logit of the image's own level above the best other one, by a probe fitted within labels to other
-        patients; logits of a fold are centred within labels. Negative where the probe is wrong.
+        images: the sample.
 
     Raises:
-        ValueError: As `fit_probe`.
+        Unmeasurable: If there are no embeddings, fewer patients than folds, or a class with a single image.
     """
-    points, code, stratum = _checked(embeddings, codes, labels)
-    assert stratum is not None
-    fold = patient_folds(np.asarray(patients), stratum, folds, rng)
-    logits = _held_out(Discriminant.of(points), code[None], fold, stratum)[0]
-    for index in np.unique(fold):
-        for value in np.unique(stratum):
-            chosen = (fold == index) & (stratum == value)
-            known = np.isfinite(logits[:, chosen])
-            logits[:, chosen] -= np.where(known, logits[:, chosen], 0).sum(axis=1, keepdims=True) / max(chosen.sum(), 1)
-    own = logits[code, np.arange(len(code))]
-    logits[code, np.arange(len(code))] = -np.inf
+    if np.bincount(images.strata).min() < 2:
+        raise Unmeasurable("each class must have at least two images")
+    codes = Codings(np.arange(len(images)), images.strata[None], int(images.strata.max()) + 1)
+    return _recognized(images, codes, 0.0)
+
+
+def held_out_margins(sample: AttributeSample) -> Floats:
+    """Margin by which a held-out probe recognizes each image's level, within its label.
+
+    Args:
+        sample: the images and the attribute.
+
+    Returns:
+        (n,) float64: logit of the image's own level above the best other one, logits of a fold centred within labels.
+        Negative where the probe is wrong.
+
+    Raises:
+        Unmeasurable: As `encoding`.
+    """
+    folded = sample.images.folds()
+    codings = Codings(sample.rows, sample.codes[None], sample.count)
+    logits = folded.held_out(codings, within=True)[0].astype(np.float64)
+    fold = folded.fold[sample.rows]
+    # Logits of other labels or folds have other offsets.
+    for cell in np.unique(np.stack([fold, sample.strata]), axis=1).T:
+        inside = (fold == cell[0]) & (sample.strata == cell[1])
+        finite = np.isfinite(logits[:, inside]).all(axis=1)
+        logits[np.ix_(finite, inside)] -= logits[np.ix_(finite, inside)].mean(axis=1, keepdims=True)
+    own = logits[sample.codes, np.arange(len(sample))]
+    logits[sample.codes, np.arange(len(sample))] = -np.inf
     return np.asarray(own - logits.max(axis=0))
 
 
-def _binomial(area: float) -> float:
-    return float(np.sqrt(area * max(1 - area, 0.0)))  # rounding may put an area just above 1
+def _areas(folded: Folded, codings: Codings, sample: AttributeSample) -> Floats:
+    """(B,) areas within labels on held-out patients, of a score a level or one along which they ascend."""
+    scores = folded.held_out(codings, within=True, ranked=True)
+    if codings.ordered:
+        return concordance(scores[:, 0], codings.codes, sample.strata)
+    return stratified_auroc(scores, codings.codes, sample.strata)
 
 
-def _spread(prepared: Discriminant, code: Integers, stratum: Integers, draws: list[Integers]) -> dict[str, float]:
+def _limits(
+    scores: Floats, codings: Codings, strata: Integers, patients: Integers, spread: float, confidence: float
+) -> Estimate:
+    """Area with its limits; the error of the null is largest at one half and vanishes at 1, as a proportion's does."""
+    if codings.ordered:
+        area, error = clustered_concordance(scores, codings.codes[0], strata, patients)
+    else:
+        area, error = clustered_auroc(scores, codings.codes[0], strata, patients)
+    return with_interval((area, max(error, spread * float(np.sqrt(max(area * (1 - area), 0.0))))), confidence)
+
+
+def _recognized(images: Sample, codings: Codings, spread: float) -> Recognition:
+    draws = [_told_apart(images, codings, draw) for draw in range(images.draws.repeats)]
+    levels, code = codings.levels, codings.codes[0].astype(np.int64)
+    cell, ones = code * levels + draws[0][1], np.ones((len(code), 1))
+    resampled = images.resampled(ones, codings.rows, cell, levels**2)
+    counts = np.concatenate([np.bincount(cell, minlength=levels**2)[None], resampled[..., 0]])
+    metrics = confusion_metrics(counts.reshape(-1, levels, levels), images.draws.confidence)
+    patients, alike = images.patients[codings.rows], np.zeros(len(codings.rows), dtype=np.int64)
+    area = _limits(draws[0][0], codings, alike, patients, spread, images.draws.confidence)
+    return Recognition(metrics, area, _spread(codings, draws) if len(draws) > 1 else {})
+
+
+def _told_apart(images: Sample, codings: Codings, draw: int) -> tuple[Floats, Integers]:
+    """Scores of the probe without regard to labels, and the levels it says."""
+    folded = images.folds(draw)
+    scores = folded.held_out(codings, within=False)[0]
+    if not codings.ordered:
+        return scores, scores.argmax(axis=0)
+    levels = Codings(codings.rows, codings.codes, codings.levels)
+    return scores, folded.held_out(levels, within=False)[0].argmax(axis=0)
+
+
+def _spread(codings: Codings, draws: list[tuple[Floats, Integers]]) -> dict[str, float]:
     """Standard deviations of the metrics over draws of the folds."""
-    if len(draws) < 2:
-        return {}
-    values: dict[str, list[float]] = {}
-    for fold in draws:
-        logits = _held_out(prepared, code[None], fold, None)
-        own = _held_out(prepared, code[None], fold, stratum)
-        one = np.ones((1, len(code)))
-        found = {
-            name: value for name, (value, _, _) in confusion_metrics(code, logits[0].argmax(axis=0), one, 0.95).items()
-        }
-        found["auroc"] = float(stratified_auroc(logits, code[None], np.zeros_like(code))[0])
-        found["own_auroc"] = float(stratified_auroc(own, code[None], stratum)[0])
-        for name, value in found.items():
-            values.setdefault(name, []).append(value)
-    return {name: float(np.std(found, ddof=1)) for name, found in values.items()}
-
-
-def _held_out(prepared: Discriminant, codes: Integers, fold: Integers, strata: Integers | None) -> Floats:
-    """Logits (B, M, N) for codings (B, N), each image's by the probe that has not seen its patient."""
-    levels = int(codes.max()) + 1
-    logits = np.empty((len(codes), levels, len(fold)))
-    for index in range(fold.max() + 1):
-        held_out = fold == index
-        weight, bias = prepared.fit(np.flatnonzero(~held_out), codes[:, ~held_out], strata, levels)
-        logits[:, :, held_out] = weight @ prepared.points[held_out].T + bias[:, :, None]
-    return logits
-
-
-def _permuted(
-    code: Integers, patients: ArrayLike, strata: Integers | None, permutations: int, rng: np.random.Generator
-) -> Integers:
-    return code[permute_by_patient(patients, permutations, rng, strata)]
-
-
-def _blocks(draws: Integers) -> list[Integers]:
-    """Codings (B, N) in blocks small enough for the memory."""
-    size = max(1, _COLUMNS // (int(draws.max()) + 1))
-    return [draws[start : start + size] for start in range(0, len(draws), size)]
-
-
-def _checked(
-    embeddings: ArrayLike, codes: ArrayLike, strata: ArrayLike | None
-) -> tuple[Floats, Integers, Integers | None]:
-    points, code = np.asarray(embeddings, dtype=np.float64), np.asarray(codes)
-    if points.ndim != 2:
-        raise ValueError(f"embeddings must have shape (N, D), got {points.shape}.")
-    if not np.isfinite(points).all():
-        raise ValueError(
-            f"embeddings must be finite, got {int((~np.isfinite(points)).any(axis=1).sum())} images not so."
-        )
-    if code.shape != (len(points),):
-        raise ValueError(f"codes must have shape ({len(points)},) to match embeddings, got {code.shape}.")
-    found = np.unique(code)
-    if len(found) < 2 or not np.array_equal(found, np.arange(len(found))):
-        raise ValueError(f"codes must be 0 to M - 1, each present and M at least 2, got {found[:10].tolist()}.")
-    if strata is None:
-        return points, code.astype(np.int64), None
-    if np.shape(strata) != code.shape:
-        raise ValueError(f"strata must have shape {code.shape} to match codes, got {np.shape(strata)}.")
-    return points, code.astype(np.int64), np.unique(np.asarray(strata), return_inverse=True)[1].astype(np.int64)
+    levels, code = codings.levels, codings.codes[0].astype(np.int64)
+    alike = np.zeros(len(code), dtype=np.int64)
+    counts = [np.bincount(code * levels + said, minlength=levels**2) for _, said in draws]
+    values = {
+        name: [confusion_metrics(count.reshape(1, levels, levels).astype(float), 0.95)[name].value for count in counts]
+        for name in ("accuracy", "precision", "recall", "f1")
+    }
+    scores = np.stack([scores for scores, _ in draws])
+    codes = np.repeat(codings.codes, len(draws), axis=0)
+    areas = concordance(scores[:, 0], codes, alike) if codings.ordered else stratified_auroc(scores, codes, alike)
+    return {name: float(np.std(found, ddof=1)) for name, found in {**values, "auroc": areas.tolist()}.items()}

@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from monai_shortcut.statistics.delong import auc_covariance, compare_aucs
 from monai_shortcut.statistics.resampling import holm
+from monai_shortcut.types import Estimate
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,6 @@ class RegionScore:
         evaluated_on: masking strategy of the images the model was given.
         images: number of images.
         auc: area under the ROC curve.
-        interval: its confidence limits.
         chance_p_value: two-sided, of an area of one half.
         difference: area on full images minus this one, on the same images.
         p_value: two-sided, of no difference; Holm-adjusted over strategies and classes.
@@ -33,8 +33,7 @@ class RegionScore:
     label: str
     evaluated_on: str
     images: int
-    auc: float
-    interval: tuple[float, float]
+    auc: Estimate
     chance_p_value: float
     difference: float
     p_value: float
@@ -62,7 +61,7 @@ def region_sensitivity(
     label_names: Sequence[str],
     *,
     trained_on: str = "full",
-    level: float = 0.95,
+    confidence: float = 0.95,
 ) -> RegionSensitivity:
     """Compare a model's areas under the ROC curve between masking strategies.
 
@@ -73,7 +72,7 @@ def region_sensitivity(
         patients: (N,) patient of each image, the independent units.
         label_names: C names. Of two classes only the second is scored: the first mirrors it.
         trained_on: masking strategy of the training images.
-        level: of the intervals.
+        confidence: of the limits.
 
     Returns:
         One score per class and strategy; a class that fewer than two patients have, or all but one, is listed as
@@ -103,7 +102,7 @@ def region_sensitivity(
         name, full = label_names[index], arrays["full"][:, index]
         for strategy, values in arrays.items():
             try:
-                scores.append(_score(name, strategy, label == index, full, values[:, index], patient, level))
+                scores.append(_score(name, strategy, label == index, full, values[:, index], patient, confidence))
             except ValueError as error:
                 untested[name if strategy == "full" else f"{name}, {strategy}"] = str(error)
                 if strategy == "full":
@@ -121,19 +120,18 @@ def _score(
     full: NDArray[np.float64],
     score: NDArray[np.float64],
     patient: NDArray[np.generic],
-    level: float,
+    confidence: float,
 ) -> RegionScore:
-    known, reach = np.isfinite(score) & np.isfinite(full), float(norm.ppf(0.5 + level / 2))
+    known, reach = np.isfinite(score) & np.isfinite(full), float(norm.ppf(0.5 + confidence / 2))
     areas, covariance = auc_covariance(positive[known], score[known][None], patient[known])
     area, error = float(areas[0]), float(np.sqrt(max(covariance[0, 0], 0.0)))
-    paired = compare_aucs(positive[known], full[known], score[known], patient[known], level)
+    paired = compare_aucs(positive[known], full[known], score[known], patient[known], confidence)
     z = abs(area - 0.5) / error if error > 0 else (0.0 if area == 0.5 else np.inf)
     return RegionScore(
         label=name,
         evaluated_on=strategy,
         images=int(known.sum()),
-        auc=area,
-        interval=(max(area - reach * error, 0.0), min(area + reach * error, 1.0)),
+        auc=Estimate(area, max(area - reach * error, 0.0), min(area + reach * error, 1.0)),
         chance_p_value=float(2 * norm.sf(z)),
         difference=paired.difference,
         p_value=paired.p_value,

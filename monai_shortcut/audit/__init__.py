@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from monai_shortcut.audit.assembly import audit, probabilities
-from monai_shortcut.audit.record import Audit, AuditSettings, Finding
+from monai_shortcut.audit.record import Audit, Finding
+from monai_shortcut.audit.settings import AuditSettings
 
 __all__ = ["Audit", "AuditSettings", "Finding", "audit", "probabilities"]

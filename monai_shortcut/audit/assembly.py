@@ -4,54 +4,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import permutations
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 from scipy.stats import false_discovery_control
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from monai_shortcut.analyses.encoding import fit_probe, null_probes, probe_encoding
+from monai_shortcut.analyses.alignment import head_matrix, label_alignment
+from monai_shortcut.analyses.encoding import recognition
+from monai_shortcut.analyses.joint_alignment import joint_alignment
+from monai_shortcut.analyses.prediction_gap import given_other
 from monai_shortcut.analyses.region_sensitivity import region_sensitivity
-from monai_shortcut.audit.evidence import (
-    AuditedImages,
-    attribute_evidence,
-    attribute_rng,
-    coded_levels,
-    giveaways,
-    given_other,
-    probabilities,
-)
+from monai_shortcut.analyses.sample import AttributeSample, Sample, two_rows
+from monai_shortcut.audit.evidence import attribute_evidence, coded_levels, giveaways
+from monai_shortcut.audit.intake import check_attributes, check_rows, taken_in
+from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import (
     INCONCLUSIVE,
     Audit,
-    AuditSettings,
     ClinicalLabel,
     Counterfactual,
     EmbeddingMap,
     Evidence,
     Example,
     Finding,
-    JointAlignment,
-    judge,
 )
+from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.audit.verdict import judge
 from monai_shortcut.cohort.levels import Levels
-from monai_shortcut.statistics.resampling import bootstrap_weights, holm, permutation_p_value
-from monai_shortcut.statistics.subspaces import principal_components
-from monai_shortcut.statistics.task_space import (
-    TaskMatrix,
-    joint_alignment,
-    joint_alignment_null,
-    joint_share,
-    task_matrix,
-)
-from monai_shortcut.statistics.weight_space import weight_space_correlation
+from monai_shortcut.statistics.resampling import holm
+from monai_shortcut.types import Floats, Unmeasurable
 
-__all__ = ["Audit", "AuditSettings", "Finding", "audit", "probabilities"]
-
-Floats = NDArray[np.float64]
 _MAPPED = 2000  # images in the picture of the embeddings
+_QUESTIONS = 8  # steps of an attribute: its analyses, and the images that give it away
+Answer = TypeVar("Answer")
+
+
+def probabilities(embeddings: ArrayLike, weight: ArrayLike, bias: ArrayLike) -> Floats:
+    """Predicted probabilities (N, C) of a linear head; a single logit gives two classes.
+
+    Args:
+        embeddings: (N, D) what the head reads.
+        weight: (C, D) or (1, D).
+        bias: (C,) or (1,).
+
+    Example:
+        >>> probabilities([[0.0]], [[1.0]], [0.0]).tolist()
+        [[0.5, 0.5]]
+    """
+    rows, offset = two_rows(np.asarray(weight, dtype=np.float64), np.asarray(bias, dtype=np.float64))
+    return np.asarray(softmax(np.asarray(embeddings, dtype=np.float64) @ rows.T + offset, axis=1))
 
 
 def audit(
@@ -63,6 +71,8 @@ def audit(
     attributes: Mapping[str, Sequence[object] | ArrayLike],
     *,
     label_names: Sequence[str],
+    kinds: Mapping[str, str] | None = None,
+    orders: Mapping[str, Sequence[str]] | None = None,
     image_ids: Sequence[str] | None = None,
     regions: Mapping[str, ArrayLike] | None = None,
     counterfactuals: Mapping[str, ArrayLike] | None = None,
@@ -74,18 +84,26 @@ def audit(
     title: str = "",
     software: Mapping[str, str] | None = None,
     attribute_heads: Mapping[str, ArrayLike] | None = None,
+    progress: Progress | None = None,
 ) -> Audit:
     """Audit a classifier on images it was not trained on.
 
+    Attributes are analysed side by side, one for each core that BLAS may use, each with a single BLAS thread; what they
+    share is computed before. Every number has its own random stream, so that neither the number of cores nor other
+    attributes or analyses move it.
+
     Args:
-        embeddings: (N, D) what the head reads; images whose embedding is not finite are excluded and counted.
+        embeddings: (N, D) what the head reads, float32 or float64; images whose embedding is not finite are excluded
+            and counted. Of float32 embeddings, products with permuted attributes are float32 and agree to 1e-5.
         weight: (C, D) weights of the clinical head, or (1, D) of a head with a single logit for the second class.
         bias: (C,) its bias.
         labels: (N,) class of each image, integers in [0, C).
         patients: (N,) patient of each image.
-        attributes: (N,) values by attribute: numbers with NaN where missing are continuous, strings with None where
-            missing are categories.
+        attributes: (N,) values by attribute: numbers with NaN where missing, or strings with None where missing.
         label_names: C names in the order of the head's rows (two names for a single logit).
+        kinds: "categorical", "ordinal" or "continuous" by attribute; by default numbers of floating point are
+            continuous and anything else categorical.
+        orders: levels of ordinal attributes, low to high; by default in the order of their numbers.
         image_ids: (N,) names; default "0", "1", and so on.
         regions: (N, C) probabilities by masking strategy, NaN rows where a strategy could not be applied.
         counterfactuals: (N, C) probabilities, by attribute, for the same images under another level of it.
@@ -97,74 +115,152 @@ def audit(
         title: what is audited, for the report.
         software: versions by package, for the report.
         attribute_heads: (M, D) weights by attribute, of the heads that a multi-task network was trained with.
+        progress: shows a bar and collects the seconds of each analysis; by default a bar on a terminal.
 
     Returns:
         The audit.
 
     Raises:
         ValueError: If the shapes disagree, fewer than two classes are present, no embedding is finite, or a
-            counterfactual or a head is of no attribute.
+            counterfactual, a head or a kind is of no attribute.
 
     References:
         Wong et al. (2026), Weight Space Correlation Analysis; Sourget et al. (2025), Mask of truth.
     """
-    chosen = settings or AuditSettings()
-    data = AuditedImages.of(embeddings, weight, bias, labels, patients, label_names, image_ids)
+    chosen, heads = settings or AuditSettings(), dict(attribute_heads or {})
+    given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
+    check_attributes(attributes, given)
+    sample, finite, left_out = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen)
     for columns in (attributes, regions or {}, counterfactuals or {}):
-        data.check_rows(columns)
-    for what, columns in (("counterfactuals", counterfactuals or {}), ("attribute_heads", attribute_heads or {})):
-        strangers = sorted(set(columns) - set(attributes))
-        if strangers:
-            raise ValueError(f"{what} must be of the attributes {sorted(attributes)}, got {strangers}.")
-    left_out = {**(excluded or {}), **dict.fromkeys(data.image_ids[~data.finite].tolist(), "embedding not finite")}
-    data, finite = data.rows(data.finite), data.finite
+        check_rows(columns, len(finite))
+    values = {name: np.asarray(column)[finite] for name, column in attributes.items()}
     coded = {
-        name: coded_levels(name, np.asarray(values)[finite], data.patients, chosen)
-        for name, values in attributes.items()
+        name: coded_levels(name, column, sample.patients, chosen, (kinds or {}).get(name), (orders or {}).get(name))
+        for name, column in values.items()
     }
-    heads = attribute_heads or {}
-    measured = {name: attribute_evidence(name, levels, data, chosen, heads.get(name)) for name, levels in coded.items()}
-    measured = _given_others(_adjusted(measured, chosen), coded, data, chosen)
-    analysed = {name: coded[name] for name, evidence in measured.items() if isinstance(evidence, Evidence)}
-    swapped = {
-        name: _counterfactual(np.asarray(values, dtype=np.float64)[finite], data, chosen)
-        for name, values in (counterfactuals or {}).items()
-    }
-    strategies = {name: np.asarray(values)[finite] for name, values in (regions or {}).items()}
-    values, counts = np.unique(data.labels, return_counts=True)
+    with progress or Progress() as bar:
+        findings, analysed = _findings(sample, coded, counterfactuals or {}, finite, heads, chosen, bar)
+        answers = {name: np.asarray(column)[finite] for name, column in (regions or {}).items()}
+        patient_names = np.asarray(patients)[finite]
+        with bar.step("regions"):
+            masked = region_sensitivity(
+                sample.labels,
+                {"full": sample.probabilities, **answers},
+                patient_names,
+                label_names,
+                confidence=chosen.confidence,
+            )
+        with bar.step("label"):
+            label = _answered(lambda: _clinical_label(sample, chosen))
+        with bar.step("all heads"):
+            matrix = head_matrix(sample, analysed, heads, chosen.variance, chosen.min_components) if analysed else None
+            joint = _answered(lambda: joint_alignment(sample, analysed)) if analysed else None
+    classes, counts = np.unique(sample.labels, return_counts=True)
     return Audit(
         title=title,
         label_names=tuple(label_names),
-        labels={label_names[value]: int(count) for value, count in zip(values, counts, strict=True)},
-        patients=len(np.unique(data.patients)),
-        excluded=left_out,
+        labels={label_names[value]: int(count) for value, count in zip(classes, counts, strict=True)},
+        patients=int(sample.patients.max()) + 1,
+        excluded={**(excluded or {}), **left_out},
         settings=chosen,
-        regions=region_sensitivity(
-            data.labels, {"full": data.probabilities, **strategies}, data.patients, label_names, level=chosen.level
-        ),
-        findings=tuple(
-            _finding(name, coded[name], measured[name], swapped.get(name), data, chosen) for name in attributes
-        ),
-        embedding_map=_embedding_map(data, coded, label_names, chosen.seed),
+        regions=masked,
+        findings=findings,
+        embedding_map=_embedding_map(sample, coded, label_names),
         without_roi=dict(without_roi or {}),
         unseen=tuple(unseen),
         examples=tuple(examples),
         software=dict(software or {}),
-        label=_clinical_label(data, chosen),
-        weight_space=_all_heads(analysed, data, heads, chosen) if analysed else None,
-        joint=_joint(analysed, data, chosen) if analysed else None,
+        label=label,
+        weight_space=matrix,
+        joint=joint,
     )
 
 
-def _adjusted(measured: Mapping[str, Evidence | str], settings: AuditSettings) -> dict[str, Evidence | str]:
+@dataclass(frozen=True)
+class _Measured:
+    """An attribute, measured; the evidence is why it could not be, if it is a string."""
+
+    sample: AttributeSample | None
+    evidence: Evidence | str
+    counterfactual: Counterfactual | None
+
+
+def _findings(
+    sample: Sample,
+    coded: Mapping[str, Levels],
+    counterfactuals: Mapping[str, ArrayLike],
+    finite: NDArray[np.bool_],
+    heads: Mapping[str, ArrayLike],
+    settings: AuditSettings,
+    progress: Progress,
+) -> tuple[tuple[Finding, ...], dict[str, AttributeSample]]:
+    """A finding for each attribute, and the attributes that could be analysed."""
+    progress.expect(_QUESTIONS * len(coded) + 4)
+    with progress.step("shared factorizations"):
+        _answered(lambda: _prepare(sample))
+
+    def measure(name: str) -> _Measured:
+        swapped = counterfactuals.get(name)
+        changed = None if swapped is None else np.asarray(swapped, dtype=np.float64)[finite]
+        moved = None if changed is None else _counterfactual(changed, sample)
+        try:
+            one = sample.by(name, coded[name])
+            evidence = attribute_evidence(one, settings, progress, heads.get(name))
+        except Unmeasurable as reason:
+            return _Measured(None, str(reason), moved)
+        return _Measured(one, evidence, moved)
+
+    found = dict(zip(coded, _side_by_side(measure, list(coded)), strict=True))
+    measured = {name: one.evidence for name, one in found.items() if isinstance(one.evidence, Evidence)}
+    analysed = {name: one.sample for name, one in found.items() if one.sample is not None}
+    measured = _given_others(_adjusted(measured, settings), analysed, coded, settings)
+
+    def conclude(name: str) -> Finding:
+        evidence = measured.get(name)
+        reason = str(found[name].evidence) if evidence is None else ""
+        return _finding(name, coded[name], sample, evidence, reason, found[name].counterfactual, settings, analysed)
+
+    return tuple(map(conclude, coded)), analysed
+
+
+def _prepare(sample: Sample) -> None:
+    """Compute what all attributes share, before they are analysed side by side."""
+    for draw in range(sample.draws.repeats):
+        folded = sample.folds(draw)
+        for index in range(folded.folds):
+            folded.solver(folded.others(index), within=True)
+            folded.solver(folded.others(index), within=False)
+    for within in (True, False):
+        sample.together.solver((0,), within)
+        sample.metric(within)
+    _ = sample.points.axes, sample.head, sample.bootstrap
+
+
+def _side_by_side(question: Callable[[str], Answer], names: Sequence[str]) -> list[Answer]:
+    """Answers by name, as many at once as BLAS has threads, each with one: more would only wait for each other."""
+    cores = max([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], default=1)
+    with threadpool_limits(1, user_api="blas"):
+        if min(cores, len(names)) < 2:
+            return [question(name) for name in names]
+        with ThreadPoolExecutor(min(cores, len(names))) as pool:
+            return list(pool.map(question, names))
+
+
+def _answered(question: Callable[[], Answer]) -> Answer | None:
+    try:
+        return question()
+    except Unmeasurable:
+        return None
+
+
+def _adjusted(measured: Mapping[str, Evidence], settings: AuditSettings) -> dict[str, Evidence]:
     """The evidence with p-values adjusted over the attributes."""
-    known = {name: evidence for name, evidence in measured.items() if isinstance(evidence, Evidence)}
-    if not known:
-        return dict(measured)
-    families = [[e.encoding.p_value for e in known.values()], [e.gap.p_value for e in known.values()]]
+    if not measured:
+        return {}
+    families = [[e.encoding.test.p_value for e in measured.values()], [e.gap.test.p_value for e in measured.values()]]
     rates = [false_discovery_control(family) for family in families]
     decisive = rates if settings.correction == "fdr" else [holm(family) for family in families]
-    adjusted = {
+    return {
         name: replace(
             evidence,
             encoding_p_value=float(decisive[0][index]),
@@ -172,140 +268,85 @@ def _adjusted(measured: Mapping[str, Evidence | str], settings: AuditSettings) -
             encoding_q_value=float(rates[0][index]),
             gap_q_value=float(rates[1][index]),
         )
-        for index, (name, evidence) in enumerate(known.items())
+        for index, (name, evidence) in enumerate(measured.items())
     }
-    return {**measured, **adjusted}
 
 
 def _given_others(
-    measured: Mapping[str, Evidence | str], coded: Mapping[str, Levels], data: AuditedImages, settings: AuditSettings
-) -> dict[str, Evidence | str]:
+    measured: Mapping[str, Evidence],
+    samples: Mapping[str, AttributeSample],
+    coded: Mapping[str, Levels],
+    settings: AuditSettings,
+) -> dict[str, Evidence]:
     """The evidence with gaps at equal levels of one another, among the attributes whose gaps are significant."""
-    differ = [
-        name for name, e in measured.items() if isinstance(e, Evidence) and e.gap_p_value <= settings.significance
-    ]
+    differ = [name for name, evidence in measured.items() if evidence.gap_p_value <= settings.significance]
     given = {
-        (name, other): given_other(name, coded[name], other, coded[other], data, settings)
+        (name, other): given_other(samples[name], other, coded[other], settings.associated)
         for name, other in permutations(differ, 2)
     }
     result = dict(measured)
     for name in differ:
         pairs = [(found, given[other, name]) for (own, other), found in given.items() if own == name]
         told = [replace(own, other_p_value=back.p_value) for own, back in pairs if own is not None and back is not None]
-        evidence = measured[name]
-        assert isinstance(evidence, Evidence)
-        result[name] = replace(evidence, given=tuple(told))
+        result[name] = replace(measured[name], given=tuple(told))
     return result
 
 
-def _all_heads(
-    coded: Mapping[str, Levels], data: AuditedImages, own_heads: Mapping[str, ArrayLike], settings: AuditSettings
-) -> TaskMatrix:
-    """The clinical head, the probe of each analysed attribute and the heads that the network was trained with."""
-    rows: dict[str, ArrayLike] = {"label": data.weight}
-    for name, levels in coded.items():
-        known = levels.codes >= 0
-        rows[f"{name} (probe)"] = fit_probe(data.rows(known).embeddings, levels.codes[known]).weight
-    rows |= {f"{name} (own head)": own_heads[name] for name in coded if name in own_heads}
-    return task_matrix(rows, data.embeddings, settings.variance, settings.min_components)
-
-
-def _joint(coded: Mapping[str, Levels], data: AuditedImages, settings: AuditSettings) -> JointAlignment | None:
-    """The clinical head against all analysed attributes, on images with every one of them known."""
-    known = np.all([levels.codes >= 0 for levels in coded.values()], axis=0)
-    part, probes, null = data.rows(known), [], []
-    points, labels = part.embeddings, part.labels
-    for levels in coded.values():
-        codes = np.unique(levels.codes[known], return_inverse=True)[1]
-        # Generators of one seed permute the attributes together, which keeps what they have in common.
-        rng = attribute_rng("joint", settings)
-        try:
-            probes.append(fit_probe(points, codes, labels).weight)
-            null.append(null_probes(points, codes, part.patients, settings.erasures, rng, labels, within=True))
-        except ValueError:  # too few images have every attribute
-            return None
-    found = joint_alignment(part.weight, probes, points, labels)
-    draws = joint_alignment_null(part.weight, null, points, labels)
-    share = joint_share(part.weight, probes, points, labels)
-    return JointAlignment(tuple(coded), found, tuple(draws.tolist()), permutation_p_value(found[0], draws), share)
-
-
-def _clinical_label(data: AuditedImages, settings: AuditSettings) -> ClinicalLabel | None:
+def _clinical_label(sample: Sample, settings: AuditSettings) -> ClinicalLabel:
     """The label as if it were an attribute."""
-    codes = np.unique(data.labels, return_inverse=True)[1]
-    try:
-        found = probe_encoding(
-            data.embeddings,
-            codes,
-            data.patients,
-            np.zeros_like(codes),
-            folds=settings.folds,
-            repeats=settings.repeats,
-            permutations=1,
-            bootstraps=settings.bootstraps,
-            level=settings.level,
-            rng=attribute_rng("label", settings),
-        )
-    except ValueError:  # a class with a single image, or fewer patients than folds
-        return None
-    probe = fit_probe(data.embeddings, codes).weight
-    wsc = weight_space_correlation(data.weight, probe, data.embeddings, settings.variance, settings.min_components)
-    spread = {name: value for name, value in found.spread.items() if name != "own_auroc"}
-    return ClinicalLabel(found.metrics, found.auroc, spread, tuple(map(tuple, wsc.tolist())))
+    found = recognition(sample)
+    wsc = label_alignment(sample, settings.variance, settings.min_components)
+    return ClinicalLabel(found.metrics, found.auroc, found.spread, wsc)
 
 
-def _counterfactual(changed: Floats, data: AuditedImages, settings: AuditSettings) -> Counterfactual | None:
-    known = np.isfinite(changed).all(axis=1)
-    if not known.any():
+def _counterfactual(changed: Floats, sample: Sample) -> Counterfactual | None:
+    known = np.flatnonzero(np.isfinite(changed).all(axis=1))
+    if not len(known):
         return None
-    moved = 0.5 * np.abs(changed[known] - data.probabilities[known]).sum(axis=1)
-    rng = np.random.default_rng(settings.seed)
-    weights = bootstrap_weights(data.patients[known], settings.bootstraps, rng)
-    tail = (1 - settings.level) / 2
-    low, high = np.quantile(weights @ moved / weights.sum(axis=1), [tail, 1 - tail])
-    return Counterfactual(int(known.sum()), float(moved.mean()), (float(low), float(high)))
+    moved = 0.5 * np.abs(changed[known] - sample.probabilities[known]).sum(axis=1)
+    return Counterfactual(len(known), sample.mean(moved, known))
 
 
 def _finding(
     name: str,
     levels: Levels,
-    evidence: Evidence | str,
+    sample: Sample,
+    evidence: Evidence | None,
+    reason: str,
     counterfactual: Counterfactual | None,
-    data: AuditedImages,
     settings: AuditSettings,
+    analysed: Mapping[str, AttributeSample],
 ) -> Finding:
-    if isinstance(evidence, str):
-        verdict, reason = INCONCLUSIVE, f"It could not be analysed: {evidence}."
+    if evidence is None:
+        verdict, why = INCONCLUSIVE, f"It could not be analysed: {reason}."
     else:
-        verdict, reason = judge(evidence, settings)
+        verdict, why = judge(evidence, settings)
     return Finding(
         attribute=name,
         verdict=verdict,
-        reason=reason,
+        reason=why,
         levels={level: int((levels.codes == code).sum()) for code, level in enumerate(levels.names)},
         edges=levels.edges,
         missing=levels.missing,
         left_out=dict(levels.left_out),
-        patients=len(np.unique(data.patients[levels.codes >= 0])),
-        evidence=None if isinstance(evidence, str) else evidence,
+        patients=len(np.unique(sample.patients[levels.codes >= 0])),
+        evidence=evidence,
         counterfactual=counterfactual,
-        giveaways=() if isinstance(evidence, str) else giveaways(name, levels, data, settings),
+        giveaways=giveaways(analysed[name], settings.giveaways) if name in analysed else (),
+        kind=levels.kind,
     )
 
 
-def _embedding_map(
-    data: AuditedImages, coded: Mapping[str, Levels], label_names: Sequence[str], seed: int
-) -> EmbeddingMap:
-    count = len(data.labels)
-    shown = np.sort(np.random.default_rng(seed).permutation(count)[:_MAPPED])
-    centred = data.embeddings - data.embeddings.mean(axis=0)
-    axes = principal_components(data.embeddings, 1.0, 2)[:2]
-    axes = np.concatenate([axes, np.zeros((2 - len(axes), axes.shape[1]))])  # embeddings of a single direction
-    share = ((centred @ axes.T) ** 2).sum(axis=0) / max(float((centred**2).sum()), 1e-300)
+def _embedding_map(sample: Sample, coded: Mapping[str, Levels], label_names: Sequence[str]) -> EmbeddingMap:
+    shown = np.sort(sample.rng("embedding map").permutation(len(sample))[:_MAPPED])
+    power, axes = sample.points.axes
+    total = max(float(power.sum()), 1e-300)
+    power, axes = np.append(power, [0.0, 0.0])[:2], np.pad(axes, ((0, max(2 - len(axes), 0)), (0, 0)))[:2]
+    points = (sample.points.points[shown] - sample.points.standardized.centre) @ axes.T
     return EmbeddingMap(
-        points=tuple((float(x), float(y)) for x, y in centred[shown] @ axes.T),
-        variance=(float(share[0]), float(share[1])),
-        labels=tuple(label_names[label] for label in data.labels[shown]),
+        points=tuple((float(x), float(y)) for x, y in points),
+        variance=(float(power[0]) / total, float(power[1]) / total),
+        labels=tuple(label_names[label] for label in sample.labels[shown]),
         levels={
             name: tuple(levels.names[code] if code >= 0 else "" for code in levels.codes[shown].tolist())
             for name, levels in coded.items()

@@ -1,120 +1,33 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The record of an audit, and the rule that turns evidence into a verdict."""
+"""The frozen record of an audit: everything that the report needs, without the model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from monai_shortcut.analyses.alignment import Alignment
 from monai_shortcut.analyses.encoding import Encoding
 from monai_shortcut.analyses.erasure import ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
-from monai_shortcut.analyses.prediction_gap import LatentCounterfactual, PredictionGap
+from monai_shortcut.analyses.joint_alignment import JointAlignment
+from monai_shortcut.analyses.latent_counterfactual import LatentCounterfactual
+from monai_shortcut.analyses.prediction_gap import GivenOther, PredictionGap
 from monai_shortcut.analyses.region_sensitivity import RegionSensitivity
 from monai_shortcut.analyses.subgroups import SubgroupGaps
+from monai_shortcut.audit.former import modern
+from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.statistics.task_space import TaskMatrix
-from monai_shortcut.statistics.weight_space import Sweep
 from monai_shortcut.storage.records import decode, read_record, write_record
+from monai_shortcut.types import Estimate
 
 NOT_ENCODED = "not encoded"
 NOT_USED = "encoded, not used"
 USED = "used"
 INCONCLUSIVE = "inconclusive"
 VERDICTS = (USED, NOT_USED, NOT_ENCODED, INCONCLUSIVE)
-CORRECTIONS = ("holm", "fdr")
-VERSION = 3
-
-
-@dataclass(frozen=True)
-class AuditSettings:
-    """What an audit is run with.
-
-    Attributes:
-        folds: number of patient-grouped folds in which probes are validated.
-        repeats: draws of those folds, for the spread of the probes' metrics.
-        permutations: permutations of each attribute between patients.
-        erasures: permutations of each attribute that are erased, and that the latent counterfactual is held against.
-        held_out: permutations that widen the errors of heads that have not seen a level; 0 takes heads as given.
-        bootstraps: bootstrap samples of patients.
-        level: of all intervals.
-        significance: largest adjusted p-value that counts as evidence.
-        correction: how p-values are adjusted over the attributes: "holm" (family-wise error rate) or "fdr" (false
-            discovery rate, Benjamini and Hochberg). Both are reported; this one decides.
-        tolerance: smallest prediction gap that matters, in probability.
-        readable: smallest area under the ROC curve that counts as readable when it cannot be told from one half.
-        bins: quantile bins of a continuous attribute.
-        edges: inner cut points of continuous attributes, by attribute, instead of quantiles.
-        minimum_patients: levels that fewer patients have are left out, and counted.
-        maximum_levels: an attribute with more categories is not analysed.
-        variance: share of variance of the subspace for the weight space correlation.
-        min_components: its least number of components.
-        associated: least Cramer's V of two attributes whose gaps are also compared at equal levels of the other.
-        giveaways: number of images listed that give their level away most.
-        seed: of folds, permutations and bootstraps.
-    """
-
-    folds: int = 5
-    repeats: int = 4
-    permutations: int = 999
-    erasures: int = 99
-    held_out: int = 10
-    bootstraps: int = 999
-    level: float = 0.95
-    significance: float = 0.05
-    correction: str = "holm"
-    tolerance: float = 0.1
-    readable: float = 0.6
-    bins: int = 3
-    edges: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    minimum_patients: int = 10
-    maximum_levels: int = 20
-    variance: float = 0.99
-    min_components: int = 50
-    associated: float = 0.2
-    giveaways: int = 6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.correction not in CORRECTIONS:
-            raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}, got {self.correction!r}.")
-        # Lists come from JSON and from bundle configurations.
-        object.__setattr__(self, "edges", {name: tuple(map(float, cuts)) for name, cuts in self.edges.items()})
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """How the clinical head and the probe of an attribute point.
-
-    Attributes:
-        wsc: (C, M) weight space correlation as published, with the post-hoc probe that ignores the label.
-        wsc_null: (B,) largest absolute value under permutation of the attribute.
-        wsc_p_value: of the largest absolute value.
-        within: (C, M) correlation of the logits within labels, the probe fitted within labels.
-        null: (B,) its largest absolute value under permutation.
-        z: standard deviations between the largest absolute value and the mean of the null.
-        p_value: of the largest absolute value.
-        raw: (C, M) cosines without the projection onto principal components.
-        balanced: (C, M) weight space correlation with a probe under whose weights label and attribute are independent.
-        multi_task: (C, M) weight space correlation with the attribute's own head, for a network that was trained
-            with one; empty otherwise.
-        logits: (C, M) correlation of the logits over all images: the cosine in the metric of the embeddings.
-        sweep: the published number against the number of components.
-    """
-
-    wsc: tuple[tuple[float, ...], ...]
-    wsc_null: tuple[float, ...]
-    wsc_p_value: float
-    within: tuple[tuple[float, ...], ...]
-    null: tuple[float, ...]
-    z: float
-    p_value: float
-    raw: tuple[tuple[float, ...], ...] = ()
-    balanced: tuple[tuple[float, ...], ...] = ()
-    multi_task: tuple[tuple[float, ...], ...] = ()
-    logits: tuple[tuple[float, ...], ...] = ()
-    sweep: Sweep | None = None
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -123,34 +36,11 @@ class Counterfactual:
 
     Attributes:
         images: number of images that were redrawn.
-        change: mean probability that moves between classes, in [0, 1].
-        interval: its confidence limits, patients drawn with replacement.
+        change: mean probability that moves between classes, in [0, 1]; patients are drawn with replacement.
     """
 
     images: int
-    change: float
-    interval: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class GivenOther:
-    """The prediction gap of an attribute among images that agree in label and in another attribute.
-
-    Attributes:
-        other: the other attribute.
-        association: Cramer's V of the two attributes within labels, in [0, 1].
-        effect: gap between levels of the attribute at equal levels of the other.
-        interval: its confidence limits.
-        p_value: unadjusted.
-        other_p_value: of the other attribute's gap at equal levels of this one, unadjusted.
-    """
-
-    other: str
-    association: float
-    effect: float
-    interval: tuple[float, float]
-    p_value: float
-    other_p_value: float = 1.0
+    change: Estimate
 
 
 @dataclass(frozen=True)
@@ -170,13 +60,14 @@ class Evidence:
         subgroups: does the model serve its levels equally well?
         held_out: does a clinical head that has not seen a level work on it?
         given: its gap at equal levels of each attribute that goes along with it, where both differ significantly.
+        not_computed: why an analysis has no answer, by its field.
     """
 
     encoding: Encoding
     encoding_p_value: float
-    alignment: Alignment
     gap: PredictionGap
     gap_p_value: float
+    alignment: Alignment | None = None
     encoding_q_value: float | None = None
     gap_q_value: float | None = None
     latent: LatentCounterfactual | None = None
@@ -184,6 +75,7 @@ class Evidence:
     subgroups: SubgroupGaps | None = None
     held_out: tuple[HeldOutLevel, ...] = ()
     given: tuple[GivenOther, ...] = ()
+    not_computed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -217,6 +109,7 @@ class Finding:
         evidence: None when the attribute could not be analysed.
         counterfactual: None when no image could be redrawn.
         giveaways: the images that give their level away most.
+        kind: "categorical", "ordinal" or "continuous"; empty in records of versions before 4.
     """
 
     attribute: str
@@ -230,6 +123,7 @@ class Finding:
     evidence: Evidence | None
     counterfactual: Counterfactual | None
     giveaways: tuple[Giveaway, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,35 +131,16 @@ class ClinicalLabel:
     """The label read off the embedding by a probe, as a row to compare the attributes with.
 
     Attributes:
-        metrics: accuracy, macro precision, recall and F1 of the probe, each with its interval (value, low, high).
-        auroc: mean over classes, with its interval.
+        metrics: accuracy, macro precision, recall and F1 of the probe.
+        auroc: area under the ROC curve, mean over classes.
         spread: standard deviation over repeated draws of the folds, of each metric and "auroc".
         wsc: (C, C) weight space correlation of the clinical head with the label's own probe.
     """
 
-    metrics: dict[str, tuple[float, float, float]]
-    auroc: tuple[float, float, float]
+    metrics: dict[str, Estimate]
+    auroc: Estimate
     spread: dict[str, float]
     wsc: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
-class JointAlignment:
-    """The clinical head against the subspace of all attributes' probes together.
-
-    Attributes:
-        attributes: those that were joined.
-        correlations: canonical correlations of the logits within labels, largest first.
-        null: (B,) the largest under permutation of all attributes together.
-        p_value: of the largest.
-        share: share of the clinical logits' variance within labels that the attributes' logits explain.
-    """
-
-    attributes: tuple[str, ...]
-    correlations: tuple[float, ...]
-    null: tuple[float, ...]
-    p_value: float
-    share: float
 
 
 @dataclass(frozen=True)
@@ -365,84 +240,4 @@ class Audit:
             ValueError: If the file is not an audit, or is of a newer version.
         """
         value = read_record(path, "an audit", VERSION, "findings")
-        if isinstance(count := value.get("unseen"), int):  # before version 3
-            value["unseen"] = ["(not recorded)"] * count
-        return decode(cls, value, "audit")
-
-
-def judge(evidence: Evidence, settings: AuditSettings) -> tuple[str, str]:
-    """Turn the evidence for an attribute into a verdict and its reason.
-
-    An attribute is encoded when the permutation test of the probe within labels says so. Of an encoded attribute, the
-    test of the prediction gap and its size say whether it is used: significant and at least the tolerance is used,
-    an interval below the tolerance is not used, anything else is inconclusive. Where another attribute goes along with
-    it and keeps its gap at equal levels of this one, this one has to keep its own too. An attribute the probe cannot
-    read is never used, however the head is aligned; it is not encoded when the probe's interval stays below what counts
-    as readable and predictions do not differ by what matters.
-    """
-    encoding, gap = evidence.encoding, evidence.gap
-    area, low, high = encoding.own_auroc
-    read = f"a probe tells its levels apart with AUROC {area:.2f} ({low:.2f} to {high:.2f}) among images of one label"
-    moved = f"predictions of one label differ by {gap.effect:.2f} ({gap.interval[0]:.2f} to {gap.interval[1]:.2f})"
-    differs = evidence.gap_p_value <= settings.significance
-    if evidence.encoding_p_value > settings.significance:
-        if differs and gap.interval[1] >= settings.tolerance:
-            return INCONCLUSIVE, f"The probe finds no trace ({read}), yet {moved} with it: more images are needed."
-        if high < settings.readable:
-            return NOT_ENCODED, f"The embedding holds no readable trace of it: {read}."
-        return INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}."
-    if differs and gap.effect >= settings.tolerance:
-        return _used(evidence, settings, read, moved)
-    if gap.interval[1] < settings.tolerance:
-        return NOT_USED, f"The embedding encodes it ({read}), but {moved}, less than {settings.tolerance:g}."
-    return (
-        INCONCLUSIVE,
-        f"The embedding encodes it ({read}); {moved}: too uncertain, or too near {settings.tolerance:g}.",
-    )
-
-
-def _used(evidence: Evidence, settings: AuditSettings, read: str, moved: str) -> tuple[str, str]:
-    """Whether it is this attribute that is used, or another that goes along with it and keeps its gap without it."""
-    rivals = [other for other in evidence.given if other.other_p_value <= settings.significance]
-    explained = [rival.other for rival in rivals if rival.interval[1] < settings.tolerance]
-    if explained:
-        return (
-            NOT_USED,
-            f"The embedding encodes it ({read}) and {moved}, but not among images that agree in "
-            f"{' or in '.join(explained)}, which it goes along with.",
-        )
-    doubtful = [rival.other for rival in rivals if rival.p_value > settings.significance]
-    if doubtful:
-        return (
-            INCONCLUSIVE,
-            f"The embedding encodes it ({read}) and {moved}; whether it is this or {' or '.join(doubtful)}, which goes "
-            "along with it, takes more images to tell.",
-        )
-    alike = [other.other for other in evidence.given if other.p_value > settings.significance]
-    note = f" It cannot be told apart from {' or '.join(alike)}, which goes along with it." if alike else ""
-    return USED, f"The embedding encodes it ({read}) and the output depends on it: {moved}.{note}"
-
-
-def summary(findings: Sequence[Finding]) -> str:
-    """The findings as a plain text table."""
-    rows = [("attribute", "verdict", "AUROC in label", "p", "prediction gap", "p", "when swapped")]
-    for finding in findings:
-        shown, swapped = finding.evidence, finding.counterfactual
-        rows.append(
-            (
-                finding.attribute,
-                finding.verdict,
-                _with_limits(*shown.encoding.own_auroc) if shown else "-",
-                f"{shown.encoding_p_value:.3f}" if shown else "-",
-                _with_limits(shown.gap.effect, *shown.gap.interval) if shown else "-",
-                f"{shown.gap_p_value:.3f}" if shown else "-",
-                _with_limits(swapped.change, *swapped.interval) if swapped else "-",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def _with_limits(value: float, low: float, high: float) -> str:
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+        return decode(cls, modern(value), "audit")

@@ -13,7 +13,7 @@ import pandas as pd
 from ignite.engine import Engine
 from torch import nn
 
-from monai_shortcut.audit.assembly import AuditSettings
+from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.columns import as_names
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.processes import on_first, process_rank

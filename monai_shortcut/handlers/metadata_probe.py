@@ -15,9 +15,9 @@ from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.handlers.cohort_handler import CohortHandler
 from monai_shortcut.handlers.tasks import ClinicalTask, Embeddings, analysable_levels
-from monai_shortcut.storage.records import encode
 from monai_shortcut.statistics.probes import fit_probe
 from monai_shortcut.statistics.weight_space import weight_space_correlation
+from monai_shortcut.storage.records import encode
 from monai_shortcut.types import Unmeasurable
 
 
@@ -82,9 +82,7 @@ class MetadataProbe(AttributeTable):
 
     def _measure(self, task: ClinicalTask, embeddings: Embeddings, name: str, levels: Levels) -> Measured:
         cohort = task.cohort
-        sample = Sample.of(
-            embeddings, task.weight, task.bias, cohort.labels, cohort.patients, draws=self.settings
-        )
+        sample = Sample.of(embeddings, task.weight, task.bias, cohort.labels, cohort.patients, draws=self.settings)
         try:
             found = encoding(sample.by(name, levels))
         except Unmeasurable:  # it coincides with the label, or too few patients have it
@@ -92,8 +90,7 @@ class MetadataProbe(AttributeTable):
         label = {"label": task.name} if task.name else {}
         values = {**found.metrics, "auroc": found.auroc, "own_auroc": found.own_auroc}
         rows: list[dict[str, object]] = [
-            {**label, "attribute": name, "metric": metric, **encode(value)}
-            for metric, value in values.items()
+            {**label, "attribute": name, "metric": metric, **encode(value)} for metric, value in values.items()
         ]
         return Measured({"probe_auroc": found.own_auroc.value, "probe_p": found.test.p_value}, rows)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monai_shortcut.audit.assembly import audit
+from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import Audit, Example
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.table import Cohort
@@ -239,12 +240,13 @@ class ShortcutAudit(CohortHandler):
         )
 
     def _audit(self, task: ClinicalTask) -> Audit:
-        """The record of one label. Seconds of the audit's parts belong in ``timings`` as "audit/<part>"."""
+        """The record of one label; attributes are analysed side by side, so seconds may add up to more than passed."""
         cohort, matcher = task.cohort, self._matchers[task.name]
         problems = {matcher.find(name): why for name, why in self._problems.items()}
         shown = [self._shown.get((task.name, level), {}) for level in cohort.label_names]
         swapped = [name for name in self.counterfactual_keys if name in task.attributes]
-        return audit(
+        progress = Progress()
+        record = audit(
             task.embeddings,
             task.weight,
             task.bias,
@@ -252,6 +254,8 @@ class ShortcutAudit(CohortHandler):
             cohort.patients.tolist(),
             {name: cohort.values(name) for name in task.attributes},
             label_names=cohort.label_names,
+            kinds={name: cohort.kinds[name] for name in task.attributes},
+            orders={name: order for name, order in cohort.orders.items() if name in task.attributes},
             image_ids=cohort.image_ids,
             regions={name: task.probabilities(self._column(name)) for name in self.strategies},
             counterfactuals={name: task.probabilities(self._column(f"swapped {name}")) for name in swapped},
@@ -263,7 +267,12 @@ class ShortcutAudit(CohortHandler):
             title=task.titled(self.title),
             software=versions(),
             attribute_heads=self._attribute_heads(task.attributes),
+            progress=progress,
         )
+        for analysis, seconds in progress.seconds.items():
+            part = f"audit/{analysis}"
+            self.timings.seconds[part] = self.timings.seconds.get(part, 0.0) + seconds
+        return record
 
 
 def masked_images(

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_shortcut.audit.assembly import AuditSettings, probabilities
+from monai_shortcut.audit.assembly import probabilities
 from monai_shortcut.audit.evidence import coded_levels
+from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.cohort.matching import ImageMatcher
 from monai_shortcut.cohort.table import Cohort
@@ -297,7 +298,12 @@ def chosen_attributes(
 
 def analysable_levels(cohort: Cohort, attributes: Sequence[str], settings: AuditSettings) -> dict[str, Levels]:
     """Levels of the attributes that can be analysed, as the settings of an audit cut and check them."""
-    every = {name: coded_levels(name, cohort.values(name), cohort.patients, settings) for name in attributes}
+    every = {
+        name: coded_levels(
+            name, cohort.values(name), cohort.patients, settings, cohort.kinds[name], cohort.orders.get(name)
+        )
+        for name in attributes
+    }
     return {name: levels for name, levels in every.items() if not levels.problem}
 
 

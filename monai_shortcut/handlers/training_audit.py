@@ -124,6 +124,8 @@ class TrainingAudit(CohortHandler):
             task.cohort.patients.tolist(),
             {name: task.cohort.values(name) for name in task.attributes},
             label_names=task.cohort.label_names,
+            kinds={name: task.cohort.kinds[name] for name in task.attributes},
+            orders={name: order for name, order in task.cohort.orders.items() if name in task.attributes},
             settings=self.settings,
         )
         picture = png(training_curves(earlier.with_epoch(audited)))  # drawn first, for it costs time too
@@ -158,7 +160,7 @@ class TrainingAudit(CohortHandler):
 
 def _numbers(prefix: str, audited: EpochAudit) -> dict[str, float]:
     """What is logged of an epoch."""
-    numbers = {f"{prefix}label_auroc": audited.auroc[0]}
+    numbers = {f"{prefix}label_auroc": audited.auroc.value}
     for name, point in audited.points.items():
         numbers |= {
             f"{prefix}{name}_own_auroc": point.own_auroc.value,
@@ -173,7 +175,7 @@ def _numbers(prefix: str, audited: EpochAudit) -> dict[str, float]:
 def _line(curves: TrainingCurves) -> str:
     """The last audited epoch and its cost in a line."""
     audited = curves.epochs[-1]
-    parts = [f"label AUROC {audited.auroc[0]:.2f}"]
+    parts = [f"label AUROC {audited.auroc.value:.2f}"]
     for name, point in audited.points.items():
         onset = curves.onset(name)
         since = "" if onset is None else f", used since epoch {onset.epoch}"

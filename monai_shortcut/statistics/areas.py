@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
 from monai_shortcut.statistics.delong import placements
+from monai_shortcut.types import Estimate
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -118,42 +119,109 @@ def _levels_to_rank(levels: int) -> range:
     return range(1, 2) if levels == 2 else range(levels)
 
 
-def confusion_metrics(
-    code: Integers, predicted: Integers, weights: Floats, level: float
-) -> dict[str, tuple[float, float, float]]:
-    """Accuracy and macro precision, recall and F1 with bootstrap intervals.
+def concordance(scores: NDArray[Any], codes: NDArray[Any], strata: Integers) -> Floats:
+    """Probability that, of two images of one class and different level, the higher level has the higher score.
+
+    Of two levels it is the area under the ROC curve; ties count one half.
 
     Args:
-        code: (N,) level of each image, integers in [0, M).
-        predicted: (N,) level predicted.
-        weights: (B, N) how often each image is drawn in each bootstrap sample.
-        level: of the percentile intervals.
+        scores: (B, N) score of each image, ascending with the level.
+        codes: (B, N) level of each image, integers in [0, M), in their order.
+        strata: (N,) class of each image; only images of the same class are compared.
 
     Returns:
-        (value, low, high) by name; a ratio without any image counts as 0.
+        (B,) probabilities; one half where no class holds two levels.
+
+    References:
+        Harrell et al. (1982), JAMA 247(18), without censoring.
     """
-    levels = int(code.max()) + 1
-    cells = np.eye(levels**2)[code * levels + predicted]
-    counts = np.concatenate([np.ones((1, len(code))), weights]) @ cells
-    confusion = counts.reshape(-1, levels, levels)
-    hits = np.diagonal(confusion, axis1=1, axis2=2)
-    precision = hits / np.maximum(confusion.sum(axis=1), 1e-12)
-    recall = hits / np.maximum(confusion.sum(axis=2), 1e-12)
+    wins, pairs = np.zeros(len(scores)), np.zeros(len(scores))
+    top = int(codes.max())
+    for low in range(top):
+        for high in range(low + 1, top + 1):
+            for value in np.unique(strata):
+                inside = np.flatnonzero(strata == value)
+                chosen = (codes[:, inside] == low) | (codes[:, inside] == high)
+                # Images of other levels go last, where they win and lose against nobody.
+                ranked = np.where(chosen, scores[:, inside], np.inf)
+                positive = codes[:, inside] == high
+                m, n = positive.sum(axis=1), chosen.sum(axis=1) - positive.sum(axis=1)
+                wins += (rankdata(ranked, axis=1) * positive).sum(axis=1) - m * (m + 1) / 2
+                pairs += m * n
+    return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5))
+
+
+def clustered_concordance(
+    scores: ArrayLike, codes: ArrayLike, strata: ArrayLike, patients: ArrayLike
+) -> tuple[float, float]:
+    """Concordance within strata, and its standard error.
+
+    Args:
+        scores: (1, N) score of each image, ascending with the level.
+        codes: (N,) level of each image, integers in [0, M), in their order.
+        strata: (N,) class of each image; only images of the same class are compared.
+        patients: (N,) patient of each image, the independent units.
+
+    Returns:
+        As `concordance`, and its standard error; one half and zero where no class holds two levels.
+
+    References:
+        Structural components as in DeLong et al. (1988), summed by patient as in Obuchowski (1997).
+    """
+    score, code, stratum = np.asarray(scores, dtype=np.float64), np.asarray(codes), np.asarray(strata)
+    _, patient = np.unique(np.asarray(patients), return_inverse=True)
+    cells = [
+        (np.flatnonzero((stratum == value) & ((code == low) | (code == high))), high)
+        for value in np.unique(stratum)
+        for high in range(1, int(code.max()) + 1)
+        for low in range(high)
+    ]
+    ranked = [(rows, code[rows] == high) for rows, high in cells]
+    ranked = [(rows, positive) for rows, positive in ranked if 0 < positive.sum() < len(positive)]
+    pairs = sum(float(positive.sum() * (~positive).sum()) for _, positive in ranked)
+    if not pairs:
+        return 0.5, 0.0
+    parts = [(rows, positive, placements(positive, score[:, rows])) for rows, positive in ranked]
+    shares = [float(positive.sum() * (~positive).sum()) / pairs for _, positive, _ in parts]
+    area = sum(share * float(above.mean()) for share, (_, _, (above, _)) in zip(shares, parts, strict=True))
+    influence = np.zeros(int(patient.max()) + 1)
+    for share, (rows, positive, (above, below)) in zip(shares, parts, strict=True):
+        for values, chosen in ((above[0], rows[positive]), (below[0], rows[~positive])):
+            np.add.at(influence, patient[chosen], share * (values - values.mean()) / values.size)
+    count = len(influence)
+    return float(area), float(np.sqrt(count / max(count - 1, 1) * (influence**2).sum()))
+
+
+def confusion_metrics(counts: Floats, confidence: float) -> dict[str, Estimate]:
+    """Accuracy and macro precision, recall and F1 with bootstrap limits.
+
+    Args:
+        counts: (1 + B, M, M) images of each level (rows) that are said to be of each level (columns): observed first,
+            then in bootstrap samples, of which there may be none.
+        confidence: of the percentile limits.
+
+    Returns:
+        Estimates by name; a ratio without any image counts as 0. Without bootstrap samples the limits are the value.
+    """
+    hits = np.diagonal(counts, axis1=1, axis2=2)
+    precision = hits / np.maximum(counts.sum(axis=1), 1e-12)
+    recall = hits / np.maximum(counts.sum(axis=2), 1e-12)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     values = {
-        "accuracy": hits.sum(axis=1) / confusion.sum(axis=(1, 2)),
+        "accuracy": hits.sum(axis=1) / np.maximum(counts.sum(axis=(1, 2)), 1e-12),
         "precision": precision.mean(axis=1),
         "recall": recall.mean(axis=1),
         "f1": f1.mean(axis=1),
     }
-    tail = (1 - level) / 2
-    return {
-        name: (float(draws[0]), float(np.quantile(draws[1:], tail)), float(np.quantile(draws[1:], 1 - tail)))
-        for name, draws in values.items()
-    }
+    tail = (1 - confidence) / 2
+    found = {}
+    for name, draws in values.items():
+        low, high = np.quantile(draws[1:] if len(draws) > 1 else draws, [tail, 1 - tail])
+        found[name] = Estimate(float(draws[0]), float(low), float(high))
+    return found
 
 
-def with_interval(estimate: tuple[float, float], level: float) -> tuple[float, float, float]:
-    """(value, low, high) of an estimate in [0, 1] from its value and standard error, by the normal approximation."""
-    value, reach = estimate[0], float(norm.ppf(0.5 + level / 2)) * estimate[1]
-    return value, max(value - reach, 0.0), min(value + reach, 1.0)
+def with_interval(estimate: tuple[float, float], confidence: float) -> Estimate:
+    """An estimate in [0, 1] from its value and standard error, with limits by the normal approximation."""
+    value, reach = estimate[0], float(norm.ppf(0.5 + confidence / 2)) * estimate[1]
+    return Estimate(value, max(value - reach, 0.0), min(value + reach, 1.0))

@@ -132,12 +132,12 @@ class AUCInfluence:
         crossed = crossed_above @ crossed_below.T
         return np.asarray(above @ above.T + below @ below.T + crossed + crossed.T)
 
-    def compare(self, weights: ArrayLike, level: float = 0.95, null: float = 0.0) -> AUCComparison:
+    def compare(self, weights: ArrayLike, confidence: float = 0.95, null: float = 0.0) -> AUCComparison:
         """Test whether a weighted sum of the areas differs from a value.
 
         Args:
             weights: (M,) of the areas: 1 and -1 for a difference of two, 1 for one area itself.
-            level: of the confidence interval, in (0, 1).
+            confidence: of the interval, in (0, 1).
             null: the value under the hypothesis that is tested.
 
         Returns:
@@ -150,25 +150,25 @@ class AUCInfluence:
         variance = float(above @ above + below @ below + 2 * crossed_above @ crossed_below)
         error = float(np.sqrt(max(variance, 0.0)))
         lowest, highest = weight[weight < 0].sum() - null, weight[weight > 0].sum() - null
-        return normal_comparison(difference, error, level, (float(lowest), float(highest)))
+        return normal_comparison(difference, error, confidence, (float(lowest), float(highest)))
 
 
 def normal_comparison(
-    difference: float, error: float, level: float = 0.95, possible: tuple[float, float] = (-1.0, 1.0)
+    difference: float, error: float, confidence: float = 0.95, possible: tuple[float, float] = (-1.0, 1.0)
 ) -> AUCComparison:
     """The normal test of a difference whose standard error is known.
 
     Args:
         difference: what is tested against 0.
         error: its standard error; without any, p is 1 for no difference and 0 for one.
-        level: of the confidence interval, in (0, 1).
+        confidence: of the interval, in (0, 1).
         possible: limits that the interval does not leave.
     """
     if error < 1e-12:  # the same ranking, or a difference without any sampling variation
         p_value = 1.0 if abs(difference) < 1e-12 else 0.0
     else:
         p_value = float(2 * norm.sf(abs(difference) / error))
-    reach = float(norm.ppf(0.5 + level / 2)) * error
+    reach = float(norm.ppf(0.5 + confidence / 2)) * error
     interval = (max(difference - reach, possible[0]), min(difference + reach, possible[1]))
     return AUCComparison(difference, error, p_value, interval)
 
@@ -224,7 +224,7 @@ def placements(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Flo
 
 
 def compare_aucs(
-    labels: ArrayLike, first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, level: float = 0.95
+    labels: ArrayLike, first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, confidence: float = 0.95
 ) -> AUCComparison:
     """Test whether two scores of the same images have different areas under the ROC curve.
 
@@ -233,7 +233,7 @@ def compare_aucs(
         first: (N,) score of the first model; higher means more likely 1.
         second: (N,) score of the second model.
         patients: (N,) patient per image, when patients have several images.
-        level: of the confidence interval, in (0, 1).
+        confidence: of the interval, in (0, 1).
 
     Returns:
         The difference first minus second with its standard error, p-value and interval.
@@ -249,7 +249,7 @@ def compare_aucs(
     if shapes[0] != shapes[1]:
         raise ValueError(f"first and second must have the same shape, got {shapes[0]} and {shapes[1]}.")
     positive, score, unit = _checked(labels, np.stack([np.asarray(first), np.asarray(second)]), patients)
-    return average_influence([(positive, score, unit)], int(unit.max()) + 1).compare([1, -1], level)
+    return average_influence([(positive, score, unit)], int(unit.max()) + 1).compare([1, -1], confidence)
 
 
 def _checked(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+GRAM_ROUNDING = 1e-9  # share of a map that is rounding, where it was computed from sums of squares
 _RANK = 1e-10  # singular values up to this share of the largest count as zero
 
 
@@ -34,14 +35,35 @@ def principal_components(embeddings: Floats, variance: float, min_components: in
     Raises:
         ValueError: If variance or min_components is out of range.
     """
+    singular, axes = principal_axes(embeddings)
+    return np.asarray(axes[: enough_axes(singular**2, variance, min_components)])
+
+
+def enough_axes(power: Floats, variance: float, min_components: int) -> int:
+    """Number of principal axes of variance (r,), largest first, that explain a share of it; at least a number of them.
+
+    Raises:
+        ValueError: If variance or min_components is out of range.
+    """
     if not 0 < variance <= 1:
         raise ValueError(f"variance must be in (0, 1], got {variance}.")
     if min_components < 1:
         raise ValueError(f"min_components must be at least 1, got {min_components}.")
-    singular, axes = principal_axes(embeddings)
-    power = singular**2
-    enough = int(np.searchsorted(np.cumsum(power) / max(power.sum(), 1e-300), variance - 1e-12)) + 1
-    return np.asarray(axes[: max(enough, min_components)])
+    share = np.cumsum(power) / max(float(power.sum()), 1e-300)
+    return max(int(np.searchsorted(share, variance - 1e-12)) + 1, min_components)
+
+
+def leading_axes(gram: Floats) -> tuple[Floats, Floats]:
+    """Eigenvalues (r,) of a symmetric matrix (q, q) that are more than rounding, largest first, and axes (r, q)."""
+    power, vectors = np.linalg.eigh(gram)
+    kept = power > max(float(power[-1]), 0.0) * len(gram) * np.finfo(np.float64).eps if len(power) else power > 0
+    return np.asarray(power[kept][::-1]), np.asarray(vectors[:, kept].T[::-1])
+
+
+def symmetric_root(gram: Floats) -> Floats:
+    """A root R (r, q) of a sum of squares: R'R = gram, directions of rounding left out."""
+    power, axes = leading_axes(gram)
+    return np.asarray(np.sqrt(power)[:, None] * axes)
 
 
 def metric_root(embeddings: Floats, labels: ArrayLike | None = None) -> Floats:
@@ -74,7 +96,9 @@ def contrasts(rows: Floats) -> Floats:
     return rows - rows.mean(axis=-2, keepdims=True) if rows.shape[-2] > 1 else rows
 
 
-def cosines(first: Floats, second: Floats, rows: Floats, others: Floats, size: float) -> Floats:
+def cosines(
+    first: Floats, second: Floats, rows: Floats, others: Floats, size: float, precision: float = 1e-13
+) -> Floats:
     """Cosines (..., C, M) of images (C, k) and (..., M, k) of rows and others under a map no larger than `size`.
 
     An image that is zero but for the rounding of its row and of the map has no direction: its cosines are 0.
@@ -82,7 +106,7 @@ def cosines(first: Floats, second: Floats, rows: Floats, others: Floats, size: f
 
     def unit(image: Floats, origin: Floats) -> Floats:
         length = np.linalg.norm(image, axis=-1, keepdims=True)
-        rounding = 1e-13 * size * np.linalg.norm(origin, axis=-1, keepdims=True)
+        rounding = precision * size * np.linalg.norm(origin, axis=-1, keepdims=True)
         return np.asarray(np.divide(image, length, out=np.zeros_like(image), where=length > rounding))
 
     return np.asarray(np.clip(unit(first, rows) @ np.swapaxes(unit(second, others), -1, -2), -1.0, 1.0))
@@ -110,41 +134,3 @@ def principal_cosines(first: Floats, second: Floats) -> Floats:
         Björck and Golub (1973), Mathematics of Computation 27, theorem 1.
     """
     return np.clip(np.linalg.svd(first @ np.swapaxes(second, -1, -2), compute_uv=False), 0.0, 1.0)
-
-
-def checked_embeddings(embeddings: ArrayLike) -> Floats:
-    """Embeddings (N, D) as float64.
-
-    Raises:
-        ValueError: If they do not have that shape with N at least 2, or a number is not finite.
-    """
-    points = np.asarray(embeddings, dtype=np.float64)
-    if points.ndim != 2 or len(points) < 2:
-        raise ValueError(f"embeddings must have shape (N, D) with N at least 2, got {points.shape}.")
-    _finite("embeddings", points)
-    return points
-
-
-def checked_rows(name: str, values: ArrayLike, columns: int, axes: str = "M", dims: tuple[int, ...] = (2,)) -> Floats:
-    """Rows of a head (M, D), or of several (B, M, D), as float64.
-
-    Args:
-        name: what error messages call them.
-        values: the rows.
-        columns: D.
-        axes: letters of the axes before the last, for error messages.
-        dims: the numbers of axes that are allowed.
-
-    Raises:
-        ValueError: If they do not have such a shape, or a number is not finite.
-    """
-    rows = np.asarray(values, dtype=np.float64)
-    if rows.ndim not in dims or rows.shape[-1] != columns:
-        raise ValueError(f"{name} must have shape ({axes}, {columns}) to match embeddings, got {rows.shape}.")
-    _finite(name, rows)
-    return rows
-
-
-def _finite(name: str, values: Floats) -> None:
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite, got {int((~np.isfinite(values)).sum())} numbers that are not.")

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monai_shortcut.statistics.checks import checked_points, checked_rows
 from monai_shortcut.statistics.subspaces import (
-    checked_embeddings,
-    checked_rows,
     contrasts,
     cosines,
     metric_root,
@@ -110,12 +109,17 @@ def task_matrix(
         >>> matrix.within("plane").round(6).tolist(), np.abs(matrix.between()).round(6).tolist()
         ([-1.0], [0.0, 0.0])
     """
-    points = checked_embeddings(embeddings)
+    points = checked_points(embeddings, least=2).astype(np.float64)
     if not heads:
         raise ValueError("heads must hold the head of at least one task, got none.")
     parts = {task: checked_rows(f"heads[{task!r}]", head, points.shape[1]) for task, head in heads.items()}
+    return task_cosines(parts, None if variance is None else principal_components(points, variance, min_components))
+
+
+def task_cosines(parts: Mapping[str, Floats], axes: Floats | None) -> TaskMatrix:
+    """Cosines between rows (M_t, D) of heads within principal axes (k, D), or as they are; see `task_matrix`."""
     rows = np.concatenate(list(parts.values()))
-    image = rows if variance is None else rows @ principal_components(points, variance, min_components).T
+    image = rows if axes is None else rows @ axes.T
     found = cosines(image, image, rows, rows, 1.0)
     return TaskMatrix(
         tasks=tuple(task for task, part in parts.items() for _ in part),
@@ -155,10 +159,8 @@ def joint_alignment(
         >>> np.round(joint_alignment([[1, 2, 0]], [[[1, 0, 0]], [[0, 1, 0]]], points), 6).tolist()
         [1.0]
     """
-    space = _Space.of(head, embeddings, labels)
-    first, second = space.directions(space.head), space.joint(_checked_probes(probes, space, (2,)))
-    rank = min(int(directions.any(axis=1).sum()) for directions in (first, second))
-    return tuple(principal_cosines(first, second)[:rank].tolist()) if rank else (0.0,)
+    space = HeadSpace.of(head, embeddings, labels)
+    return space.correlations(_checked_probes(probes, space, (2,)))
 
 
 def joint_alignment_null(
@@ -180,16 +182,12 @@ def joint_alignment_null(
     Raises:
         ValueError: If there is no probe, the shapes or the numbers of permutations disagree, or a number is not finite.
     """
-    space = _Space.of(head, embeddings, labels)
+    space = HeadSpace.of(head, embeddings, labels)
     probes = _checked_probes(null_probes, space, (3,))
     draws = [len(probe) for probe in probes]
     if len(set(draws)) > 1:
         raise ValueError(f"null_probes must hold equally many permutations of each attribute, got {draws}.")
-    first, largest = space.directions(space.head), np.empty(draws[0])
-    for block in (slice(start, start + _BLOCK) for start in range(0, draws[0], _BLOCK)):
-        second = space.joint([probe[block] for probe in probes])
-        largest[block] = principal_cosines(first, second).max(axis=-1, initial=0.0)
-    return largest
+    return space.largest(probes)
 
 
 def joint_share(
@@ -217,42 +215,69 @@ def joint_share(
         >>> round(joint_share([[1, 2, 0]], [[[1, 0, 0]], [[0, 1, 0]]], points), 6)
         1.0
     """
-    space = _Space.of(head, embeddings, labels)
-    second = space.joint(_checked_probes(probes, space, (2,)))
-    if not space.directions(space.head).any():
-        return 0.0
-    image = contrasts(space.head) @ space.root.T
-    return min(float(((image @ second.T) ** 2).sum() / (image**2).sum()), 1.0)
+    space = HeadSpace.of(head, embeddings, labels)
+    return space.share(_checked_probes(probes, space, (2,)))
 
 
-@dataclass(frozen=True)
-class _Space:
-    """A head in the metric of the embeddings."""
+@dataclass(frozen=True, eq=False)
+class HeadSpace:
+    """A head in the metric of the embeddings.
+
+    Attributes:
+        head: (C, D) its rows.
+        root: (r, D) root of the metric, as `metric_root` gives.
+        size: length of the embeddings, against which rounding is measured.
+        precision: share of that length that is rounding.
+    """
 
     head: Floats
     root: Floats
     size: float
+    precision: float = 1e-13
 
     @classmethod
-    def of(cls, head: ArrayLike, embeddings: ArrayLike, labels: ArrayLike | None) -> _Space:
-        points = checked_embeddings(embeddings)
+    def of(cls, head: ArrayLike, embeddings: ArrayLike, labels: ArrayLike | None) -> HeadSpace:
+        """Check arrays, and decompose the embeddings."""
+        points = checked_points(embeddings, least=2).astype(np.float64)
         rows = checked_rows("head", head, points.shape[1], "C")
         return cls(rows, metric_root(points, labels), float(np.linalg.norm(points)))
 
-    def directions(self, rows: Floats) -> Floats:
+    def correlations(self, probes: Sequence[Floats]) -> tuple[float, ...]:
+        """Canonical correlations with probes (M_a, D), see `joint_alignment`."""
+        first, second = self._directions(self.head), self._joint(probes)
+        rank = min(int(directions.any(axis=1).sum()) for directions in (first, second))
+        return tuple(principal_cosines(first, second)[:rank].tolist()) if rank else (0.0,)
+
+    def largest(self, probes: Sequence[Floats]) -> Floats:
+        """(B,) the largest correlation with probes (B, M_a, D), see `joint_alignment_null`."""
+        first, largest = self._directions(self.head), np.empty(len(probes[0]))
+        for block in (slice(start, start + _BLOCK) for start in range(0, len(largest), _BLOCK)):
+            second = self._joint([probe[block] for probe in probes])
+            largest[block] = principal_cosines(first, second).max(axis=-1, initial=0.0)
+        return largest
+
+    def share(self, probes: Sequence[Floats]) -> float:
+        """Share of the head's variance that probes (M_a, D) explain, see `joint_share`."""
+        second = self._joint(probes)
+        if not self._directions(self.head).any():
+            return 0.0
+        image = contrasts(self.head) @ self.root.T
+        return min(float(((image @ second.T) ** 2).sum() / (image**2).sum()), 1.0)
+
+    def _directions(self, rows: Floats) -> Floats:
         """Orthonormal rows (..., m, k) that span the logits of the contrasts of rows (..., M, D), zeros after the last.
 
         Contrasts sum to zero, so one of them is always spare; what is no larger than rounding is no direction.
         """
-        rounding = 1e-13 * self.size * np.linalg.norm(rows, axis=(-2, -1))
+        rounding = self.precision * self.size * np.linalg.norm(rows, axis=(-2, -1))
         return orthonormal_rows(contrasts(rows) @ self.root.T, rounding)
 
-    def joint(self, probes: list[Floats]) -> Floats:
+    def _joint(self, probes: Sequence[Floats]) -> Floats:
         """Orthonormal rows that span the logits of all probes' contrasts, each probe scaled alike."""
-        return orthonormal_rows(np.concatenate([self.directions(probe) for probe in probes], axis=-2))
+        return orthonormal_rows(np.concatenate([self._directions(probe) for probe in probes], axis=-2))
 
 
-def _checked_probes(probes: Sequence[ArrayLike], space: _Space, dims: tuple[int, ...]) -> list[Floats]:
+def _checked_probes(probes: Sequence[ArrayLike], space: HeadSpace, dims: tuple[int, ...]) -> list[Floats]:
     name, axes = ("probes", "M") if dims == (2,) else ("null_probes", "B, M")
     if not len(probes):
         raise ValueError(f"{name} must hold the probe of at least one attribute, got none.")

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monai_shortcut.statistics.checks import checked_points, checked_rows
 from monai_shortcut.statistics.subspaces import (
-    checked_embeddings,
-    checked_rows,
     contrasts,
     cosines,
     metric_root,
@@ -119,12 +118,15 @@ def component_sweep(
         (10, 12, 14, 16, 19, 23, 27, 31, 37, 43, 50, 51, 60)
     """
     rows, others, points = _checked(head, probe, embeddings)
-    others = others.reshape(-1, others.shape[-1])
-    _, axes = principal_axes(points)
+    return swept(rows, others.reshape(-1, others.shape[-1]), principal_axes(points)[1], components)
+
+
+def swept(rows: Floats, others: Floats, axes: Floats, components: Sequence[int] | None = None) -> Sweep:
+    """Cosines between rows (C, D) and others (M, D) within the first principal axes (r, D), see `component_sweep`."""
     counts = _default_components(len(axes)) if components is None else _checked_components(components, len(axes))
     first, second = rows @ axes.T, others @ axes.T
-    swept = [cosines(first[:, :count], second[:, :count], rows, others, 1.0).tolist() for count in counts]
-    return Sweep(counts, tuple(tuple(map(tuple, matrix)) for matrix in swept))
+    found = [cosines(first[:, :count], second[:, :count], rows, others, 1.0).tolist() for count in counts]
+    return Sweep(counts, tuple(tuple(map(tuple, matrix)) for matrix in found))
 
 
 def alignment(head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike, labels: ArrayLike | None = None) -> Floats:
@@ -196,6 +198,6 @@ def _checked_components(components: Sequence[int], spanned: int) -> tuple[int, .
 
 
 def _checked(head: ArrayLike, probe: ArrayLike, embeddings: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    points = checked_embeddings(embeddings)
+    points = checked_points(embeddings, least=2).astype(np.float64)
     columns = points.shape[1]
     return checked_rows("head", head, columns, "C"), checked_rows("probe", probe, columns, dims=(2, 3)), points

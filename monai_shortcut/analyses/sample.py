@@ -1,0 +1,409 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The images that analyses are asked about: checked once, prepared once, shared by every question."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+
+from monai_shortcut.cohort.levels import Levels
+from monai_shortcut.statistics.checks import checked_codes, checked_head, checked_length, checked_points
+from monai_shortcut.statistics.discriminant import Codings, Folded, Standardized
+from monai_shortcut.statistics.resampling import Resampling, patient_bootstrap, patient_folds, permuted_codes
+from monai_shortcut.statistics.subspaces import leading_axes, symmetric_root
+from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Points, Unmeasurable
+
+_CELLS = 2**25  # scores computed at once; bounds the memory
+COINCIDES = "at least one label must hold images of two levels, got an attribute that coincides with it"
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """What the head reads, and what follows from it alone: no label and no attribute enters.
+
+    Attributes:
+        points: (N, D) float32 or float64, finite.
+    """
+
+    points: Points
+
+    @cached_property
+    def standardized(self) -> Standardized:
+        """Centred and scaled, with their shrinkage."""
+        return Standardized.of(self.points)
+
+    @cached_property
+    def axes(self) -> tuple[Floats, Floats]:
+        """Variance (r,) along the principal axes, largest first, and the axes (r, D)."""
+        prepared = self.standardized
+        scale = np.where(np.isfinite(prepared.scale), prepared.scale, 0.0)
+        if prepared.rotation is None:
+            return leading_axes(prepared.gram * np.outer(scale, scale))
+        # Columns outnumber rows: the axes of the rows' own span are cheaper, and exact.
+        root = np.sqrt(np.diag(prepared.gram))[:, None] * prepared.rotation * scale
+        power, left = leading_axes(root @ root.T)
+        return power, np.asarray((left @ root) / np.sqrt(power)[:, None])
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Images that a classifier was not trained on, checked; what is costly is computed once and shared.
+
+    Build it with `of` or `of_probabilities`, which check.
+
+    Attributes:
+        embeddings: what the head reads; None if only its answers are known.
+        probabilities: (N, C) float64 answers, rows sum to 1.
+        labels: (N,) class of each image, integers in [0, C).
+        patients: (N,) patient of each image, integers in [0, P).
+        weight: (C, D) of the clinical head; (C, 0) if only its answers are known.
+        bias: (C,) of the clinical head.
+        image_ids: (N,) names.
+        draws: how often and how folds, permutations and bootstrap samples are drawn.
+    """
+
+    embeddings: Embeddings | None
+    probabilities: Floats
+    labels: Integers
+    patients: Integers
+    weight: Floats
+    bias: Floats
+    image_ids: NDArray[np.str_]
+    draws: Resampling
+
+    @classmethod
+    def of(
+        cls,
+        embeddings: ArrayLike,
+        weight: ArrayLike,
+        bias: ArrayLike,
+        labels: ArrayLike,
+        patients: Sequence[Any] | ArrayLike,
+        *,
+        image_ids: Sequence[str] | None = None,
+        draws: Resampling | None = None,
+    ) -> Sample:
+        """Check arrays, once for all analyses; images whose embedding is not finite must be left out before.
+
+        Args:
+            embeddings: (N, D) what the head reads; float32 is kept, anything else becomes float64.
+            weight: (C, D) weights of the head, or (1, D) of a head with a single logit z, which becomes 0 and z.
+            bias: (C,) or (1,).
+            labels: (N,) class of each image, integers in [0, C).
+            patients: (N,) patient of each image.
+            image_ids: (N,) names; default "0", "1", and so on.
+            draws: see `Resampling`.
+
+        Raises:
+            ValueError: If the shapes disagree, a number is not finite, a label is out of range, or fewer than two
+                classes are present.
+        """
+        points = checked_points(embeddings)
+        head, offset = two_rows(*checked_head(weight, bias, points.shape[1]))
+        answers = softmax(points @ head.T.astype(points.dtype) + offset, axis=1)
+        return cls._checked(Embeddings(points), answers, labels, patients, head, offset, image_ids, draws)
+
+    @classmethod
+    def of_probabilities(
+        cls,
+        probabilities: ArrayLike,
+        labels: ArrayLike,
+        patients: Sequence[Any] | ArrayLike,
+        *,
+        image_ids: Sequence[str] | None = None,
+        draws: Resampling | None = None,
+    ) -> Sample:
+        """A sample of answers alone, of which all that needs no embedding can be measured.
+
+        Args:
+            probabilities: (N, C) predicted probabilities, rows sum to 1, C at least 2.
+            labels: (N,) class of each image, integers in [0, C).
+            patients: (N,) patient of each image.
+            image_ids: (N,) names; default "0", "1", and so on.
+            draws: see `Resampling`.
+
+        Raises:
+            ValueError: If the shapes disagree, a probability is not in [0, 1] or rows do not sum to 1, a label is out
+                of range, or fewer than two classes are present.
+        """
+        answers = np.asarray(probabilities, dtype=np.float64)
+        if answers.ndim != 2 or answers.shape[1] < 2:
+            raise ValueError(f"probabilities must have shape (N, C) with C at least 2, got {answers.shape}.")
+        outside = int((~((answers >= 0) & (answers <= 1))).sum())
+        if outside:
+            raise ValueError(f"probabilities must be in [0, 1], got {outside} that are not.")
+        apart = np.abs(answers.sum(axis=1) - 1)
+        if len(apart) and apart.max() > 1e-3:
+            raise ValueError(f"rows of probabilities must sum to 1, got a row that is off by {apart.max():.3g}.")
+        head = np.zeros((answers.shape[1], 0))
+        return cls._checked(None, answers, labels, patients, head, np.zeros(len(head)), image_ids, draws)
+
+    @classmethod
+    def _checked(
+        cls,
+        embeddings: Embeddings | None,
+        answers: NDArray[Any],
+        labels: ArrayLike,
+        patients: Sequence[Any] | ArrayLike,
+        head: Floats,
+        offset: Floats,
+        image_ids: Sequence[str] | None,
+        draws: Resampling | None,
+    ) -> Sample:
+        ids = np.asarray([str(i) for i in (range(len(answers)) if image_ids is None else image_ids)])
+        for name, values in (("labels", labels), ("patients", patients), ("image_ids", ids)):
+            checked_length(name, values, len(answers))
+        label = checked_codes("labels", labels, len(head))
+        if len(np.unique(label)) < 2:
+            raise ValueError(f"labels must hold at least two classes, got {np.unique(label).tolist()}.")
+        patient = np.unique(np.asarray(patients), return_inverse=True)[1].astype(np.int64)
+        chosen = draws or Resampling()
+        return cls(embeddings, answers.astype(np.float64), label, patient, head, offset, ids, chosen)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.weight)
+
+    @cached_property
+    def strata(self) -> Integers:
+        """(N,) class of each image, numbered among those present."""
+        return np.unique(self.labels, return_inverse=True)[1].astype(np.int64)
+
+    def rows(self, chosen: Booleans) -> Sample:
+        """The same with some images only; itself if all are chosen, so that what is computed stays."""
+        if chosen.all():
+            return self
+        points = None if self.embeddings is None else Embeddings(self.embeddings.points[chosen])
+        return replace(
+            self,
+            embeddings=points,
+            probabilities=self.probabilities[chosen],
+            labels=self.labels[chosen],
+            patients=np.unique(self.patients[chosen], return_inverse=True)[1].astype(np.int64),
+            image_ids=self.image_ids[chosen],
+        )
+
+    def by(self, attribute: str, levels: Levels) -> AttributeSample:
+        """These images and one attribute.
+
+        Args:
+            attribute: its name, which seeds its draws, so that other attributes do not change them.
+            levels: its levels, (N,) codes.
+
+        Raises:
+            Unmeasurable: If it has no two levels, or no label holds images of two levels.
+        """
+        if levels.problem:
+            raise Unmeasurable(levels.problem)
+        known = np.flatnonzero(levels.codes >= 0)
+        codes, labels = levels.codes[known], self.labels[known]
+        if all(len(np.unique(codes[labels == value])) < 2 for value in np.unique(labels)):
+            raise Unmeasurable(COINCIDES)
+        return AttributeSample(self, attribute, levels, known, codes)
+
+    def rng(self, *purpose: str) -> np.random.Generator:
+        """A random stream of its own for each purpose: no analysis moves another."""
+        return np.random.default_rng([self.draws.seed, *(zlib.crc32(word.encode()) for word in purpose)])
+
+    @cached_property
+    def bootstrap(self) -> NDArray[np.uint8]:
+        """(B, P) how often each patient is drawn, drawn once for all analyses."""
+        return patient_bootstrap(int(self.patients.max()) + 1, self.draws.bootstraps, self.rng("bootstrap"))
+
+    def resampled(
+        self, values: Floats, rows: Integers | None = None, cell: Integers | None = None, cells: int = 1
+    ) -> Floats:
+        """Sums (B, cells, K) over the images of each cell when patients are drawn with replacement.
+
+        Args:
+            values: (n, K) of the images.
+            rows: (n,) their positions in the sample; all by default.
+            cell: (n,) cell of each image, integers in [0, cells); one cell by default.
+            cells: number of cells.
+        """
+        place = (self.patients if rows is None else self.patients[rows]) * cells + (0 if cell is None else cell)
+        count = self.bootstrap.shape[1]
+        sums = np.stack([np.bincount(place, column, count * cells) for column in values.T], axis=1).reshape(count, -1)
+        blocks = (self.bootstrap[start : start + 64].astype(np.float64) for start in range(0, len(self.bootstrap), 64))
+        return np.concatenate([block @ sums for block in blocks]).reshape(-1, cells, values.shape[1])
+
+    def mean(self, values: Floats, rows: Integers | None = None) -> Estimate:
+        """Mean of values (n,) of images with its percentile limits, patients drawn with replacement."""
+        sums = self.resampled(np.stack([values, np.ones(len(values))], axis=1), rows)[:, 0]
+        return percentiles(float(values.mean()), sums[:, 0] / np.maximum(sums[:, 1], 1e-12), self.draws.confidence)
+
+    @property
+    def points(self) -> Embeddings:
+        """The embeddings.
+
+        Raises:
+            Unmeasurable: If only the answers are known.
+        """
+        if self.embeddings is None:
+            raise Unmeasurable("it takes the embeddings, and only the predicted probabilities are known")
+        return self.embeddings
+
+    @cached_property
+    def head(self) -> Floats:
+        """(C, q) the clinical head in the coordinates of the standardized embeddings."""
+        return self.points.standardized.coordinates(self.weight)
+
+    @cached_property
+    def _folds(self) -> dict[int, Folded]:
+        return {}
+
+    def folds(self, draw: int = 0) -> Folded:
+        """Embeddings in folds of patients, labels in equal shares; the same for every attribute.
+
+        Raises:
+            Unmeasurable: If there are fewer patients than folds.
+        """
+        if draw not in self._folds:
+            points, count = self.points.standardized, int(self.patients.max()) + 1
+            if count < self.draws.folds:
+                raise Unmeasurable(f"there must be a patient for each of {self.draws.folds} folds, got {count}")
+            fold = patient_folds(self.patients, self.labels, self.draws.folds, self.rng("folds", str(draw)))
+            self._folds[draw] = Folded.of(points, fold, self.strata)
+        return self._folds[draw]
+
+    @cached_property
+    def together(self) -> Folded:
+        """Embeddings in a single fold, for probes that are fitted to all images."""
+        folded, nobody = self.folds(), np.zeros(len(self), dtype=np.int64)
+        sums = (values.sum(axis=0, keepdims=True) for values in (folded.gram, folded.sums, folded.counts))
+        return Folded(folded.points, nobody, self.strata, *sums)
+
+    @cached_property
+    def _roots(self) -> dict[bool, Floats]:
+        return {}
+
+    def metric(self, within: bool) -> Floats:
+        """Root R (q, q) of the metric of the standardized embeddings: R'R = Z'Z, of deviations within labels or not.
+
+        Inner products of rows times R' are those of the rows' logits over the images.
+        """
+        if within not in self._roots:
+            folded = self.together
+            sums, counts = folded.sums[0], folded.counts[0]
+            if not within:
+                sums, counts = sums.sum(axis=0, keepdims=True), counts.sum(keepdims=True)
+            self._roots[within] = symmetric_root(folded.gram[0] - sums.T @ (sums / np.maximum(counts, 1)[:, None]))
+        return self._roots[within]
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeSample:
+    """A sample and one attribute, analysed where its level is known.
+
+    Attributes:
+        images: the sample.
+        name: of the attribute.
+        levels: its levels.
+        rows: (n,) position in the sample of the images whose level is known.
+        codes: (n,) their levels, integers in [0, M).
+        cells: (n,) the attribute is permuted among images of equal cells; their labels, by default.
+    """
+
+    images: Sample
+    name: str
+    levels: Levels
+    rows: Integers
+    codes: Integers
+    cells: Integers | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def count(self) -> int:
+        """M."""
+        return len(self.levels.names)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the levels are ordered, and a probe has one direction along which they ascend."""
+        return self.levels.kind == "ordinal"
+
+    @property
+    def draws(self) -> Resampling:
+        """How often and how everything is drawn."""
+        return self.images.draws
+
+    @cached_property
+    def labels(self) -> Integers:
+        """(n,) class of each image."""
+        return self.images.labels[self.rows]
+
+    @cached_property
+    def strata(self) -> Integers:
+        """(n,) class of each image, numbered among those present in the sample."""
+        return self.images.strata[self.rows]
+
+    @cached_property
+    def patients(self) -> Integers:
+        """(n,) patient of each image."""
+        return self.images.patients[self.rows]
+
+    @cached_property
+    def probabilities(self) -> Floats:
+        """(n, C) answers."""
+        return self.images.probabilities[self.rows]
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """A random stream of its own for each purpose."""
+        return self.images.rng(self.name, purpose)
+
+    @cached_property
+    def permuted(self) -> NDArray[Any]:
+        """(1 + B, n) codes: as observed, then permuted between patients within labels; drawn once for all analyses."""
+        cells = self.labels if self.cells is None else self.cells
+        draws = permuted_codes(self.codes, self.patients, self.draws.permutations, self.rng("permutations"), cells)
+        return np.concatenate([self.codes[None].astype(draws.dtype), draws])
+
+    def codings(self, draws: int | None = None) -> Codings:
+        """The attribute as observed and its first permutations, all by default."""
+        codes = self.permuted if draws is None else self.permuted[: 1 + draws]
+        return Codings(self.rows, codes, self.count, self.ordered)
+
+    @property
+    def observed(self) -> Codings:
+        """The attribute as observed."""
+        return Codings(self.rows, self.codes[None], self.count, self.ordered)
+
+    def in_blocks(self, codings: Codings) -> list[Codings]:
+        """Codings a few at a time, so that their scores fit the memory."""
+        size = max(1, min(len(codings.codes), _CELLS // (self.count * len(self))))
+        return [codings.block(slice(start, start + size)) for start in range(0, len(codings.codes), size)]
+
+    def mean(self, values: Floats) -> Estimate:
+        """Mean of values (n,) with its limits, patients drawn with replacement."""
+        return self.images.mean(values, self.rows)
+
+
+Analysis = Callable[[AttributeSample], Any]  # what a module of this package asks
+
+
+def two_rows(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    """A single logit z as the two logits 0 and z, which have the same probabilities."""
+    if len(weight) == 1:
+        return np.concatenate([np.zeros_like(weight), weight]), np.concatenate([[0.0], bias])
+    return weight, bias
+
+
+def percentiles(value: float, resampled: Floats, confidence: float) -> Estimate:
+    """A value with the percentile limits of its bootstrap (B,)."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return Estimate(value, float(low), float(high))

@@ -1,0 +1,78 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the caller of an audit gives, checked, without the images that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from monai_shortcut.analyses.sample import Sample
+from monai_shortcut.statistics.checks import checked_length
+from monai_shortcut.statistics.resampling import Resampling
+from monai_shortcut.types import Booleans
+
+_ROWS = 4096  # rows looked at at once; bounds the memory
+
+
+def taken_in(
+    embeddings: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike,
+    labels: ArrayLike,
+    patients: Sequence[str],
+    label_names: Sequence[str],
+    image_ids: Sequence[str] | None,
+    draws: Resampling,
+) -> tuple[Sample, Booleans, dict[str, str]]:
+    """The images whose embedding is finite; see `monai_shortcut.audit.audit` for the arguments.
+
+    Returns:
+        The sample, (N,) which of the given images it holds, and the reason by image_id of those it does not.
+
+    Raises:
+        ValueError: If the shapes disagree, fewer than two classes are present, or no embedding is finite.
+    """
+    points = np.asarray(embeddings)
+    if points.ndim != 2:
+        raise ValueError(f"embeddings must have shape (N, D), got {points.shape}.")
+    ids = np.asarray([str(i) for i in (range(len(points)) if image_ids is None else image_ids)])
+    for name, values in (("labels", labels), ("patients", patients), ("image_ids", ids)):
+        checked_length(name, values, len(points))
+    rows = np.asarray(weight)
+    count = 2 if len(rows) == 1 else len(rows)
+    if rows.ndim == 2 and len(label_names) != count:
+        raise ValueError(f"label_names must hold {count} names to match the head, got {len(label_names)}.")
+    finite = np.ones(len(points), dtype=bool)
+    for start in range(0, len(points), _ROWS):
+        finite[start : start + _ROWS] = np.isfinite(points[start : start + _ROWS]).all(axis=1)
+    if not finite.any():
+        raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
+    sample = Sample.of(
+        points if finite.all() else points[finite],
+        weight,
+        bias,
+        np.asarray(labels)[finite],
+        np.asarray(patients)[finite].astype(str),
+        image_ids=ids[finite].tolist(),
+        draws=draws,
+    )
+    return sample, finite, dict.fromkeys(ids[~finite].tolist(), "embedding not finite")
+
+
+def check_attributes(attributes: Mapping[str, Any], given: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Refuse what is given for attributes that there are not."""
+    for what, columns in given.items():
+        strangers = sorted(set(columns or {}) - set(attributes))
+        if strangers:
+            raise ValueError(f"{what} must be of the attributes {sorted(attributes)}, got {strangers}.")
+
+
+def check_rows(columns: Mapping[str, Any], count: int) -> None:
+    """Refuse columns that do not have a row for each image."""
+    for name, values in columns.items():
+        if np.shape(values)[:1] != (count,):
+            raise ValueError(f"{name} must have one row for each of the {count} embeddings, got {np.shape(values)}.")

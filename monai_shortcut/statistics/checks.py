@@ -1,0 +1,119 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What arrays must hold before they are computed with; the only place that checks them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from monai_shortcut.types import Floats, Integers, Points
+
+
+def checked_points(embeddings: ArrayLike, least: int = 1) -> Points:
+    """Embeddings (N, D): float32 as it is, anything else as float64.
+
+    Args:
+        embeddings: the array.
+        least: smallest N.
+
+    Raises:
+        ValueError: If they do not have that shape, or a number is not finite.
+    """
+    given = np.asarray(embeddings)
+    points: Points = given if given.dtype in (np.float32, np.float64) else given.astype(np.float64)
+    if points.ndim != 2 or len(points) < least:
+        number = f" with N at least {least}" if least > 1 else ""
+        raise ValueError(f"embeddings must have shape (N, D){number}, got {points.shape}.")
+    unfit = sum(int((~np.isfinite(points[i : i + 4096])).any(axis=1).sum()) for i in range(0, len(points), 4096))
+    if unfit:
+        raise ValueError(f"embeddings must be finite, got {unfit} images not so.")
+    return points
+
+
+def checked_rows(name: str, values: ArrayLike, columns: int, axes: str = "M", dims: tuple[int, ...] = (2,)) -> Floats:
+    """Rows of a head (M, D), or of several (B, M, D), as float64.
+
+    Args:
+        name: what error messages call them.
+        values: the rows.
+        columns: D.
+        axes: letters of the axes before the last, for error messages.
+        dims: the numbers of axes that are allowed.
+
+    Raises:
+        ValueError: If they do not have such a shape, or a number is not finite.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.ndim not in dims or rows.shape[-1] != columns:
+        raise ValueError(f"{name} must have shape ({axes}, {columns}) to match embeddings, got {rows.shape}.")
+    checked_finite(name, rows)
+    return rows
+
+
+def checked_finite(name: str, values: Floats) -> None:
+    """Refuse numbers that are not finite."""
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite, got {int((~np.isfinite(values)).sum())} numbers that are not.")
+
+
+def checked_head(weight: ArrayLike, bias: ArrayLike, columns: int) -> tuple[Floats, Floats]:
+    """Weights (C, D) and biases (C,) of a head, as float64.
+
+    Raises:
+        ValueError: If the shapes disagree with each other or with D columns, or a number is not finite.
+    """
+    rows, offset = np.asarray(weight, dtype=np.float64), np.asarray(bias, dtype=np.float64)
+    if rows.ndim != 2 or rows.shape[1] != columns or offset.shape != (len(rows),):
+        expected = f"(C, {columns}) and (C,)"
+        raise ValueError(f"weight and bias must have shapes {expected}, got {rows.shape} and {offset.shape}.")
+    checked_finite("weight", rows)
+    checked_finite("bias", offset)
+    return rows, offset
+
+
+def checked_length(name: str, values: Any, length: int, match: str = "embeddings") -> None:
+    """Refuse what does not have one value for each image."""
+    if np.shape(values) != (length,):
+        raise ValueError(f"{name} must have shape ({length},) to match {match}, got {np.shape(values)}.")
+
+
+def checked_codes(name: str, values: ArrayLike, count: int) -> Integers:
+    """Integers in [0, count) as int64.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    codes = np.asarray(values)
+    if not np.isin(codes, np.arange(count)).all():
+        raise ValueError(f"{name} must be in 0 to {count - 1}, got {np.unique(codes)[:10].tolist()}.")
+    return codes.astype(np.int64)
+
+
+def checked_levels(codes: ArrayLike, images: int) -> Integers:
+    """Levels (N,) of an attribute, 0 to M - 1 with each present, as int64.
+
+    Raises:
+        ValueError: If the shape is another, or a level is absent or alone.
+    """
+    code = np.asarray(codes)
+    checked_length("codes", code, images)
+    found = np.unique(code)
+    if len(found) < 2 or not np.array_equal(found, np.arange(len(found))):
+        raise ValueError(f"codes must be 0 to M - 1, each present and M at least 2, got {found[:10].tolist()}.")
+    return code.astype(np.int64)
+
+
+def checked_strata(strata: ArrayLike | None, images: int) -> Integers:
+    """Classes (N,), numbered from 0; all alike where there are none.
+
+    Raises:
+        ValueError: If the shape is another.
+    """
+    if strata is None:
+        return np.zeros(images, dtype=np.int64)
+    given: NDArray[Any] = np.asarray(strata)
+    checked_length("strata", given, images)
+    return np.unique(given, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,72 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers with limits, tests with their null, and the one exception that is a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+Points = NDArray[np.float32] | NDArray[np.float64]  # embeddings, in the precision the network gave
+
+_TIE = 1e-9  # relative difference of two statistics that is rounding
+
+
+class Unmeasurable(ValueError):  # noqa: N818 - it is a result, not a mistake
+    """These data cannot answer the question; the message says why. Every other exception is a bug."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its confidence limits.
+
+    Attributes:
+        value: the estimate.
+        low: lower limit.
+        high: upper limit.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A statistic and its values under permutation.
+
+    Attributes:
+        observed: the statistic; larger means more evidence.
+        null: (B,) the same under permutation.
+
+    References:
+        Phipson and Smyth (2010), Stat. Appl. Genet. Mol. Biol. 9(1), equation 2.
+
+    Example:
+        >>> test = Tested(4.0, (1.0, 3.0, 5.0))
+        >>> test.p_value, round(test.z, 2)
+        (0.5, 0.61)
+    """
+
+    observed: float
+    null: tuple[float, ...]
+
+    @property
+    def p_value(self) -> float:
+        """Share of permutations at least as large as the observed value, the observed one counted: (b + 1) / (B + 1).
+
+        Values that differ by rounding alone count as equal.
+        """
+        reached = sum(value >= self.observed - _TIE * abs(self.observed) for value in self.null)
+        return (reached + 1) / (len(self.null) + 1)
+
+    @property
+    def z(self) -> float:
+        """Standard deviations of the null between its mean and the observed value."""
+        null = np.asarray(self.null)
+        return float((self.observed - null.mean()) / max(null.std(), 1e-12))
