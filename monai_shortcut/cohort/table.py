@@ -110,9 +110,9 @@ class Cohort:
         Raises:
             ValueError: As for ``from_table``.
         """
-        frame, orders = finding_frames(path, findings, columns)
+        frame, by_first = finding_frames(path, findings, columns)
         columns = {**columns, "root": root or Path(path).parent}
-        return {name: cls.from_table(frame, findings=order, **columns) for name, order in orders.items()}
+        return {name: cls.from_table(frame, findings=names, **columns) for name, names in by_first.items()}
 
     @classmethod
     def from_datalist(
@@ -298,11 +298,7 @@ class Cohort:
         return replace(self, table=self.table.iloc[rows])
 
     def with_attribute(
-        self,
-        name: str,
-        values: Sequence[object] | NDArray[Any],
-        kind: str | None = None,
-        order: Sequence[str] = (),
+        self, name: str, values: Sequence[object] | NDArray[Any], kind: str | None = None, order: Sequence[str] = ()
     ) -> Cohort:
         """The same cohort with one more attribute.
 
@@ -310,7 +306,7 @@ class Cohort:
             name: of the new column.
             values: (N,) in the order of the rows; None and NaN are missing.
             kind: "categorical", "ordinal" or "continuous"; by default as ``from_table`` guesses.
-            order: levels of an ordinal attribute, low to high; none if they are numbers.
+            order: levels of an ordinal attribute, low to high; not needed where they are numbers.
 
         Raises:
             ValueError: If the name is taken or reserved, the values are not N or not what the kind asks for, the kind
@@ -341,7 +337,7 @@ class Cohort:
         """
         if finding == self.finding:
             return self
-        present = finding_outcomes(self._levels(finding), finding)
+        present = finding_outcomes(self._finding_levels(finding), finding)
         if {0.0, 1.0} - set(present):
             raise ValueError(f"finding {finding} must be absent in some images and present in others, got one level.")
         name = former or self.finding
@@ -378,7 +374,7 @@ class Cohort:
         if findings is not None:
             names = as_names(findings)
             require_none(repeated(names), "findings must be unique")
-            columns = {name: finding_outcomes(self._levels(name), name) for name in names}
+            columns = {name: finding_outcomes(self._finding_levels(name), name) for name in names}
         elif len(self.label_names) == 2:
             columns = {self.finding or self.label_names[1]: self.labels.astype(np.float64)}
         else:
@@ -407,7 +403,7 @@ class Cohort:
         columns = {**{key: self.table[key].tolist() for key in keys}, "label": labels, "image_id": self.image_ids}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    def _levels(self, finding: str) -> list[str | None]:
+    def _finding_levels(self, finding: str) -> list[str | None]:
         """(N,) levels of a finding, which may be the label."""
         if finding == self.finding:
             return list(self.table["label"])
