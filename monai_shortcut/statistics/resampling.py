@@ -91,7 +91,7 @@ def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.ra
         True
     """
     patient, stratum = _by_appearance(patients), _by_appearance(strata)
-    count = len(np.unique(patient))
+    count = int(patient.max(initial=-1)) + 1
     if not 2 <= folds <= count:
         raise ValueError(f"folds must be between 2 and the number of patients ({count}), got {folds}.")
     shares = _shares(patient, stratum)
