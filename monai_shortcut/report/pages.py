@@ -13,11 +13,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit
+from monai_shortcut.audit.wording import p_text
 from monai_shortcut.report.figures.audit import figures
 from monai_shortcut.report.figures.style import ANSWERS, VERDICTS
 from monai_shortcut.report.files import in_base64, label_folders, png, write_files
 from monai_shortcut.report.tables import findings_table, regions_table
-from monai_shortcut.report.wording import number, p_text, with_limits, words
+from monai_shortcut.report.wording import limits, number, words
+from monai_shortcut.types import Estimate
 
 _HEADLINES = {
     USED: "The predictions depend on",
@@ -119,6 +121,6 @@ def _environment() -> Environment:
     """The templates of this package, with one way to print a number."""
     loader = PackageLoader("monai_shortcut.report")
     found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"p": p_text, "number": number, "words": words}
-    found.globals |= {"limits": with_limits, "colours": VERDICTS | ANSWERS}
+    found.filters |= {"p": p_text, "number": number, "limits": limits, "words": words}
+    found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS}
     return found

@@ -11,6 +11,7 @@ import pandas as pd
 
 from monai_shortcut.audit.record import Audit, Evidence, Finding
 from monai_shortcut.audit.training import TrainingCurves
+from monai_shortcut.types import Estimate
 
 
 def findings_table(audit: Audit) -> pd.DataFrame:
@@ -27,7 +28,7 @@ def regions_table(audit: Audit) -> pd.DataFrame:
                 "trained_on": audit.regions.trained_on,
                 "evaluated_on": score.evaluated_on,
                 "images": score.images,
-                **_limits("auc", score.auc, *score.interval),
+                **_limits("auc", score.auc),
                 "chance_p": score.chance_p_value,
                 "difference": score.difference,
                 "difference_p": score.p_value,
@@ -43,8 +44,8 @@ def curves_table(curves: TrainingCurves) -> pd.DataFrame:
     for index, audited in enumerate(curves.epochs):
         for name, point in audited.points.items():
             row: dict[str, object] = {"epoch": audited.epoch, "attribute": name, "images": point.images}
-            row |= _limits("own_auroc", *point.own_auroc) | _limits("gap", *point.gap)
-            row |= _limits("label_auroc", *audited.auroc)
+            row |= _limits("own_auroc", point.own_auroc) | _limits("gap", point.gap)
+            row |= _limits("label_auroc", audited.auroc)
             row |= {"own_auroc_p": point.own_auroc_p_value, "gap_p": point.gap_p_value, "wsc": point.wsc}
             row |= {"alignment": point.alignment, "alignment_z": point.alignment_z}
             row |= {"alignment_p": point.alignment_p_value, "used": curves.used(name)[index]}
@@ -67,39 +68,42 @@ def _finding_row(finding: Finding) -> dict[str, object]:
     if finding.evidence is not None:
         row |= _tested(finding.evidence) | _described(finding.evidence)
     if finding.counterfactual is not None:
-        row |= _limits("swapped", finding.counterfactual.change, *finding.counterfactual.interval)
+        row |= _limits("swapped", finding.counterfactual.change)
     return {**row, "reason": finding.reason}
 
 
 def _tested(shown: Evidence) -> dict[str, object]:
     """What the verdict rests on."""
-    row: dict[str, object] = {**_limits("own_auroc", *shown.encoding.own_auroc), "own_auroc_p": shown.encoding_p_value}
-    row |= {"auroc": shown.encoding.auroc[0], **{name: value[0] for name, value in shown.encoding.metrics.items()}}
-    return row | _limits("gap", shown.gap.effect, *shown.gap.interval) | {"gap_p": shown.gap_p_value}
+    row = _limits("own_auroc", shown.encoding.own_auroc) | {"own_auroc_p": shown.encoding_p_value}
+    row |= {
+        "auroc": shown.encoding.auroc.value,
+        **{name: value.value for name, value in shown.encoding.metrics.items()},
+    }
+    return row | _limits("gap", shown.gap.effect) | {"gap_p": shown.gap_p_value}
 
 
 def _described(shown: Evidence) -> dict[str, object]:
     """The further statistics, which decide nothing."""
     aligned, erased = shown.alignment, shown.erasure
     return {
-        "largest_wsc": _largest(aligned.wsc),
-        "wsc_p": aligned.wsc_p_value,
-        "largest_alignment": _largest(aligned.within),
-        "largest_wsc_balanced": _largest(aligned.balanced),
+        "largest_wsc": aligned and _largest(aligned.wsc),
+        "wsc_p": aligned and aligned.wsc_test.p_value,
+        "largest_alignment": aligned and _largest(aligned.within),
+        "largest_wsc_balanced": aligned and _largest(aligned.balanced),
         "gap_detectable": shown.gap.detectable,
         "own_auroc_q": shown.encoding_q_value,
         "gap_q": shown.gap_q_value,
         "latent_counterfactual": shown.latent and shown.latent.effect,
-        "erasure": erased and erased.change[0],
-        "erasure_p": erased and erased.p_value,
-        "alignment_z": aligned.z,
-        "alignment_p": aligned.p_value,
+        "erasure": erased and erased.change.value,
+        "erasure_p": erased and erased.test.p_value,
+        "alignment_z": aligned and aligned.test.z,
+        "alignment_p": aligned and aligned.test.p_value,
     }
 
 
-def _limits(name: str, value: float, low: float, high: float) -> dict[str, object]:
+def _limits(name: str, found: Estimate) -> dict[str, object]:
     """The three columns of a number with limits."""
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _largest(values: Sequence[Sequence[float]]) -> float | None:

@@ -1,31 +1,17 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How numbers are printed: one way for every page, figure and log.
-
-- A p-value has three decimals; below 0.001 it is "< 0.001". It is never 0.000.
-- A number that rounds to zero has no minus.
-- What is missing, None or NaN, is "-".
-"""
+"""How pages and figures print what `monai_shortcut.audit.wording` does not: what may be missing, signs and names."""
 
 from __future__ import annotations
+
+from monai_shortcut.audit.wording import plain, with_limits
+from monai_shortcut.types import Estimate
 
 MISSING = "-"
 
 
-def p_text(p_value: float | None) -> str:
-    """A p-value in words.
-
-    Example:
-        >>> p_text(0.0341), p_text(0.0004), p_text(1.0), p_text(None)
-        ('0.034', '< 0.001', '1.000', '-')
-    """
-    if p_value is None or p_value != p_value:
-        return MISSING
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """A number with a fixed count of decimals.
+    """A number with a fixed count of decimals, "-" if there is none; one that rounds to zero has no minus.
 
     Args:
         value: the number.
@@ -33,24 +19,23 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
         sign: whether positive numbers and zero have a plus.
 
     Example:
-        >>> number(-0.125), number(-0.001), number(0.5, 1, sign=True), number(float("nan"))
+        >>> number(-0.125), number(-0.001), number(0.5, 1, sign=True), number(None)
         ('-0.12', '0.00', '+0.5', '-')
     """
-    if value is None or value != value:
+    if value is None:
         return MISSING
-    rounded = round(float(value), digits) + 0.0  # -0.0 becomes 0.0
-    return f"{rounded:{'+' if sign else ''}.{digits}f}"
+    text = plain(float(value), digits)
+    return f"+{text}" if sign and not text.startswith("-") else text
 
 
-def with_limits(value: float | None, low: float | None, high: float | None) -> str:
-    """A number and its confidence limits.
+def limits(found: Estimate | None) -> str:
+    """A number with its confidence limits, "-" if there is none.
 
     Example:
-        >>> with_limits(0.5, 0.4321, 0.6), with_limits(0.5, None, None), with_limits(None, None, None)
-        ('0.50 (0.43 to 0.60)', '0.50 (- to -)', '-')
+        >>> limits(Estimate(0.5, 0.4321, 0.6)), limits(None)
+        ('0.50 (0.43 to 0.60)', '-')
     """
-    shown = number(value)
-    return shown if shown == MISSING else f"{shown} ({number(low)} to {number(high)})"
+    return MISSING if found is None else with_limits(found)
 
 
 def words(name: str) -> str:

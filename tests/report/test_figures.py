@@ -12,10 +12,11 @@ from PIL import Image
 
 from monai_shortcut.audit.assembly import AuditSettings, audit, probabilities
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Example
+from monai_shortcut.audit.wording import p_text
 from monai_shortcut.report.figures import audit as plots
 from monai_shortcut.report.figures.heads import weight_space
 from monai_shortcut.report.figures.style import ANSWERS, MARKERS, VERDICTS
-from monai_shortcut.report.wording import number, p_text
+from monai_shortcut.report.wording import number
 
 NAMES = ("plain", "cost in $\\foo$", "constant")
 
@@ -73,15 +74,13 @@ def test_the_overview_shows_values_and_intervals(record):
     left, right = plots.overview(record).axes
     assert [text.get_text() for text in left.get_yticklabels()] == [NAMES[0], NAMES[1]]  # those with evidence
     for row, finding in enumerate(record.findings[:2]):
-        for axes, (value, low, high) in (
-            (left, finding.evidence.encoding.own_auroc),
-            (right, (finding.evidence.gap.effect, *finding.evidence.gap.interval)),
-        ):
+        for axes, found in ((left, finding.evidence.encoding.own_auroc), (right, finding.evidence.gap.effect)):
+            value, low, high = found.value, found.low, found.high
             assert [value, row] in [point for (point,) in drawn(axes, MARKERS[finding.verdict])]
             assert [[low, row], [high, row]] in drawn(axes, "None")
             (line,) = [line for line in axes.get_lines() if line.get_xydata().tolist() == [[value, row]]]
             assert line.get_color() == VERDICTS[finding.verdict]
-    assert drawn(right, "|") == [[[record.findings[0].counterfactual.change, 0]]]
+    assert drawn(right, "|") == [[[record.findings[0].counterfactual.change.value, 0]]]
 
 
 def test_verdicts_differ_in_colour_and_marker():
@@ -100,8 +99,8 @@ def test_regions_shows_the_area_of_every_class_and_strategy(record):
     for score in record.regions.scores:
         row = {"full": 0, "without_roi": 1}[score.evaluated_on]
         row += {"one": -0.2, "two": 0.0, "three": 0.2}[score.label]
-        assert [[score.auc, pytest.approx(row)]] in points
-        assert [[score.interval[0], pytest.approx(row)], [score.interval[1], pytest.approx(row)]] in lines
+        assert [[score.auc.value, pytest.approx(row)]] in points
+        assert [[score.auc.low, pytest.approx(row)], [score.auc.high, pytest.approx(row)]] in lines
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two", "three"]
 
 
@@ -126,11 +125,12 @@ def test_evidence_shows_the_values_against_their_nulls(record):
     shown = finding.evidence
     top, bottom = plots.evidence(finding, record).subfigs
     erased = shown.erasure
-    values = (shown.encoding.own_auroc[0], shown.gap.raw, np.abs(shown.alignment.wsc).max(), erased.change[0])
-    nulls = (shown.encoding.null, shown.gap.null, shown.alignment.wsc_null, erased.random)
-    p_values = (shown.encoding.p_value, shown.gap.p_value, shown.alignment.wsc_p_value, erased.p_value)
-    for axes, value, null, p_value in zip(top.axes, values, nulls, p_values, strict=True):
-        assert axes.get_lines()[0].get_xdata() == [value, value]
+    values = (shown.encoding.own_auroc.value, None, np.abs(shown.alignment.wsc).max(), erased.change.value)
+    tests = (shown.encoding.test, shown.gap.test, shown.alignment.wsc_test, erased.test)
+    for axes, value, test in zip(top.axes, values, tests, strict=True):
+        null, p_value = test.null, test.p_value
+        assert axes.get_lines()[0].get_xdata() == [test.observed, test.observed]
+        assert value is None or test.observed == pytest.approx(value)
         assert sum(bar.get_height() for bar in axes.patches) == len(null)
         filled = [bar for bar in axes.patches if bar.get_height()]
         assert filled[0].get_x() == pytest.approx(min(null))
@@ -160,6 +160,17 @@ def test_predictions_stand_at_their_own_true_class(record):
 def test_a_finding_without_evidence_cannot_be_drawn(record):
     with pytest.raises(ValueError, match="finding must hold evidence to be drawn, got none for 'constant'"):
         plots.evidence(record.finding("constant"), record)
+
+
+def test_evidence_without_alignment_and_erasure_leaves_their_panels_out(record):
+    finding = record.findings[0]
+    fewer = replace(finding, evidence=replace(finding.evidence, alignment=None, erasure=None))
+    top, bottom = plots.evidence(fewer, record).subfigs
+    assert [axes.get_title().split("?")[0] for axes in top.axes] == ["encoded", "used"]
+    assert not bottom.axes[0].images
+    right = weight_space(replace(record, findings=(fewer, *record.findings[1:]))).axes[2]
+    labels = [line.get_label() for line in right.get_lines() if not line.get_label().startswith("_")]
+    assert labels == [NAMES[1]]
 
 
 def test_examples_show_the_pixels_they_were_given(record):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from monai_shortcut.report import writable, write_report
-from monai_shortcut.report.files import label_folders
+from monai_shortcut.report import writable
+from monai_shortcut.report.files import label_folders, write_files
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -17,27 +17,34 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("below", ["", "deeper/still"])
-def test_a_file_in_the_folders_place_is_refused(record, tmp_path, below):
+def test_a_file_in_the_folders_place_is_refused(tmp_path, below):
     place = tmp_path / "taken"
     place.write_text("mine")
-    for call in (lambda: writable(place / below), lambda: write_report(record, place / below)):
+    for call in (lambda: writable(place / below), lambda: write_files(place / below, {}, {}, {}, "")):
         with pytest.raises(PermissionError, match=r"the output folder must be writable, got .*taken"):
             call()
     assert place.read_text() == "mine"
 
 
-@pytest.mark.parametrize("place", ["audit.json", "findings.csv", "figures/overview.png", "report.html"])
-def test_a_report_that_cannot_be_finished_leaves_the_former_files_whole(record, folder, tmp_path, place):
-    target = tmp_path / "report"
-    write_report(record, target)
-    before = files(target)
-    (target / place).unlink()
-    (target / place).mkdir()  # which no file can replace
+@pytest.mark.parametrize("place", ["record.json", "rows.csv", "figures/drawn.png", "report.html"])
+def test_a_report_that_cannot_be_finished_leaves_the_former_files_whole(tmp_path, place):
+    def write(content: str) -> Path:
+        records = {"record.json": lambda path: path.write_text(content)}
+        tables = {"rows": pd.DataFrame({"content": [content]})}
+        return write_files(tmp_path, records, tables, {"drawn": content.encode()}, content)
+
+    assert write("first") == tmp_path / "report.html"
+    before = files(tmp_path)
+    assert list(before.values()).count(b"first") == 3
+    assert before["rows.csv"] == b"content\nfirst\n"
+    (tmp_path / place).unlink()
+    (tmp_path / place).mkdir()  # which no file can replace
     with pytest.raises(OSError, match=place.rsplit("/", 1)[-1].replace(".", r"\.")):
-        write_report(replace(record, title="Another"), target)
-    left = files(target)
-    assert not [name for name in left if "part" in name]
-    assert {name for name in left if left[name] != before[name]} <= {"audit.json"}
+        write("second")
+    order = ["record.json", "rows.csv", "figures/drawn.png", "report.html"]
+    left = files(tmp_path)
+    assert set(left) == set(before) - {place}
+    assert {name for name in left if left[name] != before[name]} == set(order[: order.index(place)])
 
 
 def test_folders_of_labels_differ_on_every_file_system():

@@ -23,17 +23,21 @@ def test_the_findings_table_holds_the_records_numbers(record, folder):
         if shown is None:
             assert row[["own_auroc", "gap", "accuracy", "alignment_z"]].isna().all()
             continue
-        numbers = dict(zip(("own_auroc", "own_auroc_low", "own_auroc_high"), shown.encoding.own_auroc, strict=True))
-        numbers |= {"own_auroc_p": shown.encoding_p_value, "auroc": shown.encoding.auroc[0]}
-        numbers |= {name: shown.encoding.metrics[name][0] for name in ("accuracy", "precision", "recall", "f1")}
-        numbers |= {"gap": shown.gap.effect, "gap_low": shown.gap.interval[0], "gap_high": shown.gap.interval[1]}
+        area, gap = shown.encoding.own_auroc, shown.gap.effect
+        numbers = {"own_auroc": area.value, "own_auroc_low": area.low, "own_auroc_high": area.high}
+        numbers |= {"own_auroc_p": shown.encoding_p_value, "auroc": shown.encoding.auroc.value}
+        numbers |= {name: shown.encoding.metrics[name].value for name in ("accuracy", "precision", "recall", "f1")}
+        numbers |= {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
         numbers |= {"gap_p": shown.gap_p_value, "largest_wsc": np.abs(shown.alignment.wsc).max()}
-        numbers |= {"wsc_p": shown.alignment.wsc_p_value, "largest_alignment": np.abs(shown.alignment.within).max()}
-        numbers |= {"alignment_z": shown.alignment.z, "alignment_p": shown.alignment.p_value}
+        numbers |= {
+            "wsc_p": shown.alignment.wsc_test.p_value,
+            "largest_alignment": np.abs(shown.alignment.within).max(),
+        }
+        numbers |= {"alignment_z": shown.alignment.test.z, "alignment_p": shown.alignment.test.p_value}
         assert row[list(numbers)].to_dict() == pytest.approx(numbers, rel=1e-12)
     swapped = record.findings[1].counterfactual
     found = table[["swapped", "swapped_low", "swapped_high"]].iloc[1].tolist()
-    assert found == pytest.approx([swapped.change, *swapped.interval], rel=1e-12)
+    assert found == pytest.approx([swapped.change.value, swapped.change.low, swapped.change.high], rel=1e-12)
     assert table["swapped"].notna().sum() == 1
     assert table.loc["plain name", "levels"] == "; ".join(
         f"{name}: {count}" for name, count in record.finding("plain name").levels.items()
@@ -45,7 +49,14 @@ def test_the_regions_table_holds_the_records_numbers(record, folder):
     assert len(table) == len(record.regions.scores) == 2
     for (_, row), score in zip(table.iterrows(), record.regions.scores, strict=True):
         assert row.tolist()[:4] == [score.label, "full", score.evaluated_on, score.images]
-        numbers = [score.auc, *score.interval, score.chance_p_value, score.difference, score.p_value]
+        numbers = [
+            score.auc.value,
+            score.auc.low,
+            score.auc.high,
+            score.chance_p_value,
+            score.difference,
+            score.p_value,
+        ]
         assert row.tolist()[4:] == pytest.approx(numbers, rel=1e-12)
     assert table["images"].tolist() == [119, 118]
 

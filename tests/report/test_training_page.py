@@ -6,12 +6,15 @@ import re
 
 from monai_shortcut.audit.training import AttributePoint, Cost, EpochAudit, TrainingCurves, curve_settings
 from monai_shortcut.report import write_training_report
+from monai_shortcut.types import Estimate
 
 
 def test_the_page_prints_each_number_of_its_epochs(tmp_path):
-    small = AttributePoint(80, (0.6, 0.5, 0.7), 0.04, 0.3, 0.45, -0.01, 0.02, (-0.001, -0.004, 0.02), 0.0004)
-    large = AttributePoint(80, (0.9, 0.8, 0.95), 0.0, 0.6, 0.75, 2.5, 1.0, (0.3, 0.2, 0.4), 0.01)
-    area = (0.8, 0.7, 0.9)
+    small = AttributePoint(
+        80, Estimate(0.6, 0.5, 0.7), 0.04, 0.3, 0.45, -0.01, 0.02, Estimate(-0.001, -0.004, 0.02), 0.0004
+    )
+    large = AttributePoint(80, Estimate(0.9, 0.8, 0.95), 0.0, 0.6, 0.75, 2.5, 1.0, Estimate(0.3, 0.2, 0.4), 0.01)
+    area = Estimate(0.8, 0.7, 0.9)
     epochs = (
         EpochAudit(2, 90, 30, area, {"scanner": small}, {}, Cost(0.5, 0.25, None)),
         EpochAudit(4, 90, 30, area, {"scanner": large}, {}, Cost(0.5, 0.25, 4.0)),

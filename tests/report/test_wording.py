@@ -7,24 +7,24 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from monai_shortcut.report.wording import number, p_text, with_limits, words
+from monai_shortcut.audit.wording import p_text
+from monai_shortcut.report.wording import limits, number, words
+from monai_shortcut.types import Estimate
 
 
-def test_a_p_value_is_its_three_decimals_or_below_them():
-    for p_value in [*np.geomspace(1e-300, 1, 400), 0.0, 0.000999999, 0.001, 0.9996, 1.0]:
+def test_a_p_value_is_printed_to_three_decimals_and_never_as_zero():
+    for p_value in [*np.geomspace(1e-300, 1, 400), 0.0, 0.0004999, 0.001, 0.9996, 1.0]:
         text = p_text(p_value)
         assert text != "0.000"
-        if p_value < 0.001:
-            assert text == "< 0.001"
+        if text == "< 0.001":
+            assert p_value < 0.001
         else:
             assert abs(Decimal(text) - Decimal(p_value)) <= Decimal("0.0005")
             assert len(text) == 5
 
 
 def test_what_is_missing_is_a_dash():
-    for missing in (None, float("nan"), np.float64("nan")):
-        assert (p_text(missing), number(missing), with_limits(missing, 0.1, 0.2)) == ("-", "-", "-")
-    assert with_limits(0.5, None, float("nan")) == "0.50 (- to -)"
+    assert (p_text(None), number(None), limits(None)) == ("-", "-", "-")
 
 
 @pytest.mark.parametrize("digits", [0, 1, 2, 3])
@@ -48,7 +48,7 @@ def test_a_number_is_the_nearest_decimal_and_zero_has_no_minus(digits, sign):
 
 
 def test_a_number_with_limits_has_all_three_in_their_order():
-    assert with_limits(-0.001, -0.314, 0.25) == "0.00 (-0.31 to 0.25)"
+    assert limits(Estimate(-0.001, -0.314, 0.25)) == "0.00 (-0.31 to 0.25)"
 
 
 def test_names_are_written_with_spaces():

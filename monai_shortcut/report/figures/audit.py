@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 from numpy.typing import ArrayLike
 
-from monai_shortcut.audit.record import Audit, Finding
+from monai_shortcut.audit.record import Audit, Evidence, Finding
+from monai_shortcut.audit.wording import p_text
 from monai_shortcut.report.figures.heads import weight_space
 from monai_shortcut.report.figures.style import (
     INK,
@@ -28,7 +29,8 @@ from monai_shortcut.report.figures.style import (
     literal,
     series,
 )
-from monai_shortcut.report.wording import number, p_text, words
+from monai_shortcut.report.wording import number, words
+from monai_shortcut.types import Tested
 
 
 def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
@@ -63,15 +65,12 @@ def overview(audit: Audit) -> Figure:
     for row, finding in enumerate(found):
         shown, colour, marker = finding.evidence, VERDICTS[finding.verdict], MARKERS[finding.verdict]
         assert shown is not None
-        for axes, (value, low, high) in (
-            (left, shown.encoding.own_auroc),
-            (right, (shown.gap.effect, *shown.gap.interval)),
-        ):
-            axes.plot([low, high], [row, row], color=colour, linewidth=2)
-            axes.plot(value, row, marker, color=colour, markersize=8)
+        for axes, measured in ((left, shown.encoding.own_auroc), (right, shown.gap.effect)):
+            axes.plot([measured.low, measured.high], [row, row], color=colour, linewidth=2)
+            axes.plot(measured.value, row, marker, color=colour, markersize=8)
         if finding.counterfactual is not None:
-            right.plot(finding.counterfactual.change, row, "|", color="black", markersize=18, markeredgewidth=2)
-    lowest = [f.evidence.encoding.own_auroc[1] - 0.02 for f in found if f.evidence is not None]
+            right.plot(finding.counterfactual.change.value, row, "|", color="black", markersize=18, markeredgewidth=2)
+    lowest = [f.evidence.encoding.own_auroc.low - 0.02 for f in found if f.evidence is not None]
     left.axvline(0.5, color=INK, linewidth=1)
     left.set(xlabel="encoded: AUROC of the probe within labels", xlim=(min([0.35, *lowest]), 1.02))
     left.set_yticks(range(len(found)), [finding.attribute for finding in found])
@@ -106,10 +105,10 @@ def regions(audit: Audit) -> Figure:
         offset = (index - (len(labels) - 1) / 2) * 0.6 / max(len(labels), 1)
         for score in (score for score in scores if score.label == label):
             row = strategies.index(score.evaluated_on) + offset
-            axes.plot(score.interval, [row, row], color=series(index), linewidth=2)
+            axes.plot([score.auc.low, score.auc.high], [row, row], color=series(index), linewidth=2)
             name = label if score.evaluated_on == "full" else None
-            axes.plot(score.auc, row, "o", color=series(index), label=name)
-    lowest = min((score.interval[0] for score in scores), default=0.4)
+            axes.plot(score.auc.value, row, "o", color=series(index), label=name)
+    lowest = min((score.auc.low for score in scores), default=0.4)
     axes.axvline(0.5, color=INK, linewidth=1)
     axes.set(
         xlabel="area under the ROC curve", xlim=(min(0.4, lowest - 0.02), 1.02), ylim=(len(strategies) - 0.5, -0.5)
@@ -156,25 +155,30 @@ def evidence(finding: Finding, audit: Audit) -> Figure:
     figure = Figure(figsize=(11, 5.4), layout="constrained")
     halves: Any = figure.subfigures(2, 1)
     top, bottom = halves
-    strongest = float(np.abs(shown.alignment.wsc).max())
-    encoding, erased = shown.encoding, shown.erasure
-    tests = [
-        ("encoded? AUROC within labels", encoding.null, encoding.own_auroc[0], encoding.p_value),
-        ("used? prediction gap", shown.gap.null, shown.gap.raw, shown.gap.p_value),
-        ("aligned? largest |WSC|", shown.alignment.wsc_null, strongest, shown.alignment.wsc_p_value),
-    ]
-    if erased is not None:
-        tests.append(("erased: probability moved", erased.random, erased.change[0], erased.p_value))
+    tests, aligned = _tests(shown), shown.alignment
     axes: Any = top.subplots(1, len(tests))
-    for panel, (title, null, value, p_value) in zip(axes, tests, strict=True):
-        panel.hist(null, bins=30, color=NULL)
-        panel.axvline(value, color=VERDICTS[finding.verdict], linewidth=3)
-        panel.set(title=f"{title}\nunadjusted p {p_text(p_value)}", yticks=[])
+    for panel, (title, test) in zip(axes, tests.items(), strict=True):
+        panel.hist(test.null, bins=30, color=NULL)
+        panel.axvline(test.observed, color=VERDICTS[finding.verdict], linewidth=3)
+        panel.set(title=f"{title}\nunadjusted p {p_text(test.p_value)}", yticks=[])
     axes[0].set_xlabel("grey: attribute permuted between patients", fontsize=8)
     left, right = bottom.subplots(1, 2, width_ratios=[1, 2])
-    _matrix(left, np.array(shown.alignment.wsc), audit.label_names, tuple(finding.levels))
+    if aligned is None:
+        left.set_axis_off()
+    else:
+        _matrix(left, np.array(aligned.wsc), audit.label_names, tuple(finding.levels))
     _predictions(right, finding, audit)
     return figure
+
+
+def _tests(shown: Evidence) -> dict[str, Tested]:
+    """The tests of an attribute by what they ask."""
+    tests = {"encoded? AUROC within labels": shown.encoding.test, "used? prediction gap": shown.gap.test}
+    if shown.alignment is not None:
+        tests["aligned? largest |WSC|"] = shown.alignment.wsc_test
+    if shown.erasure is not None:
+        tests["erased: probability moved"] = shown.erasure.test
+    return tests
 
 
 def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> None:

@@ -62,15 +62,13 @@ def _histograms(axes: Axes, matrix: TaskMatrix) -> None:
 
 def _sweeps(axes: Axes, audit: Audit) -> None:
     """Largest |WSC| of each attribute against the number of principal components."""
-    shown = [f for f in audit.findings if f.evidence is not None and f.evidence.alignment.sweep is not None]
-    for index, finding in enumerate(shown):
-        assert finding.evidence is not None
-        sweep = finding.evidence.alignment.sweep
-        assert sweep is not None
+    aligned = {f.attribute: f.evidence.alignment for f in audit.findings if f.evidence is not None}
+    sweeps = {name: found.sweep for name, found in aligned.items() if found is not None and found.sweep is not None}
+    for index, (name, sweep) in enumerate(sweeps.items()):
         largest = np.abs(np.array(sweep.cosines)).max(axis=(1, 2))
-        axes.plot(sweep.components, largest, "o-", markersize=3, color=series(index), label=finding.attribute)
+        axes.plot(sweep.components, largest, "o-", markersize=3, color=series(index), label=name)
     axes.axvline(audit.settings.min_components, color=GUIDE, linewidth=1, linestyle=":")
     axes.set(xlabel="principal components", ylim=(0, 1), xscale="log")
     axes.set_title("largest |WSC| by number of components", fontsize=9)
-    if shown:
+    if sweeps:
         axes.legend(fontsize=7, frameon=False)

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from monai_shortcut.audit.training import AttributePoint, TrainingCurves
+from monai_shortcut.audit.training import TrainingCurves
 from monai_shortcut.report.figures.style import INK, SERIES, TOLERANCE, literal
+from monai_shortcut.types import Estimate
 
 _BLUE, _ORANGE, _GREEN = SERIES[:3]
 _PANELS = ("used: prediction gap", "encoded: AUROC of the probe within labels", "aligned: largest |alignment|")
@@ -55,10 +56,10 @@ def _row(row: Sequence[Axes], curves: TrainingCurves, name: str) -> None:
     epochs, used = [epoch.epoch for epoch in curves.epochs], np.array(curves.used(name))
     gap, area, aligned = row
     gap.axhspan(-curves.settings.tolerance, curves.settings.tolerance, color=TOLERANCE, zorder=0)
-    _band(gap, epochs, np.array([_limits(p, "gap") for p in found]), used)
+    _band(gap, epochs, np.array([_limits(None if p is None else p.gap) for p in found]), used)
     area.axhline(0.5, color=INK, linewidth=1)
-    _band(area, epochs, np.array([_limits(p, "own_auroc") for p in found]), used)
-    own = np.array([epoch.auroc for epoch in curves.epochs])
+    _band(area, epochs, np.array([_limits(None if p is None else p.own_auroc) for p in found]), used)
+    own = np.array([_limits(epoch.auroc) for epoch in curves.epochs])
     area.plot(epochs, own[:, 0], color="black", linewidth=1.2)
     area.fill_between(epochs, own[:, 1], own[:, 2], color="black", alpha=0.1, linewidth=0)
     largest = np.array([[np.nan if p is None else p.alignment] * 3 for p in found])
@@ -74,8 +75,9 @@ def _row(row: Sequence[Axes], curves: TrainingCurves, name: str) -> None:
         gap.text(onset.epoch, 0.98, f" {text}", transform=gap.get_xaxis_transform(), va="top", fontsize=8)
 
 
-def _limits(point: AttributePoint | None, name: str) -> tuple[float, float, float]:
-    return (np.nan, np.nan, np.nan) if point is None else getattr(point, name)
+def _limits(found: Estimate | None) -> tuple[float, float, float]:
+    """Value, low and high; NaN, which is not drawn, where nothing was measured."""
+    return (np.nan, np.nan, np.nan) if found is None else (found.value, found.low, found.high)
 
 
 def _band(axes: Axes, epochs: Sequence[int], values: NDArray[np.float64], used: NDArray[np.bool_]) -> None:
