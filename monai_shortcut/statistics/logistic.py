@@ -21,7 +21,6 @@ _LEAST_VARIANCE = 1e-3  # of an answer in the pooled head's Hessian
 _BLOCK = 2**23  # numbers in an array of rows by heads: 32 MB in float32, of which a fit holds about eight
 _ROWS = 4096  # rows copied at once; bounds the memory
 _MOST_STEPS = 1000
-_MOST_CUTS = 50  # of one step
 _OVERSHOT = 0.5  # slope at the end of a step, upwards, over that at its start, downwards, from which on it is cut
 _TINY = np.finfo(np.float64).tiny
 _DONE = 0.2  # share of converged heads from which on it pays to copy the others
@@ -262,16 +261,15 @@ class _Descent:
         slope = -_inner(self.gradient, self.direction)
         spread = (self.chance * change**2).sum(axis=0) - (self.chance * change).sum(axis=0) ** 2
         bend = np.einsum("nh,nh->h", self.share, spread) + self.ridge * _inner(weight, weight)
-        step, gone = slope / np.maximum(bend, _TINY), np.zeros_like(slope)
-        for _ in range(_MOST_CUTS):
-            self.logits += (step - gone).astype(change.dtype) * change
-            self.theta += (step - gone) * self.direction
+        step, theta, logits = slope / np.maximum(bend, _TINY), self.theta, self.logits
+        while True:
+            self.theta, self.logits = theta + step * self.direction, logits + step.astype(change.dtype) * change
             self._answer()
             uphill = np.einsum("knh,knh->h", self.residual, change) + self.ridge * _inner(self.theta[:, :-1], weight)
             long = uphill > _OVERSHOT * slope
             if not long.any():
                 break
-            gone, step = step, np.where(long, step * slope / np.maximum(slope + uphill, _TINY), step)
+            step = np.where(long, step * slope / np.maximum(slope + uphill, _TINY), step)
 
 
 def _inner(first: Floats, second: Floats) -> Floats:

@@ -170,6 +170,16 @@ def test_separable_classes_and_a_weak_penalty(rng, dtype):
     assert np.abs(found - expected).max() < 0.05 * expected.std()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_head_that_contradicts_the_pooled_head(rng, dtype):
+    """Where the start is certain and wrong its curvature vanishes, and the first steps are far too long."""
+    points, group = rng.normal(size=(1000, 4)).astype(dtype), np.arange(1000) < 40
+    label = ((points[:, 0] + 0.1 * rng.normal(size=1000) > 0) ^ group).astype(np.int64)
+    found = fit_many(points, label, group[:, None], 1e3, 1e-4)
+    expected = of_scikit_learn(points.astype(np.float64), label, group[:, None], 1e3)
+    np.testing.assert_allclose(found.logits(points)[0], expected, atol=0.01 * expected.std())
+
+
 def test_classes_of_which_the_pooled_head_is_certain(rng):
     """Its probabilities are 0 and 1 in float32, so that its Hessian would vanish."""
     label = np.arange(200) % 2
