@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 DATA = Path(os.environ.get("MONAI_SHORTCUT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
-torch.set_num_threads(1)  # threads that spin on a busy machine cost far more than they save on these small networks
+# Threads that wait for each other spin: beside other workers they cost far more than they save on these small arrays.
+torch.set_num_threads(1)
+threadpool_limits(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start, and of libraries that are not loaded yet
 
 
 @pytest.fixture

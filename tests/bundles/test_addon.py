@@ -36,7 +36,7 @@ from monai_shortcut.installation import OVERLAYS, installed, overlay, problems, 
 from monai_shortcut.workflows import attach_audit, audited_network
 
 ROOT = Path(__file__).parents[2]
-SHAPES = ROOT / "tests" / "zoo_shapes"
+SHAPES = Path(__file__).parent / "zoo_shapes"
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.S)
 GUIDE = (ROOT / "docs" / "how-to" / "audit-your-own-bundle.md").read_text()
 # MONAI warns about every config it runs.
