@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import astuple, replace
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -27,15 +27,18 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import monai_shortcut
-from monai_shortcut.analyses.encoding import fit_probe, probe_encoding
-from monai_shortcut.audit.assembly import AuditSettings
-from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.analyses.encoding import encoding
+from monai_shortcut.analyses.sample import Sample
+from monai_shortcut.audit import AuditSettings
+from monai_shortcut.cohort import Cohort
+from monai_shortcut.cohort.levels import attribute_levels
 from monai_shortcut.handlers import EmbeddingRecorder, MetadataProbe, ShortcutAudit, WeightSpaceCorrelation
 from monai_shortcut.handlers.cohort_handler import CohortHandler
 from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES
 from monai_shortcut.networks import MultiTaskClassifier, SonoNet
 from monai_shortcut.phantom.fetal_planes import Phantom, draw_phantom
 from monai_shortcut.report.tables import findings_table
+from monai_shortcut.statistics.probes import fit_probe
 from monai_shortcut.statistics.weight_space import weight_space_correlation
 from monai_shortcut.transforms import MaskROI
 
@@ -287,8 +290,8 @@ def test_an_audit_of_the_map_sees_the_same_probabilities(sononet, phantom, items
     assert (pooled.embeddings.shape[1], mapped.embeddings.shape[1]) == (16, 4 * 4)
     assert abs(pooled.embeddings - mapped.embeddings).max() > 0.1
     one, other = (handler.audit.finding("scanner") for handler in (pooled, mapped))
-    assert other.evidence.gap.effect == pytest.approx(one.evidence.gap.effect, abs=1e-4)
-    assert other.counterfactual.change == pytest.approx(one.counterfactual.change, abs=1e-4)
+    assert other.evidence.gap.effect.value == pytest.approx(one.evidence.gap.effect.value, abs=1e-4)
+    assert other.counterfactual.change.value == pytest.approx(one.counterfactual.change.value, abs=1e-4)
     for name in pooled.strategies:
         np.testing.assert_allclose(mapped._column(name), pooled._column(name), atol=1e-4)
 
@@ -370,8 +373,8 @@ def test_numbers_are_floats_and_are_logged(densenet, phantom, items, tmp_path, c
         assert f"{name}: {value:.4f}" in caplog.text
     for finding in handlers[2].audit.findings:
         shown = finding.evidence
-        assert engine.state.metrics[f"{finding.attribute}_own_auroc"] == shown.encoding.own_auroc[0]
-        assert engine.state.metrics[f"{finding.attribute}_prediction_gap"] == shown.gap.effect
+        assert engine.state.metrics[f"{finding.attribute}_own_auroc"] == shown.encoding.own_auroc.value
+        assert engine.state.metrics[f"{finding.attribute}_prediction_gap"] == shown.gap.effect.value
 
 
 def test_tables_hold_the_numbers_of_the_analyses(sononet, phantom, items, tmp_path):
@@ -385,27 +388,20 @@ def test_tables_hold_the_numbers_of_the_analyses(sononet, phantom, items, tmp_pa
     table, labels = cohort.table, cohort.labels  # in whose order the numbers are computed
     points = probe.embeddings[[place[image] for image in cohort.image_ids]]
     weight = probe.head.weight.numpy()
+    sample = Sample.of(points, weight, probe.head.bias.numpy(), labels, cohort.patients, draws=SETTINGS)
     encoded, correlated = (
         pd.read_csv(tmp_path / f"{name}.csv") for name in ("metadata_probe", "weight_space_correlation")
     )
     assert list(encoded["attribute"].unique()) == list(correlated["attribute"].unique()) == list(cohort.attributes)
     for name in cohort.attributes:
         names, codes = np.unique(table[name].to_numpy(dtype=str), return_inverse=True)
-        found = probe_encoding(
-            points,
-            codes,
-            table["patient_id"].to_numpy(dtype=str),
-            labels,
-            permutations=19,
-            bootstraps=19,
-            rng=np.random.default_rng(0),
-        )
+        found = encoding(sample.by(name, attribute_levels(cohort.values(name), cohort.patients, minimum_patients=2)))
         expected = {**found.metrics, "auroc": found.auroc, "own_auroc": found.own_auroc}
         rows = encoded[encoded["attribute"] == name].set_index("metric")[["value", "low", "high"]]
         assert list(rows.index) == list(expected)
-        np.testing.assert_allclose(rows.to_numpy(), list(expected.values()), rtol=1e-12)
-        assert metrics[f"{name}_probe_auroc"] == found.own_auroc[0]
-        assert metrics[f"{name}_probe_p"] == found.p_value
+        np.testing.assert_allclose(rows.to_numpy(), [astuple(estimate) for estimate in expected.values()], rtol=1e-12)
+        assert metrics[f"{name}_probe_auroc"] == found.own_auroc.value
+        assert metrics[f"{name}_probe_p"] == found.test.p_value
         values = weight_space_correlation(weight, fit_probe(points, codes).weight, points)
         assert metrics[f"{name}_wsc"] == pytest.approx(np.abs(values).max(), rel=1e-12)
         assert metrics[f"{name}_wsc"] > 0.05
@@ -431,7 +427,9 @@ def test_a_single_logit_speaks_for_the_second_label(phantom, items, tmp_path):
     assert set(pd.read_csv(tmp_path / "weight_space_correlation.csv")["label"]) == {"body"}
     (score,) = handlers[2].audit.regions.scores
     with torch.no_grad():
-        assert score.auc == pytest.approx(roc_auc_score(cohort.labels == 1, network(stacked(items))[:, 0].numpy()))
+        assert score.auc.value == pytest.approx(
+            roc_auc_score(cohort.labels == 1, network(stacked(items))[:, 0].numpy())
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
@@ -693,7 +691,7 @@ def test_region_scores_are_those_of_images_masked_by_hand(request, phantom, item
         scores = answers(network, [np.asarray(image) for image in images])
         for index, label in enumerate(phantom.cohort.label_names):
             expected[label, strategy] = roc_auc_score(labels == index, scores[:, index])
-    found = {(score.label, score.evaluated_on): score.auc for score in handler.audit.regions.scores}
+    found = {(score.label, score.evaluated_on): score.auc.value for score in handler.audit.regions.scores}
     assert found == pytest.approx(expected, abs=2e-3)  # a tie in float32 may be broken
     assert len(set(found.values())) > 10
     assert {score.images for score in handler.audit.regions.scores} == {44}
@@ -712,7 +710,7 @@ def test_rescaling_after_masking_changes_what_the_model_sees(sononet, phantom, i
             **BRIEF,
         )
         run("engine", sononet, items, handler)
-        areas.append({s.label: s.auc for s in handler.audit.regions.scores if s.evaluated_on == "roi_only"})
+        areas.append({s.label: s.auc.value for s in handler.audit.regions.scores if s.evaluated_on == "roi_only"})
         assert {s.evaluated_on for s in handler.audit.regions.scores} == {"full", "roi_only"}
     assert areas[0] != areas[1]
 
@@ -745,7 +743,7 @@ def test_an_unusable_region_is_counted_and_its_image_stays(sononet, phantom, ite
     kept = [index for index in range(44) if index not in (0, 1, 2, 3, 9)]
     scores = answers(sononet, [np.asarray(MaskROI("roi_only")(items[i]["image"], items[i]["roi"])) for i in kept])
     for index, label in enumerate(phantom.cohort.label_names):
-        (area,) = [s.auc for s in found.regions.scores if (s.label, s.evaluated_on) == (label, "roi_only")]
+        (area,) = [s.auc.value for s in found.regions.scores if (s.label, s.evaluated_on) == (label, "roi_only")]
         assert area == pytest.approx(roc_auc_score(phantom.cohort.labels[kept] == index, scores[:, index]), abs=2e-3)
     without = ShortcutAudit(sononet, phantom.cohort, tmp_path, **BRIEF)
     run(kind, sononet, items, without, batch_size=4)
@@ -785,9 +783,10 @@ def test_counterfactuals_are_measured_on_the_same_images(sononet, phantom, items
     moved = 0.5 * np.abs(first - second).sum(axis=1)
     counterfactual = handler.audit.finding("scanner").counterfactual
     assert counterfactual.images == 44
-    assert counterfactual.change == pytest.approx(moved.mean(), rel=1e-4)
-    assert counterfactual.change > 0.01
-    assert counterfactual.interval[0] < counterfactual.change < counterfactual.interval[1]
+    change = counterfactual.change
+    assert change.value == pytest.approx(moved.mean(), rel=1e-4)
+    assert change.value > 0.01
+    assert change.low < change.value < change.high
     assert handler.audit.finding("operator").counterfactual is None
 
 

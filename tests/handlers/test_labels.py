@@ -16,10 +16,10 @@ from monai.engines import SupervisedEvaluator
 from scipy.special import expit
 from torch import nn
 
-from monai_shortcut.analyses.encoding import fit_probe
-from monai_shortcut.audit.assembly import Audit, AuditSettings, audit
-from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.audit import Audit, AuditSettings, audit
+from monai_shortcut.cohort import Cohort
 from monai_shortcut.handlers import MetadataProbe, ShortcutAudit, WeightSpaceCorrelation
+from monai_shortcut.statistics.probes import fit_probe
 from monai_shortcut.statistics.weight_space import weight_space_correlation
 
 SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=2, erasures=9, held_out=1)
@@ -132,18 +132,20 @@ def test_each_label_has_its_own_findings_in_its_own_folder(data, cohort, tmp_pat
         )
         found, other = handler.audits[name].finding("scanner"), expected.finding("scanner")
         assert found.verdict == other.verdict
-        assert found.evidence.gap.effect == pytest.approx(other.evidence.gap.effect, abs=1e-5)
-        assert found.counterfactual.change == pytest.approx(other.counterfactual.change, abs=1e-5)
-        areas = [{s.evaluated_on: s.auc for s in record.regions.scores} for record in (handler.audits[name], expected)]
+        assert found.evidence.gap.effect.value == pytest.approx(other.evidence.gap.effect.value, abs=1e-5)
+        assert found.counterfactual.change.value == pytest.approx(other.counterfactual.change.value, abs=1e-5)
+        areas = [
+            {s.evaluated_on: s.auc.value for s in record.regions.scores} for record in (handler.audits[name], expected)
+        ]
         assert areas[0] == pytest.approx(areas[1], abs=1e-6)
-        assert metrics[f"{name}_scanner_prediction_gap"] == found.evidence.gap.effect
+        assert metrics[f"{name}_scanner_prediction_gap"] == found.evidence.gap.effect.value
         assert Audit.from_json(tmp_path / name / "audit.json") == handler.audits[name]
         assert {e.label for e in handler.audits[name].examples} == {"absent", "present"}
         assert [f.attribute for f in handler.audits[name].findings] == ["scanner"]
-    gaps = {name: handler.audits[name].finding("scanner").evidence.gap.effect for name in LABELS}
+    gaps = {name: handler.audits[name].finding("scanner").evidence.gap.effect.value for name in LABELS}
     assert gaps["edema"] > 0.3 > 0.15 > max(gaps["mass"], gaps["fracture"])
-    assert handler.audits["edema"].finding("scanner").counterfactual.change > 0.2
-    assert handler.audits["mass"].finding("scanner").counterfactual.change == pytest.approx(0, abs=1e-6)
+    assert handler.audits["edema"].finding("scanner").counterfactual.change.value > 0.2
+    assert handler.audits["mass"].finding("scanner").counterfactual.change.value == pytest.approx(0, abs=1e-6)
     assert sum(handler.audits["edema"].labels.values()) == 110
     assert handler.audits["edema"].excluded == {f"image{row:03d}": "edema unknown" for row in range(10)}
     page = (tmp_path / "report.html").read_text()
@@ -224,7 +226,7 @@ def test_one_label_of_a_single_logit_may_be_named_or_not(data, tmp_path):
     plain = ShortcutAudit(network, cohort, tmp_path / "b", settings=SETTINGS)
     run(network, data, named, plain)
     assert named.audits["edema"].findings == plain.audit.findings
-    assert plain.audit.finding("scanner").evidence.gap.effect > 0.3
+    assert plain.audit.finding("scanner").evidence.gap.effect.value > 0.3
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,10 @@ from monai.networks.nets import DenseNet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import SETTINGS, audit_of, draw, equal, evaluator, small_network, training
 
-from monai_shortcut.audit.assembly import AuditSettings, audit
-from monai_shortcut.audit.training import TrainingCurves, curve_settings
-from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.audit import AuditSettings, audit
+from monai_shortcut.audit.epochs import curve_settings
+from monai_shortcut.audit.training import TrainingCurves
+from monai_shortcut.cohort import Cohort
 from monai_shortcut.handlers import SeedEachEpoch, TrainingAudit
 
 ENDS = ("own_auroc", "alignment", "alignment_z", "wsc", "prediction_gap")
@@ -61,8 +62,8 @@ def numbers_of(curves: TrainingCurves, index: int = -1) -> dict[str, float]:
     """What has to be logged of an epoch."""
     epoch = curves.epochs[index]
     point = epoch.points["scanner"]
-    values = (point.own_auroc[0], point.alignment, point.alignment_z, point.wsc, point.gap[0])
-    return {"label_auroc": epoch.auroc[0], **{f"scanner_{end}": x for end, x in zip(ENDS, values, strict=True)}}
+    values = (point.own_auroc.value, point.alignment, point.alignment_z, point.wsc, point.gap.value)
+    return {"label_auroc": epoch.auroc.value, **{f"scanner_{end}": x for end, x in zip(ENDS, values, strict=True)}}
 
 
 def test_tensorboard_gets_the_numbers_of_the_audited_epochs_and_no_others(phantoms, tmp_path, capsys):
@@ -94,7 +95,7 @@ def test_tensorboard_gets_the_numbers_of_the_audited_epochs_and_no_others(phanto
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Tiny, epoch ")]
     assert [line.split(":")[0] for line in lines] == ["Tiny, epoch 2", "Tiny, epoch 4"]
     cost, point = curves.epochs[1].cost, curves.epochs[1].points["scanner"]
-    assert f"scanner gap {point.gap[0]:.2f} (p {point.gap_p_value:.3f})" in lines[1]
+    assert f"scanner gap {point.gap.value:.2f} (p {point.gap_p_value:.3f})" in lines[1]
     assert f"audit {cost.audit:.2f} s ({cost.share:.0%} of the epoch), evaluation {cost.evaluation:.2f} s" in lines[1]
     assert 0 < cost.audit < cost.audit + cost.evaluation < cost.epoch
 
@@ -109,7 +110,7 @@ def test_files_are_complete_and_say_the_same(audited, tmp_path):
     table = pd.read_csv(tmp_path / "training_curves.csv")
     assert table["epoch"].tolist() == [1, 2]
     point = handler.curves[""].epochs[1].points["scanner"]
-    assert table["gap"][1] == pytest.approx(point.gap[0])
+    assert table["gap"][1] == pytest.approx(point.gap.value)
     assert handler.curves[""].answer("scanner") in (tmp_path / "training_report.html").read_text(encoding="utf-8")
 
 
@@ -132,7 +133,7 @@ def test_the_numbers_are_those_of_the_full_audit_with_the_same_settings(audited,
         evidence = whole.finding(name).evidence
         assert point.own_auroc == evidence.encoding.own_auroc
         assert point.own_auroc_p_value == evidence.encoding_p_value
-        assert point.gap == (evidence.gap.effect, *evidence.gap.interval)
+        assert point.gap == evidence.gap.effect
         assert point.gap_p_value == evidence.gap_p_value
 
 
