@@ -135,19 +135,18 @@ def concordance(scores: NDArray[Any], codes: NDArray[Any], strata: Integers) -> 
     References:
         Harrell et al. (1982), JAMA 247(18), without censoring.
     """
-    wins, pairs = np.zeros(len(scores)), np.zeros(len(scores))
-    top = int(codes.max())
-    for low in range(top):
-        for high in range(low + 1, top + 1):
-            for value in np.unique(strata):
-                inside = np.flatnonzero(strata == value)
-                chosen = (codes[:, inside] == low) | (codes[:, inside] == high)
-                # Images of other levels go last, where they win and lose against nobody.
-                ranked = np.where(chosen, scores[:, inside], np.inf)
-                positive = codes[:, inside] == high
-                m, n = positive.sum(axis=1), chosen.sum(axis=1) - positive.sum(axis=1)
-                wins += (rankdata(ranked, axis=1) * positive).sum(axis=1) - m * (m + 1) / 2
-                pairs += m * n
+    wins, pairs = np.zeros((2, len(scores)))
+    members = [np.flatnonzero(strata == value) for value in np.unique(strata)]
+    top, block = int(codes.max()), max(1, _CELLS // len(strata))
+    for first in range(0, len(codes), block):
+        rows = slice(first, first + block)
+        for inside in members:
+            score, code = scores[rows].take(inside, axis=1), codes[rows].take(inside, axis=1)
+            for high in range(1, top + 1):
+                positive = code == high
+                # Images of higher levels go last, where they lose against nobody.
+                wins[rows] += _wins(np.where(code <= high, score, score.dtype.type(np.inf)), positive)
+                pairs[rows] += positive.sum(axis=1) * (code < high).sum(axis=1)
     return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5))
 
 

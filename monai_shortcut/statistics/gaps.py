@@ -47,6 +47,7 @@ class CellSums:
             # An image is of one level: the first follows from the others, whatever the coding.
             result[:, label, 0] = values.sum(axis=0) - result[:, label, 1:].sum(axis=1)
         result[..., -1] = np.round(result[..., -1])
+        result[result[..., -1] == 0] = 0.0  # what is left of a difference is rounding
         return result
 
 

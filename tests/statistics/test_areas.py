@@ -7,8 +7,17 @@ import pytest
 from scipy.stats import norm, rankdata
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
 
-from monai_shortcut.statistics.areas import _CELLS, clustered_auroc, confusion_metrics, stratified_auroc, with_interval
+from monai_shortcut.statistics.areas import (
+    _CELLS,
+    clustered_auroc,
+    clustered_concordance,
+    concordance,
+    confusion_metrics,
+    stratified_auroc,
+    with_interval,
+)
 from monai_shortcut.statistics.delong import auc_covariance
+from monai_shortcut.types import Estimate
 
 
 def draw(rng, levels: int, strata: int, patients: int = 40):
@@ -160,41 +169,131 @@ def test_standard_error_agrees_with_a_bootstrap_of_patients(rng):
     assert clustered_auroc(logits, code, stratum, np.arange(240))[1] < 0.75 * error  # as if images were independent
 
 
+def concordant(score, code, stratum):
+    """Pairs of one class and two levels whose order is right."""
+    wins = pairs = 0.0
+    for i in range(len(code)):
+        for j in range(len(code)):
+            if code[i] > code[j] and stratum[i] == stratum[j]:
+                wins += (score[i] > score[j]) + 0.5 * (score[i] == score[j])
+                pairs += 1
+    return wins / pairs
+
+
+@pytest.mark.parametrize("strata", [1, 3])
+@pytest.mark.parametrize("levels", [2, 3, 5])
+def test_concordance_equals_counting_pairs(rng, levels, strata):
+    patient = np.repeat(np.arange(40), rng.integers(1, 4, 40))
+    codes, stratum = rng.integers(levels, size=(4, len(patient))), rng.integers(strata, size=len(patient))
+    scores = np.round(codes * [[0.5], [0.0], [-0.5], [2.0]] + rng.normal(size=codes.shape), 1)  # with ties
+    expected = [concordant(*pair, stratum) for pair in zip(scores, codes, strict=True)]
+    for kind in (np.float64, np.float32):
+        found = concordance(scores.astype(kind), codes.astype(np.int8), stratum)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for score, code, value in zip(scores, codes, expected, strict=True):
+        assert clustered_concordance(score[None], code, stratum, patient)[0] == pytest.approx(value, rel=1e-12)
+    assert np.ptp(expected) > 0.2  # items differ
+
+
+def test_concordance_in_blocks_is_that_of_one_coding_after_the_other(rng):
+    codes, strata = rng.integers(4, size=(50, 6000)).astype(np.int8), rng.integers(2, size=6000)
+    scores = rng.normal(size=codes.shape) + 0.01 * codes
+    assert codes.size > 2 * _CELLS  # several blocks
+    expected = [concordance(scores[i : i + 1], codes[i : i + 1], strata)[0] for i in range(50)]
+    np.testing.assert_array_equal(concordance(scores, codes, strata), expected)
+    assert np.std(expected) > 0.001
+
+
+def test_concordance_of_two_levels_is_the_area_of_scikit_learn(rng):
+    logits, code, stratum, patient = draw(rng, 2, 2)
+    one = np.zeros_like(code)
+    assert concordance(logits[1:], code[None], one)[0] == pytest.approx(roc_auc_score(code, logits[1]), abs=1e-12)
+    expected = clustered_auroc(logits, code, stratum, patient)
+    np.testing.assert_allclose(clustered_concordance(logits[1:], code, stratum, patient), expected, rtol=1e-12)
+
+
+def test_concordance_of_several_levels_is_their_areas_weighted_by_pairs(rng):
+    code, score = rng.integers(4, size=200), rng.normal(size=200)
+    score += 0.5 * code
+    pairs = [(low, high) for high in range(4) for low in range(high)]
+    areas = [roc_auc_score(code[np.isin(code, pair)] == pair[1], score[np.isin(code, pair)]) for pair in pairs]
+    weights = [(code == low).sum() * (code == high).sum() for low, high in pairs]
+    expected = np.average(areas, weights=weights)
+    assert concordance(score[None], code[None], 0 * code)[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_error_of_a_concordance_is_the_influence_of_each_patient(rng):
+    """Of the areas of all pairs of levels in all classes, each weighted by its pairs of images."""
+    _, code, stratum, patient = draw(rng, 3, 2)
+    score = np.round(code + rng.normal(size=len(code)), 1)
+    cells = [(s, low, high) for s in (0, 1) for low, high in ((0, 1), (0, 2), (1, 2))]
+    chosen = [((stratum == s) & (code == low), (stratum == s) & (code == high)) for s, low, high in cells]
+    total, influence = sum(low.sum() * high.sum() for low, high in chosen), np.zeros(40)
+    for low, high in chosen:
+        wins = np.sign(score[high][:, None] - score[low]) / 2 + 0.5
+        for i, won in zip(np.flatnonzero(high), wins, strict=True):
+            influence[patient[i]] += (won - wins.mean()).sum() / total
+        for j, lost in zip(np.flatnonzero(low), wins.T, strict=True):
+            influence[patient[j]] += (lost - wins.mean()).sum() / total
+    expected = np.sqrt(40 / 39 * (influence**2).sum())
+    assert clustered_concordance(score[None], code, stratum, patient)[1] == pytest.approx(expected, rel=1e-10)
+
+
+def test_error_of_a_concordance_agrees_with_a_bootstrap_of_patients(rng):
+    patient, stratum = np.repeat(np.arange(80), 3), np.repeat(np.arange(80) % 2, 3)
+    code = rng.integers(4, size=80)[patient]
+    score = rng.normal(size=80)[patient] + 0.3 * rng.normal(size=240) + 0.3 * code
+    drawn = [(rng.integers(80, size=80)[:, None] * 3 + np.arange(3)).ravel() for _ in range(400)]
+    areas = [concordance(score[None, rows], code[None, rows], stratum[rows])[0] for rows in drawn]
+    error = clustered_concordance(score[None], code, stratum, patient)[1]
+    assert error == pytest.approx(np.std(areas), rel=0.15)
+    assert clustered_concordance(score[None], code, stratum, np.arange(240))[1] < 0.75 * error
+
+
+def test_levels_that_never_meet_have_a_concordance_of_one_half():
+    score, code = np.array([[0.0, 1.0, 2.0, 3.0]]), np.array([0, 0, 1, 1])
+    assert concordance(score, code[None], code)[0] == 0.5
+    assert clustered_concordance(score, code, code, np.arange(4)) == (0.5, 0.0)
+    assert concordance(score, np.array([[1, 0, 0, 2]]), np.zeros(4))[0] == 3 / 5  # a level of its own in each pass
+
+
 @pytest.mark.parametrize("levels", [2, 4])
 def test_confusion_metrics_equal_those_of_scikit_learn(rng, levels):
     code = rng.permutation(np.arange(90) % levels)
     answer = np.where(rng.random(90) < 0.5, code, rng.integers(levels - 1, size=90))  # the last is rarely answered
-    weights = rng.multinomial(90, np.full(90, 1 / 90), size=40).astype(float)
-    found = confusion_metrics(code, answer, weights, 0.9)
+    weights = np.concatenate([np.ones((1, 90)), rng.multinomial(90, np.full(90, 1 / 90), size=40)])
+    counts = np.zeros((41, levels, levels))
+    for image in range(90):
+        counts[:, code[image], answer[image]] += weights[:, image]
     options = {"labels": range(levels), "average": "macro", "zero_division": 0}
+    found, draws = confusion_metrics(counts, 0.9), []
+    for weight in weights:
+        macro = precision_recall_fscore_support(code, answer, sample_weight=weight, **options)[:3]
+        draws.append([accuracy_score(code, answer, sample_weight=weight), *macro])
+    for name, (value, *resampled) in zip(
+        ("accuracy", "precision", "recall", "f1"), zip(*draws, strict=True), strict=True
+    ):
+        limits = np.quantile(resampled, [0.05, 0.95])
+        np.testing.assert_allclose([found[name].value, found[name].low, found[name].high], [value, *limits], rtol=1e-9)
 
-    def expected(w):
-        macro = precision_recall_fscore_support(code, answer, sample_weight=w, **options)[:3]
-        return np.array([accuracy_score(code, answer, sample_weight=w), *macro])
 
-    draws = np.array([expected(w) for w in weights])
-    for index, name in enumerate(("accuracy", "precision", "recall", "f1")):
-        limits = np.quantile(draws[:, index], [0.05, 0.95])
-        np.testing.assert_allclose(found[name], [expected(None)[index], *limits], rtol=1e-9)
-
-
-def test_weights_of_one_reproduce_the_value():
-    code, answer = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0])
-    found = confusion_metrics(code, answer, np.ones((3, 5)), 0.95)
-    assert found["accuracy"] == pytest.approx((0.6, 0.6, 0.6))
-    assert found["recall"] == pytest.approx((0.5, 0.5, 0.5))  # (1/2 + 1 + 0) / 3
-    assert found["precision"] == pytest.approx([(1 / 2 + 2 / 3 + 0) / 3] * 3)  # a level never answered counts as 0
+def test_without_bootstrap_samples_the_limits_are_the_value():
+    found = confusion_metrics(np.array([[[1.0, 1, 0], [0, 2, 0], [1, 0, 0]]]), 0.95)
+    assert found["accuracy"] == Estimate(0.6, 0.6, 0.6)
+    assert found["recall"] == Estimate(0.5, 0.5, 0.5)  # (1/2 + 1 + 0) / 3
+    assert found["precision"].value == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)  # a level never answered counts as 0
 
 
 @pytest.mark.parametrize(
-    ("estimate", "level", "expected"),
+    ("estimate", "confidence", "low", "high"),
     [
-        ((0.6, 0.1), 0.95, (0.6, 0.6 - 0.1 * norm.ppf(0.975), 0.6 + 0.1 * norm.ppf(0.975))),
-        ((0.6, 0.1), 0.5, (0.6, 0.6 - 0.1 * norm.ppf(0.75), 0.6 + 0.1 * norm.ppf(0.75))),
-        ((0.95, 0.1), 0.95, (0.95, 0.95 - 0.1 * norm.ppf(0.975), 1.0)),
-        ((0.05, 0.1), 0.95, (0.05, 0.0, 0.05 + 0.1 * norm.ppf(0.975))),
-        ((0.7, 0.0), 0.95, (0.7, 0.7, 0.7)),
+        ((0.6, 0.1), 0.95, 0.6 - 0.1 * norm.ppf(0.975), 0.6 + 0.1 * norm.ppf(0.975)),
+        ((0.6, 0.1), 0.5, 0.6 - 0.1 * norm.ppf(0.75), 0.6 + 0.1 * norm.ppf(0.75)),
+        ((0.95, 0.1), 0.95, 0.95 - 0.1 * norm.ppf(0.975), 1.0),
+        ((0.05, 0.1), 0.95, 0.0, 0.05 + 0.1 * norm.ppf(0.975)),
+        ((0.7, 0.0), 0.95, 0.7, 0.7),
     ],
 )
-def test_intervals_are_normal_and_stay_in_range(estimate, level, expected):
-    assert with_interval(estimate, level) == pytest.approx(expected)
+def test_intervals_are_normal_and_stay_in_range(estimate, confidence, low, high):
+    found = with_interval(estimate, confidence)
+    assert (found.value, found.low, found.high) == pytest.approx((estimate[0], low, high))

@@ -114,7 +114,7 @@ def test_standard_error_agrees_with_a_bootstrap_of_patients(rng):
 def test_comparison_is_the_normal_test_of_the_difference(rng):
     label, scores, patient = clustered(rng)
     areas, covariance = auc_covariance(label, scores, patient)
-    result = compare_aucs(label, scores[0], scores[1], patient, level=0.9)
+    result = compare_aucs(label, scores[0], scores[1], patient, confidence=0.9)
     error = np.sqrt(np.array([1, -1]) @ covariance @ [1, -1])
     assert result.difference == pytest.approx(roc_auc_score(label, scores[0]) - roc_auc_score(label, scores[1]))
     assert result.standard_error == pytest.approx(error)
@@ -151,7 +151,7 @@ def test_an_area_below_one_half_stays_there(rng):
 
 
 def test_limits_stay_in_range():
-    result = compare_aucs([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6], [6, 4, 5, 3, 2, 1], level=0.999)
+    result = compare_aucs([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6], [6, 4, 5, 3, 2, 1], confidence=0.999)
     assert result.interval[1] == 1.0
     assert result.interval[0] > -1
 

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import LinearRegression
 
-from monai_shortcut.analyses.encoding import fit_probe, null_probes
+from monai_shortcut.statistics.probes import fit_probe, null_probes
 from monai_shortcut.statistics.resampling import permutation_p_value
 from monai_shortcut.statistics.subspaces import orthonormal_rows, principal_cosines
 from monai_shortcut.statistics.task_space import (

@@ -269,7 +269,7 @@ def test_small_variations_keep_their_direction(rng):
         ({1: np.ones(12)}, r"probe must have shape \(M, 12\) to match embeddings, got \(12,\)"),
         ({0: np.full((3, 12), np.nan)}, "head must be finite, got 36 numbers that are not"),
         ({1: np.full((1, 12), np.inf)}, "probe must be finite, got 12 numbers that are not"),
-        ({2: np.where(np.arange(24).reshape(2, 12) == 5, np.nan, 1)}, "embeddings must be finite, got 1 numbers"),
+        ({2: np.where(np.arange(24).reshape(2, 12) == 5, np.nan, 1)}, "embeddings must be finite, got 1 images not so"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(rng, statistic, replaced, message):
