@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers with limits, tests with their null, and the one exception that is a result."""
+"""Numbers with limits, tests with their null, how people read them, and the one exception that is a result."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ class Tested:
         (0.5, 0.61)
     """
 
+    __test__ = False  # no test of pytest's
+
     observed: float
     null: tuple[float, ...]
 
@@ -70,3 +72,35 @@ class Tested:
         """Standard deviations of the null between its mean and the observed value."""
         null = np.asarray(self.null)
         return float((self.observed - null.mean()) / max(null.std(), 1e-12))
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """A number with a fixed number of digits; none is printed as minus zero.
+
+    Example:
+        >>> plain(-0.001), plain(0.125, 1)
+        ('0.00', '0.1')
+    """
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"
+
+
+def with_limits(number: Estimate) -> str:
+    """A number of two digits with its limits.
+
+    Example:
+        >>> with_limits(Estimate(0.5, -0.001, 1.0))
+        '0.50 (0.00 to 1.00)'
+    """
+    return f"{plain(number.value)} ({plain(number.low)} to {plain(number.high)})"
+
+
+def p_text(p_value: float | None) -> str:
+    """A p-value of three digits, which is never zero; "-" if there is none, or it is not a number.
+
+    Example:
+        >>> p_text(0.0213), p_text(0.0002), p_text(1.0)
+        ('0.021', '< 0.001', '1.000')
+    """
+    if p_value is None or p_value != p_value:
+        return "-"
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

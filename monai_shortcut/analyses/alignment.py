@@ -14,7 +14,7 @@ from monai_shortcut.analyses.sample import AttributeSample, Sample
 from monai_shortcut.statistics.checks import checked_rows
 from monai_shortcut.statistics.discriminant import Codings
 from monai_shortcut.statistics.probes import fitted
-from monai_shortcut.statistics.subspaces import GRAM_ROUNDING, contrasts, cosines, enough_axes
+from monai_shortcut.statistics.subspaces import GRAM_ROUNDING, contrasts, cosines, enough_axes, projected
 from monai_shortcut.statistics.task_space import TaskMatrix, task_cosines
 from monai_shortcut.statistics.weight_space import Sweep, swept
 from monai_shortcut.types import Floats, Tested
@@ -159,7 +159,7 @@ def _both(images: Sample, codings: Codings) -> tuple[Floats, Floats]:
 
 def _published(images: Sample, axes: Floats, probe: Floats) -> Floats:
     """(..., C, M) cosines within the span of principal axes (k, D)."""
-    return cosines(images.weight @ axes.T, probe @ axes.T, images.weight, probe, 1.0)
+    return cosines(images.weight @ axes.T, projected(probe, axes), images.weight, probe, 1.0)
 
 
 def _logits(images: Sample, probe: Floats, within: bool) -> Floats:
@@ -167,4 +167,5 @@ def _logits(images: Sample, probe: Floats, within: bool) -> Floats:
     root, points = images.metric(within), images.points.standardized
     head, other = images.head, points.coordinates(probe)
     size = float(np.sqrt(np.trace(points.gram)))
-    return cosines(contrasts(head) @ root.T, contrasts(other) @ root.T, head, other, size, GRAM_ROUNDING)
+    seen = projected(contrasts(other), root)
+    return cosines(contrasts(head) @ root.T, seen, head, other, size, GRAM_ROUNDING)

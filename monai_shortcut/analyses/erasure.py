@@ -152,9 +152,13 @@ class _Eraser:
         """(B, r, C) what a head (C, q) sees of it."""
         return np.asarray(self.moving @ head.T)
 
-    def matrix(self) -> Floats:
-        """(q, q) linear part of the first map."""
-        return np.asarray(np.eye(len(self.reading)) - (self.reading[:, 0] @ self.moving[0]).T)
+    def adjoint(self, weight: Floats) -> Floats:
+        """Weights (q, n) that give embeddings the logits that these weights give erased ones, but for a constant."""
+        return np.asarray(weight - self.reading[:, 0] @ (self.moving[0] @ weight))
+
+    def linear(self, values: Floats) -> Floats:
+        """Values (q, n) under the linear part of the first map, I - moving' reading'."""
+        return np.asarray(values - self.moving[0].T @ (self.reading[:, 0].T @ values))
 
 
 def _class_changes(sample: AttributeSample, after: Floats) -> tuple[ClassChange, ...]:
@@ -198,16 +202,15 @@ def _erased_logits(
     Erasing is a linear map A, so the covariance of erased embeddings is A S A' and their covariance with the attribute
     A V: nothing is read again. The shift that the map adds to all embeddings alike goes into no logit within a label.
     """
-    chosen, erase = list(folds), eraser.matrix()
-    sums, counts = folded.sums[chosen].sum(axis=0), folded.counts[chosen].sum(axis=0)
-    covariance = folded.gram[chosen].sum(axis=0) - sums.T @ (sums / np.maximum(counts, 1)[:, None])
-    covariance = erase @ (covariance / counts.sum()) @ erase.T
+    covariance = eraser.linear(eraser.linear(folded.covariance(folds)).T)
     share = folded.points.shrinkage
     ridge = share * max(float(np.trace(covariance)) / len(folded.points.scale), 1e-12)
-    factor = cho_factor((1 - share) * covariance + ridge * np.eye(len(covariance)), lower=True, check_finite=False)
-    means = erase @ probe.means[:, 0]
+    covariance *= 1 - share
+    covariance[np.diag_indices_from(covariance)] += ridge
+    factor = cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)
+    means = eraser.linear(probe.means[:, 0])
     weight = cho_solve(factor, means, check_finite=False)
     constant = 0.0 if ordered else -0.5 * (means * weight).sum(axis=0)  # as of the probe itself
-    bias = constant - (erase @ probe.centre) @ weight
+    bias = constant - eraser.linear(probe.centre[:, None])[:, 0] @ weight
     bias[~np.isfinite(probe.bias[0])] = -np.inf
-    return np.asarray(((points @ erase.T) @ weight + bias).T)
+    return np.asarray((points @ eraser.adjoint(weight) + bias).T)

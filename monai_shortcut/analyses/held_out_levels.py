@@ -19,6 +19,7 @@ from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Points, U
 
 _FEWEST_PATIENTS = 5  # of either outcome to be ranked, of a class to fit to
 _STRENGTH = 10.0  # of the head's fit: the penalty is the squared length of its weights over twice this, per image
+_FAR = 10.0  # mean of a column over its standard deviation, from which on products in float32 lose digits
 _BLOCK = 2**23  # images times heads that are fitted at once; bounds the memory
 
 
@@ -55,8 +56,7 @@ class HeldOutLevel:
 def held_out_levels(sample: AttributeSample) -> tuple[HeldOutLevel, ...]:
     """Compare heads for the clinical label that have and have not seen a level, at that level.
 
-    See `compared_heads`. Points are standardized and fitted to in float32: of an area under the ROC curve that changes
-    less than 1e-5.
+    See `compared_heads`. Heads are fitted in float32, which changes areas under the ROC curve by less than 1e-5.
 
     Args:
         sample: the images and the attribute.
@@ -68,8 +68,9 @@ def held_out_levels(sample: AttributeSample) -> tuple[HeldOutLevel, ...]:
         Unmeasurable: If no level has enough patients.
     """
     source, rows = sample.images.points, sample.rows
+    points = source.points if len(rows) == len(source.points) else source.points[rows]
     found = compared_heads(
-        _standardized(source.points[rows], source.standardized.centre, source.standardized.scale),
+        _prepared(points, source.standardized.centre, source.standardized.scale),
         sample.permuted[: 1 + sample.draws.held_out],
         sample.labels,
         sample.patients,
@@ -132,7 +133,7 @@ def leave_level_out(
     stratum = np.unique(label, return_inverse=True)[1] * (code.max() + 1) + code
     fold = patient_folds(patient, stratum, folds, rng)
     codings = np.concatenate([code[None], permuted_codes(code, patient, permutations, rng, label)])
-    points = _standardized(points.copy(), points.mean(axis=0, dtype=np.float64), points.std(axis=0, dtype=np.float64))
+    points = _prepared(points, points.mean(axis=0, dtype=np.float64), points.std(axis=0, dtype=np.float64))
     return compared_heads(points, codings, label, patient, fold, confidence=confidence, rng=rng)
 
 
@@ -164,7 +165,8 @@ def compared_heads(
     not a p-value: that and the interval are Student's, with as many degrees of freedom as there are ratios.
 
     Args:
-        points: (N, D) float32 or float64 embeddings, roughly standardized; heads are fitted in their precision.
+        points: (N, D) float32 or float64 embeddings; heads are fitted in their precision, in which columns should not
+            be far from zero for their spread.
         codings: (1 + B, N) level of each image, integers in [0, M): as observed, then permuted.
         labels: (N,) clinical class of each image, integers.
         patients: (N,) patient of each image, integers in [0, P); no head ranks a patient it was fitted to.
@@ -397,8 +399,9 @@ def _places_in(group: Integers, ranks: Floats) -> Floats:
     return np.asarray(rankdata(ranks + (len(ranks) + 1) * group) - (np.cumsum(count) - count)[group])
 
 
-def _standardized(points: Points, centre: Floats, scale: Floats) -> NDArray[np.float32]:
-    """Points in float32, where large means would lose digits; overwrites them."""
-    points -= centre.astype(points.dtype)
-    points /= np.where(scale > 0, scale, np.inf).astype(points.dtype)
+def _prepared(points: Points, centre: Floats, scale: Floats) -> NDArray[np.float32]:
+    """Points in float32; standardized, which copies them, only where large means would lose digits."""
+    if (np.abs(centre) > _FAR * scale).any():
+        points = points - centre.astype(points.dtype)
+        points /= np.where(scale > 0, scale, np.inf).astype(points.dtype)
     return points.astype(np.float32, copy=False)

@@ -59,7 +59,7 @@ def _moved(logits: Floats, score: Floats, code: Integers, label: Integers) -> fl
     """Mean total variation between predictions before and after each image moves to the other level of each pair."""
     labels, levels = int(label.max()) + 1, int(code.max()) + 1
     cell = label * levels + code
-    count: Floats = np.bincount(cell, np.ones(len(cell)), labels * levels).reshape(labels, levels)
+    count: Floats = np.bincount(cell, minlength=labels * levels).astype(np.float64).reshape(labels, levels)
     sums = np.stack([np.bincount(cell, column, labels * levels) for column in logits.T], axis=1)
     means = sums.reshape(labels, levels, -1) / np.maximum(count, 1)[..., None]
     square = (logits - means[label, code]) ** 2

@@ -10,8 +10,8 @@ from pathlib import Path
 from monai_shortcut.audit.epochs import AttributePoint, Cost, EpochAudit, audit_epoch, curve_settings
 from monai_shortcut.audit.former import modern_curves
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.audit.wording import with_limits
 from monai_shortcut.storage.records import decode, read_record, write_record
+from monai_shortcut.types import with_limits
 
 __all__ = ["AttributePoint", "Cost", "EpochAudit", "Onset", "TrainingCurves", "audit_epoch", "curve_settings"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.audit.wording import with_limits
+from monai_shortcut.types import with_limits
 
 
 def judge(evidence: Evidence, settings: AuditSettings) -> tuple[str, str]:

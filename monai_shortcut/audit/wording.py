@@ -1,45 +1,13 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers as people read them, the same in every reason, table and page."""
+"""The findings as a table of text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from monai_shortcut.audit.record import Finding
-from monai_shortcut.types import Estimate
-
-
-def plain(value: float, digits: int = 2) -> str:
-    """A number with a fixed number of digits; none is printed as minus zero.
-
-    Example:
-        >>> plain(-0.001), plain(0.125, 1)
-        ('0.00', '0.1')
-    """
-    return f"{round(value, digits) + 0.0:.{digits}f}"
-
-
-def with_limits(number: Estimate) -> str:
-    """A number of two digits with its limits.
-
-    Example:
-        >>> with_limits(Estimate(0.5, -0.001, 1.0))
-        '0.50 (0.00 to 1.00)'
-    """
-    return f"{plain(number.value)} ({plain(number.low)} to {plain(number.high)})"
-
-
-def p_text(p_value: float | None) -> str:
-    """A p-value of three digits, which is never zero; "-" if there is none.
-
-    Example:
-        >>> p_text(0.0213), p_text(0.0002), p_text(1.0)
-        ('0.021', '< 0.001', '1.000')
-    """
-    if p_value is None:
-        return "-"
-    return "< 0.001" if p_value < 0.0005 else f"{p_value:.3f}"
+from monai_shortcut.types import p_text, with_limits
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -23,6 +23,7 @@ from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.report.figures.training import training_curves
 from monai_shortcut.report.files import label_folders, png
 from monai_shortcut.report.training_page import RECORD, write_training_report
+from monai_shortcut.types import p_text, plain
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -175,13 +176,12 @@ def _numbers(prefix: str, audited: EpochAudit) -> dict[str, float]:
 def _line(curves: TrainingCurves) -> str:
     """The last audited epoch and its cost in a line."""
     audited = curves.epochs[-1]
-    parts = [f"label AUROC {audited.auroc.value:.2f}"]
+    parts = [f"label AUROC {plain(audited.auroc.value)}"]
     for name, point in audited.points.items():
         onset = curves.onset(name)
         since = "" if onset is None else f", used since epoch {onset.epoch}"
-        parts.append(
-            f"{name} gap {point.gap.value:.2f} (p {point.gap_p_value:.3f}), AUROC {point.own_auroc.value:.2f}{since}"
-        )
+        gap = f"{plain(point.gap.value)} (p {p_text(point.gap_p_value)})"
+        parts.append(f"{name} gap {gap}, AUROC {plain(point.own_auroc.value)}{since}")
     parts += [f"{name} not measured ({why})" for name, why in audited.problems.items()]
     cost = audited.cost
     assert cost is not None

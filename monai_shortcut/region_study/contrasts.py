@@ -14,13 +14,10 @@ from scipy.stats import t
 
 from monai_shortcut.region_study.scores import Condition, Floats, Integers, StudyScores
 from monai_shortcut.statistics.delong import AUCComparison, AUCInfluence, average_influence
+from monai_shortcut.types import Unmeasurable
 
 ScoredFold = tuple[Integers, Floats]  # numbers of images, increasing, and their scores
 _LEAST = 2  # patients of a class without whom an area has no error
-
-
-class UntestableError(ValueError):
-    """There are too few patients of a class to compare anything."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class LabelAreas:
 
         Raises:
             ValueError: If a condition has no scores.
-            UntestableError: If no fold has two patients of each class.
+            Unmeasurable: If no fold has two patients of each class.
         """
         if not weights:
             raise ValueError("weights must hold at least one condition, got none.")
@@ -150,7 +147,7 @@ class LabelAreas:
             self._common[key] = common_images(self.study, self._column, list(folds.values()))
         if not self._common[key].folds:
             why = "; ".join(f"fold {number}: {reason}" for number, reason in self._common[key].untested.items())
-            raise UntestableError(why or "no image has a known outcome and scores")
+            raise Unmeasurable(why or "no image has a known outcome and scores")
         return self._common[key]
 
     def _areas(self, condition: Condition, common: Common) -> AUCInfluence:

@@ -8,9 +8,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from monai_shortcut.region_study.contrasts import Contrast, LabelAreas, UntestableError
+from monai_shortcut.region_study.contrasts import Contrast, LabelAreas
 from monai_shortcut.region_study.scores import METADATA, Condition
 from monai_shortcut.statistics.delong import normal_comparison
+from monai_shortcut.types import Unmeasurable
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def external_areas(areas: LabelAreas) -> Iterator[ExternalArea]:
             continue
         try:
             found = areas.contrast({key: 1}, 0.5)
-        except UntestableError:
+        except Unmeasurable:
             continue
         low, high = found.interval
         yield ExternalArea(

@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from monai_shortcut.region_study.contrasts import Contrast, LabelAreas, UntestableError
+from monai_shortcut.region_study.contrasts import Contrast, LabelAreas
 from monai_shortcut.region_study.scores import METADATA, Condition, StudyScores
 from monai_shortcut.statistics.resampling import holm
+from monai_shortcut.types import Unmeasurable
 
 FULL = Condition("full", "full")
 
@@ -210,7 +211,7 @@ def _tested(
         return None
     try:
         return own.contrast(weights, null)
-    except UntestableError as error:
+    except Unmeasurable as error:
         untested[where] = str(error)
         return None
 

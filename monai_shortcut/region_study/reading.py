@@ -19,11 +19,11 @@ from monai_shortcut.region_study.wording import (
     of_boxes,
     of_the_content,
     on_full_images,
-    two_decimals,
     with_limits,
     without_the_region,
 )
 from monai_shortcut.statistics.resampling import holm
+from monai_shortcut.types import plain
 
 YES, NO, INCONCLUSIVE = "yes", "no", "inconclusive"
 ANSWERS = (YES, NO, INCONCLUSIVE)
@@ -170,7 +170,7 @@ def _beyond(source: str, found: dict[str, Measured], tolerance: float, significa
         return SourceReading(INCONCLUSIVE, f"{gain}: they see the outline too, and have not learned it as well", own)
     room = 0.5 - outline.difference if isinstance(outline, Contrast) else 0.5
     full = (
-        f"; the outline leaves room for no more than {two_decimals(room)}, so {part} may tell the same again"
+        f"; the outline leaves room for no more than {plain(room)}, so {part} may tell the same again"
         if room < tolerance
         else ""
     )

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monai_shortcut.region_study.contrasts import Contrast, LabelAreas, UntestableError
+from monai_shortcut.region_study.contrasts import Contrast, LabelAreas
 from monai_shortcut.region_study.scores import METADATA, Condition
+from monai_shortcut.types import Unmeasurable, plain
 
 Measured = Contrast | str  # a comparison, or why there is none
 BOXES = {"without_roi_box": "without the region's box", "roi_box_only": "with the region's box alone"}
@@ -27,19 +28,14 @@ def measured(areas: LabelAreas, weights: Mapping[Condition, float], null: float 
         return f"no model was trained and tested on {names}"
     try:
         return areas.contrast(weights, null, retrained=True)
-    except UntestableError as error:
+    except Unmeasurable as error:
         return f"too few patients: {error}"
-
-
-def two_decimals(value: float) -> str:
-    """Two decimals, without a minus before zero."""
-    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def with_limits(contrast: Contrast, offset: float = 0.0) -> str:
     """A value and its confidence limits."""
     low, high = (limit + offset for limit in contrast.interval)
-    return f"{two_decimals(contrast.difference + offset)} ({two_decimals(low)} to {two_decimals(high)})"
+    return f"{plain(contrast.difference + offset)} ({plain(low)} to {plain(high)})"
 
 
 def area(areas: LabelAreas, condition: Condition) -> Measured:
@@ -78,7 +74,7 @@ def without_the_region(areas: LabelAreas) -> list[str]:
         return [f"{text}. What is left cannot be told from chance."]
     if of_outline >= above:
         return [f"{text}. All of what is left can be the outline of the hole."]
-    share = f"Of the {two_decimals(above)} above chance that are left, {two_decimals(max(of_outline, 0))}"
+    share = f"Of the {plain(above)} above chance that are left, {plain(max(of_outline, 0))}"
     return [f"{text}. {share} can be the outline."]
 
 
@@ -114,7 +110,7 @@ def of_the_content(areas: LabelAreas) -> tuple[list[str], dict[str, Contrast]]:
         if extra.interval[0] > 0:
             needs = f"they need the region more, by {with_limits(extra)}"
         elif extra.interval[1] < 0:
-            needs = f"they need the region less, by {two_decimals(-extra.difference)}"
+            needs = f"they need the region less, by {plain(-extra.difference)}"
         sentences.append(
             f"Models of full images lose {with_limits(lost)} when the region is hidden, and {with_limits(elsewhere)} "
             f"when {words} is: {needs}."

@@ -13,13 +13,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit
-from monai_shortcut.audit.wording import p_text
 from monai_shortcut.report.figures.audit import figures
 from monai_shortcut.report.figures.style import ANSWERS, VERDICTS
 from monai_shortcut.report.files import in_base64, label_folders, png, write_files
 from monai_shortcut.report.tables import findings_table, regions_table
 from monai_shortcut.report.wording import limits, number, words
-from monai_shortcut.types import Estimate
+from monai_shortcut.types import Estimate, p_text
 
 _HEADLINES = {
     USED: "The predictions depend on",

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from monai_shortcut.audit.wording import plain, with_limits
-from monai_shortcut.types import Estimate
+from monai_shortcut.types import Estimate, plain, with_limits
 
 MISSING = "-"
 

@@ -16,6 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 from monai_shortcut.types import Floats, Integers, Points
 
 _ROWS = 4096  # rows read at once; bounds the memory
+_KEPT_BYTES = 2**27  # embeddings up to this size are kept standardized beside the original
 _LEAST_SHRINKAGE = 1e-4
 
 
@@ -23,7 +24,7 @@ _LEAST_SHRINKAGE = 1e-4
 class Standardized:
     """Embeddings with columns of mean 0 and standard deviation 1, into which no attribute enters.
 
-    Rows are standardized as they are read, so that nothing of the size of the embeddings is kept twice. Where columns
+    Rows are standardized as they are read, so that large embeddings are not kept twice. Where columns
     outnumber rows, coordinates are those of the directions that the rows span: shrinkage treats all directions alike,
     so the others can be rotated away and nothing changes.
 
@@ -58,10 +59,18 @@ class Standardized:
         share = _ledoit_wolf(gram, fourth, len(dense), columns=dense.shape[1])
         return cls(centre, scale, rotation, share, (left * singular).astype(embeddings.dtype), gram)
 
+    @cached_property
+    def _kept(self) -> Points | None:
+        """All coordinates, where they are small enough to be kept."""
+        if self.rotation is not None:
+            return self._source
+        return _standard(self._source, self.centre, self.scale) if self._source.nbytes <= _KEPT_BYTES else None
+
     def rows(self, chosen: Integers | slice) -> Points:
         """(n, q) coordinates of some rows, in the precision of the embeddings."""
-        block = self._source[chosen]
-        return block if self.rotation is not None else _standard(block, self.centre, self.scale)
+        if self._kept is not None:
+            return self._kept[chosen]
+        return _standard(self._source[chosen], self.centre, self.scale)
 
     def blocks(self, chosen: Integers) -> Iterator[tuple[slice, Points]]:
         """Coordinates of some rows, a few thousand at a time, with their place among the chosen ones."""
@@ -96,7 +105,8 @@ def _moments(embeddings: Points) -> tuple[Floats, Floats]:
 
 
 def _standard(block: Points, centre: Floats, scale: Floats) -> Points:
-    standard: Points = ((block - centre.astype(block.dtype)) / scale.astype(block.dtype)).astype(block.dtype)
+    standard: Points = block - centre.astype(block.dtype)
+    standard *= (1 / scale).astype(block.dtype)
     return standard
 
 
@@ -149,7 +159,6 @@ class Solver:
         """
         means = sums / np.maximum(counts, 1)[:, None]
         covariance = (gram - sums.T @ means) / counts.sum()
-        covariance = (covariance + covariance.T) / 2
         ridge = shrinkage * max(float(np.trace(covariance)) / columns, 1e-12)
         covariance *= 1 - shrinkage
         covariance[np.diag_indices_from(covariance)] += ridge
@@ -269,9 +278,18 @@ class Folded:
             sums, counts = self.sums[chosen].sum(axis=0), self.counts[chosen].sum(axis=0)
             if not within:
                 sums, counts = sums.sum(axis=0, keepdims=True), counts.sum(keepdims=True)
-            gram, columns = self.gram[chosen].sum(axis=0), len(self.points.scale)
+            gram, columns = self.gram[chosen[0]].copy(), len(self.points.scale)
+            for index in chosen[1:]:
+                gram += self.gram[index]
             self._solvers[key] = Solver.of(gram, sums, counts, self.points.shrinkage, columns)
         return self._solvers[key]
+
+    def covariance(self, folds: tuple[int, ...]) -> Floats:
+        """(q, q) covariance within classes of the images of some folds, not shrunken."""
+        chosen = list(folds)
+        sums, counts = self.sums[chosen].sum(axis=0), self.counts[chosen].sum(axis=0)
+        gram = self.gram[chosen].sum(axis=0) - sums.T @ (sums / np.maximum(counts, 1)[:, None])
+        return np.asarray(gram / counts.sum())
 
     def others(self, index: int) -> tuple[int, ...]:
         """All folds but one; of a single fold, that one."""

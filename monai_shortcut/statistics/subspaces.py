@@ -91,6 +91,11 @@ def metric_root(embeddings: Floats, labels: ArrayLike | None = None) -> Floats:
     return np.asarray(np.linalg.qr(np.concatenate([z - z.mean(axis=0) for z in classes]), mode="r"))
 
 
+def projected(rows: Floats, axes: Floats) -> Floats:
+    """Images (..., M, k) of rows (..., M, D) under axes (k, D), in a single product."""
+    return np.asarray((rows.reshape(-1, rows.shape[-1]) @ axes.T).reshape(*rows.shape[:-1], len(axes)))
+
+
 def contrasts(rows: Floats) -> Floats:
     """Rows (..., M, D) relative to their mean, which a softmax head leaves free; a single row stays."""
     return rows - rows.mean(axis=-2, keepdims=True) if rows.shape[-2] > 1 else rows

@@ -18,6 +18,7 @@ from monai_shortcut.statistics.subspaces import (
     orthonormal_rows,
     principal_components,
     principal_cosines,
+    projected,
 )
 
 Floats = NDArray[np.float64]
@@ -270,7 +271,7 @@ class HeadSpace:
         Contrasts sum to zero, so one of them is always spare; what is no larger than rounding is no direction.
         """
         rounding = self.precision * self.size * np.linalg.norm(rows, axis=(-2, -1))
-        return orthonormal_rows(contrasts(rows) @ self.root.T, rounding)
+        return orthonormal_rows(projected(contrasts(rows), self.root), rounding)
 
     def _joint(self, probes: Sequence[Floats]) -> Floats:
         """Orthonormal rows that span the logits of all probes' contrasts, each probe scaled alike."""

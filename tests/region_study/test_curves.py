@@ -73,10 +73,10 @@ def test_bands_and_differences_are_those_of_paired_tests(rng):
     for point in margin_curves(scores, outcomes, patients, level=0.9):
         own = mixed(scores, outcomes, point.grown, point.margin)
         units = own["image_id"].map(patients)
-        expected = compare_aucs(own["truth"], own["score"], own["before"], units, level=0.9)
+        expected = compare_aucs(own["truth"], own["score"], own["before"], units, confidence=0.9)
         np.testing.assert_allclose(point.difference_interval, expected.interval, atol=1e-12)
         assert point.p_value == pytest.approx(expected.p_value)
-        chance = compare_aucs(own["truth"], own["score"], np.zeros(len(own)), units, level=0.9)
+        chance = compare_aucs(own["truth"], own["score"], np.zeros(len(own)), units, confidence=0.9)
         np.testing.assert_allclose(point.interval, np.array(chance.interval) + 0.5)
 
 

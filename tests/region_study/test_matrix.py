@@ -12,9 +12,9 @@ from scipy.stats import norm, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.region_study import METADATA, Condition, LabelAreas, StudyScores, region_matrix
-from monai_shortcut.region_study.contrasts import UntestableError
 from monai_shortcut.statistics.delong import compare_aucs
 from monai_shortcut.statistics.resampling import holm
+from monai_shortcut.types import Unmeasurable
 
 THREE = ("full", "without_roi", "silhouette")
 FULL, WITHOUT, SILHOUETTE = (Condition(name, name) for name in THREE)
@@ -314,9 +314,7 @@ def test_what_does_not_exist_is_refused(study):
         region_matrix(*study)["roi_only", "full"]
     scores, outcomes, patients = study
     empty = LabelAreas(StudyScores.of(scores, outcomes.assign(ill=np.nan), patients), "ill")
-    with pytest.raises(
-        UntestableError, match="fold 0: needs 2 patients of each class, got 0 of class 1 and 0 of class 0"
-    ):
+    with pytest.raises(Unmeasurable, match="fold 0: needs 2 patients of each class, got 0 of class 1 and 0 of class 0"):
         empty.contrast({FULL: 1})
 
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 from monai_shortcut.audit.assembly import AuditSettings, audit, probabilities
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Example
-from monai_shortcut.audit.wording import p_text
 from monai_shortcut.report.figures import audit as plots
 from monai_shortcut.report.figures.heads import weight_space
 from monai_shortcut.report.figures.style import ANSWERS, MARKERS, VERDICTS
 from monai_shortcut.report.wording import number
+from monai_shortcut.types import p_text
 
 NAMES = ("plain", "cost in $\\foo$", "constant")
 

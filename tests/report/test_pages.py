@@ -16,11 +16,10 @@ from jinja2 import ChoiceLoader, DictLoader, UndefinedError
 
 from monai_shortcut.analyses.prediction_gap import GivenOther
 from monai_shortcut.audit.record import Audit
-from monai_shortcut.audit.wording import p_text, with_limits
 from monai_shortcut.report import pages, write_overview, write_report
 from monai_shortcut.report.tables import findings_table, regions_table
 from monai_shortcut.report.wording import number
-from monai_shortcut.types import Estimate
+from monai_shortcut.types import Estimate, p_text, with_limits
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
 HOSTILE = "<script>alert('x')</script>"

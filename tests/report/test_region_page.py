@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 from region_scores import draw_study
 
-from monai_shortcut.audit.wording import p_text, with_limits
 from monai_shortcut.region_study import RegionStudyRecord, study_record
 from monai_shortcut.report import write_region_report
-from monai_shortcut.types import Estimate
+from monai_shortcut.types import Estimate, p_text, with_limits
 
 NAMES = ("full", "without_roi", "silhouette")
 

@@ -7,9 +7,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from monai_shortcut.audit.wording import p_text
 from monai_shortcut.report.wording import limits, number, words
-from monai_shortcut.types import Estimate
+from monai_shortcut.types import Estimate, p_text
 
 
 def test_a_p_value_is_printed_to_three_decimals_and_never_as_zero():

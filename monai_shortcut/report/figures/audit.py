@@ -16,7 +16,6 @@ from matplotlib.image import imread, imsave
 from numpy.typing import ArrayLike
 
 from monai_shortcut.audit.record import Audit, Evidence, Finding
-from monai_shortcut.audit.wording import p_text
 from monai_shortcut.report.figures.heads import weight_space
 from monai_shortcut.report.figures.style import (
     INK,
@@ -30,7 +29,7 @@ from monai_shortcut.report.figures.style import (
     series,
 )
 from monai_shortcut.report.wording import number, words
-from monai_shortcut.types import Tested
+from monai_shortcut.types import Tested, p_text
 
 
 def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
