@@ -341,18 +341,19 @@ def test_labels_keep_their_numbers():
     assert [replace(each, label=[3, 7, 9][each.label]) for each in first] == list(second)
 
 
-def sample_of(seed, **changes):
+def sample_of(seed, offset=3.0, **changes):
     """A cohort as analyses take it, one image of which has an unknown level."""
     points, code, label, patient = cohort(seed)
     values = np.array(["A", "B"], dtype=object)[code]
     values[0] = None
     draws = Resampling(**{"folds": 4, "held_out": 2, "permutations": 9, "confidence": 0.9, **changes})
-    images = Sample.of(5 * points + 3, np.ones((2, points.shape[1])), np.zeros(2), label, patient, draws=draws)
+    images = Sample.of(5 * points + offset, np.ones((2, points.shape[1])), np.zeros(2), label, patient, draws=draws)
     return images.by("scanner", attribute_levels(values, patient))
 
 
-def test_a_sample_is_compared_with_its_own_draws():
-    sample = sample_of(0)
+@pytest.mark.parametrize("offset", [3.0, 1e5])
+def test_a_sample_is_compared_with_its_own_draws(offset):
+    sample = sample_of(0, offset)
     points = sample.images.points.points
     points = (points - points.mean(axis=0)) / points.std(axis=0)
     expected = compared_heads(
