@@ -15,19 +15,19 @@ from monai_shortcut.handlers.processes import process_rank
 class SeedEachEpoch:
     """Seeds everything random of a training at the start of each epoch, from a seed and the number of the epoch.
 
-    A checkpoint then needs no random state: a run resumed after epoch e draws for epoch e + 1 what the uninterrupted
-    one drew, be it the order of images, augmentation or dropout, and whatever ran between the epochs (a validation
-    more or less) changes nothing. Seeded are torch, NumPy and Python, the data loader's generator, and with
-    ``num_workers=0`` the random transforms of its dataset (with workers MONAI's ``DataLoader`` seeds them from torch).
-    Processes of a distributed training draw differently; MONAI gives the epoch to a distributed sampler itself.
+    A checkpoint then needs no random state. A run resumed after epoch e draws for epoch e + 1 what the uninterrupted
+    run drew: order of images, augmentation, dropout. What runs between the epochs, such as one validation more, changes
+    nothing. The seed reaches torch, NumPy, Python, the data loader's generator and, with ``num_workers=0``, the random
+    transforms of its dataset (with workers MONAI's ``DataLoader`` seeds these from torch). Processes of a distributed
+    training draw differently; MONAI itself gives the epoch to a distributed sampler.
 
-    The rest of an exact continuation is up to the checkpoint: put MONAI's ``CheckpointSaver`` last among the train
+    An exact continuation also needs a complete checkpoint. Put MONAI's ``CheckpointSaver`` last among the train
     handlers, after ``LrScheduleHandler`` and ``ValidationHandler``, and give it network, optimizer, scheduler and
     trainer (with mixed precision also ``trainer.scaler``); ``CheckpointLoader`` loads it as it is. On a GPU use
-    deterministic algorithms too, as ``monai.utils.set_determinism`` asks for.
+    deterministic algorithms too, as ``monai.utils.set_determinism`` does.
 
-    Ignite's ``DeterministicEngine`` does likewise, but MONAI's trainers are no such engines and it leaves the random
-    states of MONAI's transforms alone; ``set_determinism`` seeds once, at the start.
+    Ignite's ``DeterministicEngine`` does the same, but MONAI's trainers are no such engines, and it leaves the random
+    states of MONAI's transforms alone. ``set_determinism`` seeds once, at the start.
 
     Args:
         seed: of the training, 0 or more.

@@ -26,11 +26,11 @@ def process_rank() -> int:
 
 
 def await_all(name: str, place: str) -> None:
-    """Wait until every process has come here; unlike a collective operation it says who is missing.
+    """Wait until every process is here; unlike a collective operation, the error names the missing process.
 
     Args:
         name: who waits.
-        place: where, different each time.
+        place: where, another one each time.
 
     Raises:
         RuntimeError: If a process does not come in time.
@@ -62,10 +62,10 @@ def gather(value: Value) -> list[Value]:
 
 
 def on_first(compute: Callable[[], Value]) -> Value:
-    """Compute on process 0 and give the result to all; where it fails, all fail.
+    """Compute on process 0 and give the result to all; if it fails, all fail.
 
     Raises:
-        RuntimeError: On the other processes, if process 0 raised an error, which it raises itself.
+        RuntimeError: On the other processes, if process 0 raised an error.
     """
     if process_count() == 1:
         return compute()

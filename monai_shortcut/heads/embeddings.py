@@ -17,10 +17,10 @@ READS = ("input", "logit_map")
 
 
 class EmbeddingHook:
-    """Records the embeddings at one layer in each forward pass or the next; a context manager, or `attach`, `remove`.
+    """Records the embeddings at one layer. It is a context manager; `attach` and `remove` do the same.
 
-    By default they are what the layer reads. A Linear reads its last axis, any other layer axis 1. Further axes
-    (pixels, tokens) are averaged: an affine head before a global average pool gives the same as after it.
+    By default they are what the layer reads: the last axis of a Linear, axis 1 of any other layer. Further axes
+    (pixels, tokens) are averaged, since an affine head gives the same before a global average pool as after it.
 
     Args:
         network: the classifier; wrappers are taken off.
@@ -28,7 +28,7 @@ class EmbeddingHook:
         reads: "input", or "logit_map" for the layer's output (B, C, ...) flattened to (B, C * cells), class by class.
 
     Raises:
-        ValueError: If the network has no such layer, or reads is something else.
+        ValueError: If the network has no such layer, or reads is neither.
 
     Example:
         >>> network = nn.Sequential(nn.ReLU(), nn.Linear(2, 1))
@@ -52,18 +52,18 @@ class EmbeddingHook:
         """(B, D) embeddings of the last forward pass, a copy without gradient: float64 if read so, else float32.
 
         Raises:
-            RuntimeError: If the layer did not run in it.
+            RuntimeError: If the layer did not run in that pass.
         """
         if self._embeddings is None:
             raise RuntimeError(f"layer {self.layer!r} must run in the forward pass to be recorded, but it has not run.")
         return self._embeddings
 
     def attach(self, once: bool = False) -> EmbeddingHook:
-        """Start to record; attaching again leaves one hook and forgets what was recorded.
+        """Start to record. Attaching again leaves one hook and forgets what was recorded.
 
         Args:
-            once: record the next forward pass of the network, then remove the hooks, also if that pass raises. What
-                the pass recorded can still be read.
+            once: record only the next forward pass of the network. Its end removes the hooks, also if it raises; what
+                it recorded stays.
         """
         self.remove()
         self._forget()
@@ -98,7 +98,7 @@ class EmbeddingHook:
         self._handles.append(self._network.register_forward_hook(self._end_only, always_call=True))
 
     def _end_only(self, *_: Any) -> None:
-        """Remove the hooks of all that record this pass only, once the last of them is told that it ended."""
+        """Remove the hooks of all that record this pass only, when the last of them learns that it ended."""
         hooks = list(self._network._forward_hooks.values())
         if hooks[-1] == self._end_only:  # after an error torch walks through its hooks as they are: only the last may
             for hook in hooks:
@@ -134,9 +134,9 @@ def first_output(returned: Any, output: str | int | None = None, *, as_is: bool 
     """(N, C) logits from what a network returned.
 
     Args:
-        returned: a tensor, tuple, list or dict; an entry may be one of these again.
-        output: key of a dict or index of a tuple or list; by default the tensor itself, the first of a tuple or list,
-            or the only entry of a dict that has such a shape.
+        returned: a tensor, tuple, list or dict, whose entries may be tuples, lists or dicts too.
+        output: key of a dict, or index of a tuple or list. By default the tensor itself, the first of a tuple or list,
+            or the only entry of a dict that has shape (N, C).
         as_is: keep gradient and dtype.
 
     Raises:
@@ -198,18 +198,18 @@ def embed(
     reads: str = "input",
     output: str | int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings of a batch and what the network returned for it in evaluation mode; training flags are restored.
+    """Embeddings of a batch, and what the network returns for it in evaluation mode; training flags are restored.
 
     Args:
         network: the classifier.
         images: (N, ...) batch, on the network's device.
-        layer: name of the head; by default the last Linear or 1x1 convolution to run, found by one more pass.
+        layer: name of the head; by default the last Linear or 1x1 convolution to run, which takes one more pass.
         reads: as in `EmbeddingHook`; "logit_map" needs a layer.
         output: entry of what the network returns, as in `first_output`.
 
     Returns:
-        (N, D) embeddings and (N, C) what the network returned, float32 or float64, on its device: the logits, or
-        probabilities where the network ends in a sigmoid or softmax.
+        (N, D) embeddings and (N, C) logits, float32 or float64, on the network's device; probabilities instead of
+        logits if the network ends in a sigmoid or softmax.
 
     Raises:
         ValueError: If there is no such layer, it reads other than N rows, the network returns no logits, or reads is

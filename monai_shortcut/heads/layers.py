@@ -17,7 +17,7 @@ WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def unwrap(network: nn.Module) -> nn.Module:
-    """The network inside DataParallel, DistributedDataParallel and torch.compile, whose layer names have no prefix.
+    """The network inside DataParallel, DistributedDataParallel and torch.compile; its layer names have no prefix.
 
     Raises:
         ValueError: If it is TorchScript or an exported program, whose layers call no hooks.
@@ -57,10 +57,10 @@ def is_pointwise(module: nn.Module) -> bool:
 
 
 def find_layer(network: nn.Module, layer: str) -> nn.Module:
-    """The layer of an unwrapped network by its name, as "class_layers.out".
+    """The layer of an unwrapped network by its name, such as "class_layers.out".
 
     Raises:
-        ValueError: If there is none, when the error lists the Linear layers and 1x1 convolutions, or it is TorchScript.
+        ValueError: If it is TorchScript, or there is none; the message then lists Linear layers and 1x1 convolutions.
     """
     try:
         module = network.get_submodule(layer)
@@ -87,7 +87,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def run_order(network: nn.Module, images: torch.Tensor) -> list[str]:
-    """Names of an unwrapped network's innermost modules in their running order on a batch, but for TorchScript."""
+    """Names of an unwrapped network's innermost modules, but for TorchScript, in the order in which they run."""
     order: list[str] = []
 
     def note(name: str) -> Any:
