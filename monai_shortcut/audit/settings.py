@@ -54,15 +54,16 @@ class AuditSettings(Resampling):
         super().__post_init__()
         if self.correction not in CORRECTIONS:
             raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}, got {self.correction!r}.")
-        for name, (low, high) in _SHARES.items():
-            if not low < getattr(self, name) <= high:
-                raise ValueError(f"{name} must be above {low:g} and at most {high:g}, got {getattr(self, name)}.")
+        for name, high in _ABOVE_ZERO.items():
+            if not 0 < getattr(self, name) <= high:
+                raise ValueError(f"{name} must be above 0 and at most {high:g}, got {getattr(self, name)}.")
+        for name, low in _UP_TO_ONE.items():
+            if not low <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between {low:g} and 1, got {getattr(self, name)}.")
         for name, least in _COUNTS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
-        if not 0 <= self.associated <= 1:
-            raise ValueError(f"associated must be between 0 and 1, got {self.associated}.")
         # Lists come from JSON and from bundle configurations.
         edges = {name: tuple(map(float, cuts)) for name, cuts in self.edges.items()}
         for name, cuts in edges.items():
@@ -71,5 +72,6 @@ class AuditSettings(Resampling):
         object.__setattr__(self, "edges", edges)
 
 
-_SHARES = {"significance": (0.0, 0.5), "tolerance": (0.0, 1.0), "readable": (0.5, 1.0), "variance": (0.0, 1.0)}
+_ABOVE_ZERO = {"significance": 0.5, "variance": 1.0}
+_UP_TO_ONE = {"tolerance": 0.0, "readable": 0.5, "associated": 0.0}
 _COUNTS = {"bins": 2, "minimum_patients": 1, "maximum_levels": 2, "min_components": 1, "giveaways": 0}

@@ -1,0 +1,80 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from monai_shortcut.audit import AuditSettings
+from monai_shortcut.statistics.resampling import Resampling
+
+LEAST = {
+    "folds": 2,
+    "repeats": 1,
+    "permutations": 1,
+    "erasures": 1,
+    "held_out": 0,
+    "bootstraps": 1,
+    "seed": 0,
+    "bins": 2,
+    "minimum_patients": 1,
+    "maximum_levels": 2,
+    "min_components": 1,
+    "giveaways": 0,
+}
+
+
+def test_the_defaults_are_those_of_the_method():
+    settings = AuditSettings()
+    assert isinstance(settings, Resampling)
+    assert (settings.significance, settings.tolerance, settings.readable) == (0.05, 0.1, 0.6)
+    assert (settings.folds, settings.permutations, settings.bootstraps, settings.confidence) == (5, 999, 999, 0.95)
+    assert (settings.correction, settings.edges, settings.associated) == ("holm", {}, 0.2)
+
+
+@pytest.mark.parametrize(("name", "least"), LEAST.items())
+def test_a_number_of_things_is_an_integer_in_its_range(name, least):
+    assert getattr(AuditSettings(**{name: least}), name) == least
+    for wrong in (least - 1, float(least), str(least), True, None):
+        message = f"{name} must be an integer of at least {least}, got {wrong!r}."
+        with pytest.raises(ValueError, match=re.escape(message)):
+            AuditSettings(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside", "range_"),
+    [
+        ("significance", (1e-9, 0.5), (0.0, -0.1, 0.51, float("nan")), "above 0 and at most 0.5"),
+        ("variance", (1e-9, 1.0, 1), (0.0, -1.0, 1.01, float("nan")), "above 0 and at most 1"),
+        ("tolerance", (0.0, 1.0), (-1e-9, 1.01, float("nan")), "between 0 and 1"),
+        ("readable", (0.5, 1.0), (0.49, 1.01, float("nan")), "between 0.5 and 1"),
+        ("associated", (0.0, 1.0), (-1e-9, 1.01, float("nan")), "between 0 and 1"),
+    ],
+)
+def test_shares_lie_in_their_range(name, inside, outside, range_):
+    for value in inside:
+        assert getattr(AuditSettings(**{name: value}), name) == value
+    for value in outside:
+        with pytest.raises(ValueError, match=re.escape(f"{name} must be {range_}, got {value}.")):
+            AuditSettings(**{name: value})
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1.0, 95, "0.95"])
+def test_the_confidence_is_checked_as_that_of_the_resampling(wrong):
+    with pytest.raises(ValueError, match=re.escape(f"confidence must be a number between 0 and 1, got {wrong!r}.")):
+        AuditSettings(confidence=wrong)
+
+
+def test_a_correction_that_does_not_exist_is_refused():
+    assert AuditSettings(correction="fdr").correction == "fdr"
+    with pytest.raises(ValueError, match=r"correction must be one of holm, fdr, got 'bonferroni'\."):
+        AuditSettings(correction="bonferroni")
+
+
+def test_edges_are_numbers_that_ascend():
+    assert AuditSettings(edges={"age": [40, 60], "none": []}).edges == {"age": (40.0, 60.0), "none": ()}
+    for wrong in ([60, 40], [40, 40], [40, float("inf")], [float("nan")]):
+        message = f"edges of age must be finite and ascend, got {list(map(float, wrong))}."
+        with pytest.raises(ValueError, match=re.escape(message)):
+            AuditSettings(edges={"age": wrong})
