@@ -218,7 +218,8 @@ def _findings(
     def conclude(name: str) -> Finding:
         evidence = measured.get(name)
         reason = str(found[name].evidence) if evidence is None else ""
-        return _finding(name, coded[name], sample, evidence, reason, found[name].counterfactual, settings, analysed)
+        with progress.step("giveaways", name):
+            return _finding(name, coded[name], sample, evidence, reason, found[name].counterfactual, settings, analysed)
 
     return tuple(map(conclude, coded)), analysed
 

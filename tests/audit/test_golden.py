@@ -20,7 +20,7 @@ CLOSE = 1e-9
 
 def cohort() -> dict[str, Any]:
     """30 patients with two images each: the head reads the label and the scanner, which the site goes along with."""
-    draw = np.random.RandomState(5)  # noqa: NPY002 - its streams never change
+    draw = np.random.RandomState(5)  # whose streams never change
     patient = np.repeat(np.arange(30), 2)
     label, scanner = draw.randint(2, size=60), draw.randint(2, size=30)[patient]
     site = np.where(draw.uniform(size=30)[patient] < 0.6, scanner, draw.randint(3, size=30)[patient])

@@ -3,96 +3,77 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from itertools import product
+from dataclasses import fields, replace
 
 import pytest
+from audit_cases import ALIGNED, QUICK, measured, simulated
 
-from monai_shortcut.analyses.encoding import Encoding
-from monai_shortcut.analyses.prediction_gap import PredictionGap
+from monai_shortcut.analyses.erasure import ClassChange, ErasureEffect
+from monai_shortcut.analyses.held_out_levels import HeldOutLevel
+from monai_shortcut.analyses.joint_alignment import JointAlignment
+from monai_shortcut.analyses.latent_counterfactual import LatentCounterfactual
+from monai_shortcut.analyses.prediction_gap import GivenOther
 from monai_shortcut.analyses.region_sensitivity import RegionScore, RegionSensitivity
+from monai_shortcut.analyses.subgroups import LevelScore, SubgroupGaps
+from monai_shortcut.audit import Audit, AuditSettings, Finding, audit
 from monai_shortcut.audit.record import (
     INCONCLUSIVE,
-    NOT_ENCODED,
-    NOT_USED,
     USED,
     VERDICTS,
-    Alignment,
-    Audit,
-    AuditSettings,
+    ClinicalLabel,
     Counterfactual,
     EmbeddingMap,
     Evidence,
     Example,
-    Finding,
-    GivenOther,
-    judge,
-    summary,
+    Giveaway,
 )
-from monai_shortcut.report.pages import write_report
-
-SETTINGS = AuditSettings()  # significance 0.05, tolerance 0.1, readable 0.6
-ALIGNED = Alignment(((0.99, -0.99),), (0.1, 0.2), 0.001, ((1.0, -1.0),), (0.1, 0.3), 25.0, 0.001)
-NOT_ALIGNED = Alignment(((0.0, 0.0),), (0.1, 0.2), 1.0, ((0.0, 0.0),), (0.1, 0.3), -2.0, 1.0)
+from monai_shortcut.statistics.task_space import TaskMatrix
+from monai_shortcut.statistics.weight_space import Sweep
+from monai_shortcut.types import Estimate, Tested
 
 
-def measured(encoding_p, high, gap_p, effect, gap_high, alignment=NOT_ALIGNED) -> Evidence:
-    area = (high - 0.08, high - 0.16, high)
-    encoding = Encoding({"accuracy": (0.5, 0.4, 0.625)}, area, area, encoding_p, (0.5, 0.25))
-    means = (((0.25, 0.75), (0.5, 0.5)), ((None, None), (1.0, 0.0)))
-    gap = PredictionGap(effect, (-0.05, gap_high), gap_p, 0.2, (0.1, 0.2, 0.3), means)
-    return Evidence(encoding, encoding_p, alignment, gap, gap_p)
-
-
-@pytest.mark.parametrize("alignment", [ALIGNED, NOT_ALIGNED])
-@pytest.mark.parametrize(
-    ("encoding_p", "high", "gap_p", "effect", "gap_high", "verdict"),
-    [
-        # encoded, at the very boundary; then what the predictions say
-        (0.05, 0.8, 0.05, 0.1, 0.2, USED),
-        (0.05, 0.55, 0.05, 0.1, 0.2, USED),
-        (0.05, 0.8, 0.0501, 0.1, 0.2, INCONCLUSIVE),  # large, but perhaps chance
-        (0.05, 0.8, 0.0501, 0.3, 0.4, INCONCLUSIVE),
-        (0.05, 0.8, 0.001, 0.0999, 0.2, INCONCLUSIVE),  # not chance, but perhaps small
-        (0.05, 0.8, 0.001, 0.0999, 0.1, INCONCLUSIVE),
-        (0.05, 0.8, 0.001, 0.0999, 0.0999, NOT_USED),  # not chance, but small
-        (0.05, 0.8, 0.6, 0.0, 0.0999, NOT_USED),
-        (0.05, 0.8, 0.6, 0.0, 0.1, INCONCLUSIVE),
-        # not encoded: never used
-        (0.0501, 0.8, 0.001, 0.5, 0.6, INCONCLUSIVE),
-        (0.0501, 0.5999, 0.001, 0.5, 0.6, INCONCLUSIVE),
-        (0.0501, 0.5999, 0.05, 0.1, 0.1, INCONCLUSIVE),
-        (0.0501, 0.5999, 0.0501, 0.5, 0.6, NOT_ENCODED),
-        (0.0501, 0.5999, 0.001, 0.05, 0.0999, NOT_ENCODED),
-        (0.0501, 0.5999, 0.6, 0.0, 0.05, NOT_ENCODED),
-        (0.0501, 0.6, 0.6, 0.0, 0.05, INCONCLUSIVE),  # perhaps readable
-        (0.0501, 0.6, 0.001, 0.05, 0.0999, INCONCLUSIVE),
-    ],
-)
-def test_the_verdict_follows_from_the_probe_and_the_predictions(
-    encoding_p, high, gap_p, effect, gap_high, verdict, alignment
-):
-    found, reason = judge(measured(encoding_p, high, gap_p, effect, gap_high, alignment), SETTINGS)
-    assert found == verdict
-    assert f"{high - 0.08:.2f} ({high - 0.16:.2f} to {high:.2f})" in reason
-    if verdict in (USED, NOT_USED) or "needed" in reason:
-        assert f"{effect:.2f} (-0.05 to {gap_high:.2f})" in reason
-
-
-def test_a_high_alignment_with_an_unreadable_attribute_is_never_used():
-    numbers = product((0.051, 0.5, 1.0), (0.5, 0.65, 0.99), (0.0001, 0.05, 0.9), (-0.1, 0.1, 0.9), (0.05, 0.1, 1.0))
-    verdicts = {judge(measured(*row, ALIGNED), SETTINGS)[0] for row in numbers}
-    assert verdicts == {NOT_ENCODED, INCONCLUSIVE}
-    assert judge(measured(0.05, 0.65, 0.0001, 0.9, 1.0, ALIGNED), SETTINGS)[0] == USED  # readable: the same is used
-
-
-@pytest.mark.parametrize(
-    ("changed", "verdict"),
-    [({}, USED), ({"significance": 0.005}, NOT_ENCODED), ({"tolerance": 0.5}, NOT_USED), ({"readable": 0.5}, USED)],
-)
-def test_the_settings_move_the_boundaries(changed, verdict):
-    settings = replace(SETTINGS, **changed)
-    assert judge(measured(0.01, 0.58, 0.01, 0.3, 0.4), settings)[0] == verdict
+def evidence() -> Evidence:
+    """With every field filled by other numbers."""
+    lacking = LevelScore(1, 0, 9, 4, None, 0.25, 0.5, -0.25, None)
+    scored = LevelScore(1, 1, 30, 20, Estimate(0.75, 0.5, 0.875), 0.5, 0.4, 0.1, (0.05, 0.15))
+    erased = ErasureEffect(
+        change=Estimate(0.2, 0.1, 0.3),
+        test=Tested(0.2, (0.01, 0.02)),
+        gap=(0.3, 0.01),
+        auc=(ClassChange(1, 0.9, 0.8, Estimate(0.1, 0.05, 0.15), 0.001),),
+        encoded=(0.95, 0.55),
+    )
+    head = HeldOutLevel(
+        label=1,
+        level=0,
+        images=9,
+        patients=4,
+        auc_seen=0.9,
+        auc_unseen=0.8,
+        difference=Estimate(0.1, -0.1, 0.3),
+        p_value=0.25,
+        inflation=1.5,
+        null=(0.05, -0.05),
+    )
+    aligned = replace(
+        ALIGNED,
+        raw=((0.5, -0.5),),
+        balanced=((0.25, 0.75),),
+        multi_task=((0.1, 0.2, 0.7),),
+        logits=((0.3, 0.6),),
+        sweep=Sweep((1, 2), (((0.1, -0.1),), ((0.2, -0.2),))),
+    )
+    return replace(
+        measured(0.01, 0.9, 0.02, 0.3, 0.4, aligned),
+        encoding_q_value=0.015,
+        gap_q_value=0.025,
+        latent=LatentCounterfactual(0.35, Tested(0.36, (0.03, 0.04))),
+        erasure=erased,
+        subgroups=SubgroupGaps((lacking, scored), None, None, 0.35, Tested(3.5, (0.5, 1.5))),
+        held_out=(head,),
+        given=(GivenOther("âge", 0.45, Estimate(0.28, -1.0, 1.0), 0.03, 0.04),),
+        not_computed={"erasure": "erasure takes at least 3 folds, got 2"},
+    )
 
 
 @pytest.fixture
@@ -107,13 +88,15 @@ def record() -> Audit:
         missing=2,
         left_out={"C": 3},
         patients=17,
-        evidence=measured(0.01, 0.9, 0.02, 0.3, 0.4, ALIGNED),
-        counterfactual=Counterfactual(55, 0.25, (0.125, 1 / 3)),
+        evidence=evidence(),
+        counterfactual=Counterfactual(55, Estimate(0.25, 0.125, 1 / 3)),
+        giveaways=(Giveaway("y", "A", 2.25),),
+        kind="ordinal",
     )
     unknown = Finding("âge", INCONCLUSIVE, "All missing.", {}, (1.5, 2.5), 55, {}, 0, None, None)
     scores = (
-        RegionScore("plane", "full", 55, 0.9, (0.8, 0.95), 1e-300, 0.0, 1.0),
-        RegionScore("plane", "without_roi", 50, 0.1 + 0.2, (0.0, 0.6), 0.25, 0.6, 5e-324),
+        RegionScore("plane", "full", 55, Estimate(0.9, 0.8, 0.95), 1e-300, 0.0, 1.0),
+        RegionScore("plane", "without_roi", 50, Estimate(0.1 + 0.2, 0.0, 0.6), 0.25, 0.6, 5e-324),
     )
     return Audit(
         title="A <title>",
@@ -121,14 +104,31 @@ def record() -> Audit:
         labels={"other": 25, "plane": 30},
         patients=20,
         excluded={"x": "embedding not finite"},
-        settings=replace(SETTINGS, permutations=9, tolerance=0.125),
+        settings=AuditSettings(permutations=9, tolerance=0.125, edges={"âge": (1.5, 2.5)}),
         regions=RegionSensitivity("full", scores, {"other": "too few"}),
         findings=(used, unknown),
         embedding_map=EmbeddingMap(((0.5, -1.0), (1e-17, 3.0)), (0.75, 0.125), ("other", "plane"), {"âge": ("", "")}),
         without_roi={"y": "empty"},
+        unseen=("z",),
         examples=(Example("y", "plane", {"full": "iVBORw0KGgo="}),),
         software={"monai": "1.6.1"},
+        label=ClinicalLabel({"f1": Estimate(0.5, 0.4, 0.6)}, Estimate(0.7, 0.6, 0.8), {"f1": 0.1}, ((0.9, -0.9),)),
+        weight_space=TaskMatrix(("label", "scanner (probe)"), ((1.0, 0.5), (0.5, 1.0))),
+        joint=JointAlignment(("scanner",), (0.7, 0.1), Tested(0.7, (0.2, 0.8)), 0.4),
     )
+
+
+def test_no_field_of_the_record_is_left_at_its_default(record):
+    """So that the round trip below is one of all that there is."""
+    empty = Audit("", (), {}, 0, {}, AuditSettings(), record.regions, (), record.embedding_map)
+    assert [field.name for field in fields(Audit) if getattr(record, field.name) == getattr(empty, field.name)] == [
+        "regions",
+        "embedding_map",
+        "version",
+    ]
+    plain = Evidence(evidence().encoding, 0.5, evidence().gap, 0.5)
+    same = [field.name for field in fields(Evidence) if getattr(evidence(), field.name) == getattr(plain, field.name)]
+    assert same == ["encoding", "gap"]
 
 
 def test_a_record_survives_its_json_without_loss(record, tmp_path):
@@ -139,11 +139,17 @@ def test_a_record_survives_its_json_without_loss(record, tmp_path):
     assert again.findings[0].evidence.gap.means[1][0] == (None, None)
     again.to_json(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
-    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 3
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 4
+
+
+def test_an_audit_survives_its_json_without_loss(tmp_path):
+    whole = audit(**simulated() | {"settings": replace(QUICK, permutations=9, edges={"visible": ()})})
+    whole.to_json(tmp_path / "audit.json")
+    assert Audit.from_json(tmp_path / "audit.json") == whole
 
 
 def test_a_number_that_json_cannot_hold_is_refused_and_nothing_is_written(record, tmp_path):
-    scores = (replace(record.regions.scores[0], auc=float("nan")),)
+    scores = (replace(record.regions.scores[0], auc=Estimate(float("nan"), 0.0, 1.0)),)
     with pytest.raises(ValueError, match="not JSON compliant"):
         replace(record, regions=replace(record.regions, scores=scores)).to_json(tmp_path / "audit.json")
     assert list(tmp_path.iterdir()) == []
@@ -167,7 +173,8 @@ def broken(content: dict, *path: str | int, value: object = None, remove: bool =
         (lambda c: [c], "must hold the JSON of an audit, got other JSON"),
         (lambda c: broken(c, "version", remove=True), "must hold the JSON of an audit, got other JSON"),
         (lambda c: broken(c, "version", value="1"), "must hold the JSON of an audit, got other JSON"),
-        (lambda c: broken(c, "version", value=4), "must have format version 3 or older, got 4: update monai_shortcut"),
+        (lambda c: broken(c, "findings", remove=True), "must hold the JSON of an audit, got other JSON"),
+        (lambda c: broken(c, "version", value=5), "must have format version 4 or older, got 5: update monai_shortcut"),
         (
             lambda c: broken(c, "title", remove=True),
             r"audit must hold the fields of Audit: absent \['title'\], unknown \[\]",
@@ -177,15 +184,20 @@ def broken(content: dict, *path: str | int, value: object = None, remove: bool =
             lambda c: broken(c, "findings", 0, "evidence", "gap", "effect", remove=True),
             r"audit.findings\[0\].evidence.gap must hold the fields of PredictionGap: absent \['effect'\]",
         ),
+        (
+            lambda c: broken(c, "findings", 0, "evidence", "gap", "test", "p_value", value=0.5),
+            r"evidence.gap.test must hold the fields of Tested: absent \[\], unknown \['p_value'\]",
+        ),
+        (lambda c: broken(c, "settings", "level", value=0.9), r"fields of AuditSettings: .*unknown \['level'\]"),
         (lambda c: broken(c, "patients", value="20"), "audit.patients must be int, got str"),
         (lambda c: broken(c, "patients", value=True), "audit.patients must be int, got bool"),
         (
-            lambda c: broken(c, "regions", "scores", 1, "auc", value=None),
-            r"audit.regions.scores\[1\].auc must be int or float, got NoneType",
+            lambda c: broken(c, "regions", "scores", 1, "auc", "low", value=None),
+            r"audit.regions.scores\[1\].auc.low must be int or float, got NoneType",
         ),
         (
-            lambda c: broken(c, "regions", "scores", 1, "interval", value=[0.1]),
-            r"audit.regions.scores\[1\].interval must hold 2 values, got 1",
+            lambda c: broken(c, "findings", 0, "evidence", "erasure", "gap", value=[0.1]),
+            r"audit.findings\[0\].evidence.erasure.gap must hold 2 values, got 1",
         ),
         (lambda c: broken(c, "findings", value={}), "audit.findings must be list, got dict"),
         (lambda c: broken(c, "labels", "plane", value=0.5), "audit.labels.plane must be int, got float"),
@@ -208,74 +220,8 @@ def test_text_that_is_not_json_is_refused_with_its_path(tmp_path, content):
 
 
 def test_a_finding_is_found_by_its_attribute(record):
+    assert {finding.verdict for finding in record.findings} < set(VERDICTS)
     assert record.finding("âge") is record.findings[1]
     assert record.finding("scanner") is record.findings[0]
     with pytest.raises(ValueError, match=r"attribute must be one of \['scanner', 'âge'\], got 'sex'"):
         record.finding("sex")
-
-
-def test_the_summary_is_a_table_of_the_findings(record):
-    assert {finding.verdict for finding in record.findings} < set(VERDICTS)
-    assert summary(record.findings).splitlines() == [
-        "attribute  verdict       AUROC in label       p      prediction gap        p      when swapped",
-        "-" * 101,
-        "scanner    used          0.82 (0.74 to 0.90)  0.010  0.30 (-0.05 to 0.40)  0.020  0.25 (0.12 to 0.33)",
-        "âge        inconclusive  -                    -      -                     -      -",
-    ]
-    assert summary([]).splitlines()[0].startswith("attribute  verdict  AUROC in label  p")
-
-
-@pytest.mark.parametrize(
-    ("interval", "p_value", "other_p_value", "verdict", "said"),
-    [
-        ((-0.05, 0.06), 0.4, 0.01, NOT_USED, "not among images that agree in device, which it goes along with"),
-        ((-0.05, 0.1), 0.4, 0.05, INCONCLUSIVE, "whether it is this or device"),
-        ((0.2, 0.4), 0.01, 0.01, USED, "the output depends on it"),  # both are
-        ((-1.0, 1.0), 1.0, 1.0, USED, "cannot be told apart from device"),
-        ((-0.05, 0.06), 0.4, 0.3, USED, "cannot be told apart from device"),  # the other's gap vanishes too
-        ((0.2, 0.4), 0.01, 0.3, USED, "the output depends on it"),
-    ],
-)
-def test_an_attribute_that_goes_along_with_another_must_keep_its_gap_without_it(
-    interval, p_value, other_p_value, verdict, said
-):
-    evidence = measured(0.01, 0.9, 0.01, 0.3, 0.4)
-    given = GivenOther("device", 0.8, sum(interval) / 2, interval, p_value, other_p_value)
-    found, reason = judge(replace(evidence, given=(given,)), SETTINGS)
-    assert found == verdict
-    assert said in reason
-    assert judge(measured(0.01, 0.9, 0.6, 0.0, 0.05), SETTINGS)[0] == NOT_USED
-
-
-def test_settings_that_do_not_exist_are_refused():
-    with pytest.raises(ValueError, match=r"correction must be one of holm, fdr, got 'bonferroni'\."):
-        AuditSettings(correction="bonferroni")
-    assert AuditSettings(edges={"age": [40, 60]}).edges == {"age": (40.0, 60.0)}
-
-
-def test_a_record_of_format_version_1_is_read(record, tmp_path):
-    record = replace(record, examples=())  # its picture is none that can be drawn
-    record.to_json(tmp_path / "new.json")
-    content = json.loads((tmp_path / "new.json").read_text(encoding="utf-8"))
-    for name in ("label", "weight_space", "joint"):
-        del content[name]
-    for name in ("repeats", "erasures", "held_out", "correction", "edges", "associated", "giveaways"):
-        del content["settings"][name]
-    for finding in content["findings"]:
-        del finding["giveaways"]
-        if finding["evidence"]:
-            for name in ("encoding_q_value", "gap_q_value", "latent", "erasure", "subgroups", "held_out", "given"):
-                del finding["evidence"][name]
-            for name in ("raw", "balanced", "multi_task", "logits", "sweep"):
-                del finding["evidence"]["alignment"][name]
-            del finding["evidence"]["gap"]["detectable"], finding["evidence"]["encoding"]["spread"]
-    (tmp_path / "old.json").write_text(json.dumps(content | {"version": 1}), encoding="utf-8")
-    assert replace(Audit.from_json(tmp_path / "old.json"), version=3) == record
-    assert write_report(tmp_path / "old.json", tmp_path / "report").exists()
-
-
-def test_records_before_version_3_only_count_the_rows_without_an_image(record, tmp_path):
-    record.to_json(tmp_path / "audit.json")
-    content = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
-    (tmp_path / "old.json").write_text(json.dumps(content | {"version": 2, "unseen": 2}), encoding="utf-8")
-    assert Audit.from_json(tmp_path / "old.json").unseen == ("(not recorded)", "(not recorded)")
