@@ -140,7 +140,7 @@ class _Eraser:
         inner = np.swapaxes(direction, 1, 2) @ solved
         # The covariance with the attribute may be of lower rank, or nothing.
         moving = np.linalg.pinv(inner, rcond=1e-10, hermitian=True) @ np.swapaxes(direction, 1, 2)
-        return cls(probes.solved, np.tensordot(probes.centre, probes.solved, axes=(0, 0)), moving)
+        return cls(probes.solved, np.tensordot(probes.centre[:, 0], probes.solved, axes=1), moving)
 
     def read(self, points: np.ndarray) -> Floats:
         """(B, n, r) how far each embedding (n, q) moves."""
@@ -211,6 +211,6 @@ def _erased_logits(
     means = eraser.linear(probe.means[:, 0])
     weight = cho_solve(factor, means, check_finite=False)
     constant = 0.0 if ordered else -0.5 * (means * weight).sum(axis=0)  # as of the probe itself
-    bias = constant - eraser.linear(probe.centre[:, None])[:, 0] @ weight
+    bias = constant - eraser.linear(probe.centre)[:, 0] @ weight
     bias[~np.isfinite(probe.bias[0])] = -np.inf
     return np.asarray((points @ eraser.adjoint(weight) + bias).T)

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -48,16 +48,44 @@ class Standardized:
     @classmethod
     def of(cls, embeddings: Points) -> Standardized:
         """Prepare embeddings (N, D), float32 or float64; sums over rows are float64."""
-        centre, scale = _moments(embeddings)
+        moments = Moments.of(embeddings)
+        centre, scale = moments.centre, moments.scale(embeddings.dtype)
         if embeddings.shape[1] <= len(embeddings):
             gram, fourth = _second_moments(_standard(block, centre, scale) for block in _blocks(embeddings))
             share = _ledoit_wolf(gram, fourth, len(embeddings))
             return cls(centre, scale, None, share, embeddings, gram)
         dense = _standard(embeddings, centre, scale).astype(np.float64)
         left, singular, rotation = np.linalg.svd(dense, full_matrices=False)
-        gram, fourth = np.diag(singular**2), float(((dense**2).sum(axis=1) ** 2).sum())
+        gram, fourth = np.diag(singular**2), _fourth(dense)
         share = _ledoit_wolf(gram, fourth, len(dense), columns=dense.shape[1])
         return cls(centre, scale, rotation, share, (left * singular).astype(embeddings.dtype), gram)
+
+    @classmethod
+    def frame(cls, moments: Moments, dtype: Any) -> Standardized:
+        """Coordinates without rows, for images that come in blocks; `joined` gives the shrinkage afterwards."""
+        width = len(moments.centre)
+        none, gram = np.zeros((0, width), dtype), np.zeros((width, width))
+        return cls(moments.centre, moments.scale(dtype), None, 1.0, none, gram)
+
+    def block(self, embeddings: Points) -> Standardized:
+        """Other images (n, D) in the same coordinates."""
+        return replace(self, _source=embeddings)
+
+    def joined(self, gram: Floats, fourth: float, images: int) -> Standardized:
+        """The coordinates with what was summed over the blocks.
+
+        Args:
+            gram: (D, D) sum of x x' over all rows x.
+            fourth: sum of the fourth powers of their lengths.
+            images: their number.
+        """
+        return replace(self, gram=gram, shrinkage=_ledoit_wolf(gram, fourth, images))
+
+    @property
+    def fourth(self) -> float:
+        """Sum of the fourth powers of the rows' lengths."""
+        starts = range(0, len(self._source), _ROWS)
+        return sum(_fourth(self.rows(slice(start, start + _ROWS)).astype(np.float64)) for start in starts)
 
     @cached_property
     def _kept(self) -> Points | None:
@@ -88,20 +116,50 @@ class Standardized:
         return np.asarray((weight if self.rotation is None else weight @ self.rotation) / self.scale)
 
 
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What rows must be known by to be standardized.
+
+    Attributes:
+        count: their number.
+        centre: (D,) mean.
+        square: (D,) sum of squared deviations from it.
+        largest: (D,) largest absolute value.
+
+    References:
+        Chan, Golub and LeVeque (1983), The American Statistician 37(3), equation 2.1.
+    """
+
+    count: int
+    centre: Floats
+    square: Floats
+    largest: Points
+
+    @classmethod
+    def of(cls, embeddings: Points) -> Moments:
+        """Moments of rows (N, D), at least one."""
+        return reduce(cls.joined, map(cls._of_block, _blocks(embeddings)))
+
+    @classmethod
+    def _of_block(cls, block: Points) -> Moments:
+        centre = block.mean(axis=0, dtype=np.float64)
+        return cls(len(block), centre, ((block - centre) ** 2).sum(axis=0), np.abs(block).max(axis=0))
+
+    def joined(self, other: Moments) -> Moments:
+        """Moments of these rows and others."""
+        count, apart = self.count + other.count, other.centre - self.centre
+        share = other.count / count
+        square = self.square + other.square + apart**2 * self.count * share
+        return Moments(count, self.centre + apart * share, square, np.maximum(self.largest, other.largest))
+
+    def scale(self, dtype: Any) -> Floats:
+        """(D,) standard deviation, infinite where a column varies by no more than its rounding and has no say."""
+        scale, rounding = np.sqrt(self.square / self.count), 1e-9 if dtype == np.float64 else 1e-6
+        return np.where(scale > rounding * self.largest, scale, np.inf)
+
+
 def _blocks(embeddings: Points) -> Iterator[Points]:
     return (embeddings[start : start + _ROWS] for start in range(0, len(embeddings), _ROWS))
-
-
-def _moments(embeddings: Points) -> tuple[Floats, Floats]:
-    centre = embeddings.mean(axis=0, dtype=np.float64)
-    square, largest = np.zeros(len(centre)), np.zeros(len(centre))
-    for block in _blocks(embeddings):
-        square += ((block - centre) ** 2).sum(axis=0)
-        np.maximum(largest, np.abs(block).max(axis=0), out=largest)
-    scale = np.sqrt(square / len(embeddings))
-    # A column that varies by no more than its rounding has no say.
-    rounding = 1e-9 if embeddings.dtype == np.float64 else 1e-6
-    return centre, np.where(scale > rounding * largest, scale, np.inf)
 
 
 def _standard(block: Points, centre: Floats, scale: Floats) -> Points:
@@ -117,8 +175,12 @@ def _second_moments(blocks: Iterator[Points]) -> tuple[Floats, float]:
     for block in blocks:
         rows = block.astype(np.float64)
         gram = gram + rows.T @ rows
-        fourth += float(((rows**2).sum(axis=1) ** 2).sum())
+        fourth += _fourth(rows)
     return np.asarray(gram), fourth
+
+
+def _fourth(rows: Floats) -> float:
+    return float(((rows**2).sum(axis=1) ** 2).sum())
 
 
 def _ledoit_wolf(gram: Floats, fourth: float, images: int, columns: int | None = None) -> float:
@@ -134,17 +196,13 @@ def _ledoit_wolf(gram: Floats, fourth: float, images: int, columns: int | None =
 
 @dataclass(frozen=True, eq=False)
 class Solver:
-    """A factorized covariance of some rows and what else a discriminant takes from them.
+    """A factorized covariance of some rows.
 
     Attributes:
         factor: Cholesky factor of the shrunken covariance (q, q).
-        centre: (q,) mean of the rows.
-        class_means: (L, q) mean of the rows of each class; one row, the mean of all, where classes play no part.
     """
 
     factor: tuple[Floats, bool]
-    centre: Floats
-    class_means: Floats
 
     @classmethod
     def of(cls, gram: Floats, sums: Floats, counts: Floats, shrinkage: float, columns: int) -> Solver:
@@ -152,17 +210,16 @@ class Solver:
 
         Args:
             gram: (q, q) sum of x x' over the rows.
-            sums: (L, q) sum of the rows of each class.
+            sums: (L, q) sum of the rows of each class; one row, the sum of all, where classes play no part.
             counts: (L,) their number.
             shrinkage: share of the identity.
             columns: D, over which the mean variance is taken.
         """
-        means = sums / np.maximum(counts, 1)[:, None]
-        covariance = (gram - sums.T @ means) / counts.sum()
+        covariance = (gram - sums.T @ (sums / np.maximum(counts, 1)[:, None])) / counts.sum()
         ridge = shrinkage * max(float(np.trace(covariance)) / columns, 1e-12)
         covariance *= 1 - shrinkage
         covariance[np.diag_indices_from(covariance)] += ridge
-        return cls(cho_factor(covariance, lower=True, check_finite=False), sums.sum(axis=0) / counts.sum(), means)
+        return cls(cho_factor(covariance, lower=True, check_finite=False))
 
     def __call__(self, values: Floats) -> Floats:
         """Inverse covariance times values (q, ...)."""
@@ -211,9 +268,9 @@ class Probes:
         means: (q, B, m) mean of each level as deviation from class means; of ordered levels, the covariance with them.
         weight: (q, B, m) inverse covariance times means.
         bias: (B, m), -inf for a level without images.
-        direction: (q, B, columns) covariance of the rows with the design, which the weights come from.
+        direction: (q, B, columns) sum of products of rows and design, both as deviations, which the weights come from.
         solved: (q, B, columns) inverse covariance times direction.
-        centre: (q,) mean of the rows.
+        centre: (q, 1 or B) mean of the rows that are coded.
     """
 
     means: Floats
@@ -245,9 +302,19 @@ class Folded:
     counts: Floats
 
     @classmethod
-    def of(cls, points: Standardized, fold: Integers, classes: Integers) -> Folded:
-        """Sum over the images, once."""
-        folds, labels, width = int(fold.max()) + 1, int(classes.max()) + 1, len(points.gram)
+    def of(
+        cls, points: Standardized, fold: Integers, classes: Integers, shape: tuple[int, int] | None = None
+    ) -> Folded:
+        """Sum over the images, once.
+
+        Args:
+            points: the embeddings.
+            fold: (N,) fold of each image.
+            classes: (N,) class of each image.
+            shape: K and L; by default the largest fold and class plus one.
+        """
+        folds, labels = shape or (int(fold.max()) + 1, int(classes.max()) + 1)
+        width = len(points.gram)
         gram, sums = np.zeros((folds, width, width)), np.zeros((folds, labels, width))
         if folds == 1:
             gram[0] = points.gram
@@ -260,6 +327,11 @@ class Folded:
                 sums[index] += _one_hot(classes[rows[place]], labels).T @ values
         counts = np.bincount(fold * labels + classes, minlength=folds * labels).reshape(folds, labels).astype(float)
         return cls(points, fold, classes, gram, sums, counts)
+
+    def add(self, block: Folded) -> None:
+        """Add the sums over other images, in place, before anything is solved."""
+        for own, other in ((self.gram, block.gram), (self.sums, block.sums), (self.counts, block.counts)):
+            own += other
 
     @property
     def folds(self) -> int:
@@ -302,26 +374,28 @@ class Folded:
             codings: the codings.
             weights: (B, n) optional weight of each image in the means of the levels.
         """
-        draws, columns, levels = len(codings.codes), codings.columns, int(self.classes.max()) + 1
+        draws, columns, levels = len(codings.codes), codings.columns, self.counts.shape[1]
         width, fold, dtype = len(self.points.gram), self.fold[codings.rows], self.points.rows(slice(0, 1)).dtype
-        sums = np.zeros((self.folds, width, draws * columns))
-        whole = np.zeros((self.folds, width, draws if weights is not None else 1))
-        counts = np.zeros((self.folds, levels, draws * columns))
-        known = np.zeros((self.folds, levels, draws if weights is not None else 1))
+        shares = np.ones((1, len(fold))) if weights is None else weights
+        sums, counts = (np.zeros((self.folds, rows, draws * columns)) for rows in (width, levels))
+        whole, known = (np.zeros((self.folds, rows, levels * len(shares))) for rows in (width, 1))
         for index in range(self.folds):
             own = np.flatnonzero(fold == index)
             for place, block in self.points.blocks(codings.rows[own]):
-                chosen, member = own[place], _one_hot(self.classes[codings.rows[own[place]]], levels)
-                design = codings.design(chosen, dtype)
-                every = np.ones((1, len(chosen)), dtype)
+                chosen = own[place]
+                member: NDArray[Any] = _one_hot(self.classes[codings.rows[chosen]], levels).astype(dtype)
+                design, every = codings.design(chosen, dtype), np.asarray(shares[:, chosen], dtype)
                 if weights is not None:
-                    every = weights[:, chosen].astype(dtype)
-                    design = design * np.repeat(every, columns, axis=0)
+                    design *= np.repeat(every, columns, axis=0)
+                coded: NDArray[Any] = (member[:, :, None] * every.T[:, None]).reshape(len(chosen), -1)
                 sums[index] += block.T @ design.T
-                whole[index] += block.T @ every.T
+                whole[index] += block.T @ coded
                 counts[index] += member.T @ design.T
-                known[index] += member.T @ every.T
-        return Totals(self, codings, sums, whole, counts, known)
+                known[index] += coded.sum(axis=0)
+        shape = levels, len(shares)
+        return Totals(
+            self, codings, sums, whole.reshape(self.folds, width, *shape), counts, known.reshape(self.folds, *shape)
+        )
 
     def held_out(self, codings: Codings, within: bool, ranked: bool = False) -> NDArray[Any]:
         """Scores (B, m, n) of the images by probes that have not seen their fold, in the embeddings' precision.
@@ -331,20 +405,29 @@ class Folded:
             within: fit probes within classes.
             ranked: of two levels give only the second's score (B, n), which ranks as both do.
         """
-        totals, fold = self.totals(codings), self.fold[codings.rows]
-        probed = slice(1, 2) if ranked and codings.levels == 2 and not codings.ordered else slice(None)
-        dtype, draws = self.points.rows(slice(0, 1)).dtype, len(codings.codes)
+        alone = ranked and codings.levels == 2 and not codings.ordered
+        heads = self.totals(codings).heads(within, slice(1, 2) if alone else slice(None))
+        scores = self.scores(codings.rows, heads)
+        return scores[:, 0] if alone else scores
+
+    def scores(self, rows: Integers, heads: Iterable[tuple[Floats, Floats]]) -> NDArray[Any]:
+        """Scores (B, m, n) of some images, in the embeddings' precision.
+
+        Args:
+            rows: (n,) their position.
+            heads: for the images of each fold in turn, weights (q, B, m) and biases (B, m).
+        """
+        fold, dtype = self.fold[rows], self.points.rows(slice(0, 1)).dtype
         scores: NDArray[Any] | None = None
-        for index in range(self.folds):
-            probes, own = totals.fit(self.others(index), within), np.flatnonzero(fold == index)
-            weight, bias = probes.weight[..., probed], probes.bias[..., probed].astype(dtype)
+        for index, (weight, bias) in enumerate(heads):
+            own, offset = np.flatnonzero(fold == index), bias.astype(dtype)[:, :, None]
             flat: NDArray[Any] = weight.reshape(len(weight), -1).astype(dtype)
             if scores is None:
-                scores = np.empty((draws, bias.shape[1], len(fold)), dtype)
-            for place, block in self.points.blocks(codings.rows[own]):
-                scores[:, :, own[place]] = (flat.T @ block.T).reshape(draws, bias.shape[1], -1) + bias[:, :, None]
+                scores = np.empty((*bias.shape, len(fold)), dtype)
+            for place, block in self.points.blocks(rows[own]):
+                scores[:, :, own[place]] = (flat.T @ block.T).reshape(*bias.shape, -1) + offset
         assert scores is not None
-        return scores[:, 0] if probed != slice(None) else scores
+        return scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,7 +438,7 @@ class Totals:
         folded: the embeddings.
         codings: the codings.
         sums: (K, q, B columns) sum of x times the design.
-        whole: (K, q, 1 or B) sum of x over the images that are coded.
+        whole: (K, q, L, 1 or B) sum of x over the images of each class that are coded.
         counts: (K, L, B columns) sum of the design over each class.
         known: (K, L, 1 or B) number of coded images of each class.
     """
@@ -367,32 +450,77 @@ class Totals:
     counts: Floats
     known: Floats
 
+    @classmethod
+    def zeros(cls, folded: Folded, draws: int, levels: int, ordered: bool) -> Totals:
+        """No images yet, of a number of codings."""
+        codings = Codings(np.zeros(0, np.int64), np.zeros((draws, 0), np.int8), levels, ordered)
+        (folds, width, _), labels, columns = folded.gram.shape, folded.counts.shape[1], draws * codings.columns
+        sums, counts = (np.zeros((folds, rows, columns)) for rows in (width, labels))
+        return cls(folded, codings, sums, np.zeros((folds, width, labels, 1)), counts, np.zeros((folds, labels, 1)))
+
+    def add(self, block: Totals, draws: slice) -> None:
+        """Add the sums over other images, in place, of some of the codings."""
+        place = slice(draws.start * self.codings.columns, draws.stop * self.codings.columns)
+        self.sums[..., place] += block.sums
+        self.counts[..., place] += block.counts
+        if draws.start == 0:  # the images are the same for all codings
+            self.whole[:] += block.whole
+            self.known[:] += block.known
+
+    def heads(self, within: bool, probed: slice) -> Iterator[tuple[Floats, Floats]]:
+        """Weights (q, B, m) and biases (B, m) of the probes that have not seen each fold.
+
+        Args:
+            within: fit probes within classes.
+            probed: the levels whose probes are given.
+        """
+        for index in range(self.folded.folds):
+            probes = self.fit(self.folded.others(index), within)
+            yield probes.weight[..., probed], probes.bias[..., probed]
+
     def fit(self, folds: tuple[int, ...], within: bool) -> Probes:
-        """Fit probes to some folds: inverse covariance times the mean of each level, as deviations from class means."""
-        solver, chosen = self.folded.solver(folds, within), list(folds)
-        draws, columns = len(self.codings.codes), self.codings.columns
-        sums, whole = self.sums[chosen].sum(axis=0), self.whole[chosen].sum(axis=0)
-        counts, known = self.counts[chosen].sum(axis=0), self.known[chosen].sum(axis=0)
-        if not within:
-            counts, known = counts.sum(axis=0, keepdims=True), known.sum(axis=0, keepdims=True)
-        direction = (sums - solver.class_means.T @ counts).reshape(-1, draws, columns)
-        rest = whole - solver.class_means.T @ known
-        solved = solver(np.concatenate([direction.reshape(len(direction), -1), rest], axis=1))
-        inverse, rest_solved = solved[:, : draws * columns].reshape(-1, draws, columns), solved[:, draws * columns :]
-        count, every = counts.sum(axis=0).reshape(draws, columns), known.sum(axis=0)[:, None]
+        """Fit probes to some folds: inverse covariance times the mean of each level, as deviations from class means.
+
+        The covariance is that of all images; the means are of those that are coded, so that probes do not turn towards
+        images without a level.
+        """
+        direction, centre = self._direction(list(folds), within)
+        solved = self.folded.solver(folds, within)(direction.reshape(len(direction), -1)).reshape(direction.shape)
+        every = self.known[list(folds)].sum(axis=(0, 1))[:, None]
         if self.codings.ordered:
             size = max(float(every.max()), 1.0)
-            bias = -np.tensordot(solver.centre, inverse / size, axes=(0, 0))
-            return Probes(direction / size, inverse / size, bias, direction, inverse, solver.centre)
-        first = rest[:, :, None] - direction.sum(axis=2, keepdims=True)
-        first_solved = rest_solved[:, :, None] - inverse.sum(axis=2, keepdims=True)
+            bias = -(centre[:, :, None] * solved / size).sum(axis=0)
+            return Probes(direction / size, solved / size, bias, direction, solved, centre)
+        count = self.counts[list(folds)].sum(axis=(0, 1)).reshape(direction.shape[1:])
         sizes = np.concatenate([every - count.sum(axis=1, keepdims=True), count], axis=1)
-        means = np.concatenate([first, direction], axis=2) / np.maximum(sizes, 1e-12)
-        weight = np.concatenate([first_solved, inverse], axis=2) / np.maximum(sizes, 1e-12)
-        bias = -0.5 * (means * weight).sum(axis=0) - np.tensordot(solver.centre, weight, axes=(0, 0))
+        means, weight = (
+            np.concatenate([-values.sum(axis=2, keepdims=True), values], axis=2) / np.maximum(sizes, 1e-12)
+            for values in (direction, solved)
+        )
+        bias = -((0.5 * means + centre[:, :, None]) * weight).sum(axis=0)
         absent = sizes < 1e-9  # a level that is absent here must not be predicted
         weight[:, absent], bias[absent] = 0.0, -np.inf
-        return Probes(means, weight, bias, direction, inverse, solver.centre)
+        return Probes(means, weight, bias, direction, solved, centre)
+
+    def _direction(self, folds: list[int], within: bool) -> tuple[Floats, Floats]:
+        """Sum (q, B, columns) of products of rows and design, both as deviations, and mean (q, 1 or B) of the rows."""
+        sums, counts, whole, known = (
+            values[folds].sum(axis=0) for values in (self.sums, self.counts, self.whole, self.known)
+        )
+        centre = whole.sum(axis=1) / np.maximum(known.sum(axis=0), 1e-12)
+        counts = counts.reshape(len(counts), -1, self.codings.columns)
+        if within:
+            expected = _times(whole / np.maximum(known, 1e-12), counts)
+        else:
+            expected = _times(centre[:, None], counts.sum(axis=0, keepdims=True))
+        return sums.reshape(expected.shape) - expected, centre
+
+
+def _times(means: Floats, counts: Floats) -> Floats:
+    """(q, B, columns) means (q, L, 1 or B) times counts (L, B, columns)."""
+    if means.shape[2] == 1:
+        return np.asarray(np.tensordot(means[:, :, 0], counts, axes=1))
+    return np.asarray(np.einsum("qlb,lbc->qbc", means, counts))
 
 
 def balanced_weights(codes: NDArray[Any], classes: Integers, levels: int) -> Floats:
