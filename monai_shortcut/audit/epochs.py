@@ -17,7 +17,7 @@ from monai_shortcut.analyses.encoding import encoding
 from monai_shortcut.analyses.prediction_gap import prediction_gap
 from monai_shortcut.analyses.sample import AttributeSample, Sample
 from monai_shortcut.audit.evidence import coded_levels
-from monai_shortcut.audit.intake import check_rows, taken_in
+from monai_shortcut.audit.intake import check_attributes, check_rows, taken_in
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.statistics.areas import clustered_auroc, with_interval
 from monai_shortcut.statistics.resampling import holm
@@ -146,9 +146,11 @@ def audit_epoch(
         The numbers of the epoch, p-values adjusted over the attributes that could be measured.
 
     Raises:
-        ValueError: If the shapes disagree, fewer than two classes are present, or no embedding is finite.
+        ValueError: If the shapes disagree, fewer than two classes are present, no embedding is finite, or a kind or an
+            order is of no attribute.
     """
     chosen = settings or curve_settings(len(attributes))
+    check_attributes(attributes, {"kinds": kinds, "orders": orders})
     sample, finite, _ = taken_in(embeddings, weight, bias, labels, patients, label_names, None, chosen)
     check_rows(attributes, len(finite))
     points: dict[str, AttributePoint] = {}

@@ -7,28 +7,23 @@ import json
 import re
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from scipy.special import softmax
-from sklearn.metrics import roc_auc_score
 
-from monai_shortcut.analyses.encoding import fit_probe
-from monai_shortcut.audit.assembly import AuditSettings
+from monai_shortcut.audit import AuditSettings
 from monai_shortcut.audit.training import (
     AttributePoint,
     Cost,
     EpochAudit,
     Onset,
     TrainingCurves,
-    audit_epoch,
-    curve_settings,
 )
 from monai_shortcut.report.figures.training import training_curves
 from monai_shortcut.report.files import png
 from monai_shortcut.report.tables import curves_table
 from monai_shortcut.report.training_page import write_training_report
+from monai_shortcut.types import Estimate
 
 NAMES = ("left", "right")
 QUICK = AuditSettings(permutations=39, bootstraps=19, repeats=1, minimum_patients=2, folds=2)
@@ -37,8 +32,8 @@ QUICK = AuditSettings(permutations=39, bootstraps=19, repeats=1, minimum_patient
 def point(
     gap: float = 0.0, p_value: float = 1.0, low: float | None = None, high: float | None = None
 ) -> AttributePoint:
-    limits = gap, gap - 0.02 if low is None else low, gap + 0.02 if high is None else high
-    return AttributePoint(80, (0.6, 0.5, 0.7), 0.04, 0.3, 0.4, 2.5, 0.02, limits, p_value)
+    effect = Estimate(gap, gap - 0.02 if low is None else low, gap + 0.02 if high is None else high)
+    return AttributePoint(80, Estimate(0.6, 0.5, 0.7), 0.04, 0.3, 0.4, 2.5, 0.02, effect, p_value)
 
 
 def recorded(points, settings=QUICK, **changed) -> TrainingCurves:
@@ -48,7 +43,7 @@ def recorded(points, settings=QUICK, **changed) -> TrainingCurves:
             2 * index + 2,
             90,
             30,
-            (0.5 + 0.02 * index, 0.4, 0.9),
+            Estimate(0.5 + 0.02 * index, 0.4, 0.9),
             {} if item is None else {"scanner": item},
             {"scanner": "constant"} if item is None else {},
             Cost(0.5 + index, 0.25, None if index == 0 else 4.0),
@@ -120,147 +115,6 @@ def test_the_answer_says_what_is_known(points, said):
     assert re.search(said, recorded(points).answer("scanner"))
 
 
-# What is measured
-
-
-def cohort(rng, patients=40, images=2, size=5):
-    """Embeddings whose first number is the scanner and whose second is the class, and their table."""
-    patient = np.repeat(np.arange(patients), images)
-    scanner, other = rng.integers(2, size=patients)[patient], rng.integers(2, size=patients)[patient]
-    labels = rng.integers(2, size=len(patient))
-    points = rng.normal(size=(len(patient), size))
-    points[:, 0] += 2 * (scanner - 0.5)
-    points[:, 1] += 2 * (labels - 0.5)
-    table = {"scanner": np.array(["A", "B"], dtype=object)[scanner], "other": np.array(["x", "y"], dtype=object)[other]}
-    return points, labels, [str(name) for name in patient], table
-
-
-def test_the_onset_is_where_the_head_turns_to_the_attribute(rng):
-    points, labels, patients, table = cohort(rng, patients=100)
-    settings = curve_settings(2, minimum_patients=2)
-    epochs = []
-    for epoch, use in enumerate((0.0, 0.0, 1.0, 2.0), start=1):
-        weight = np.zeros((2, 5))
-        weight[1] = use, 1.5, 0, 0, 0
-        epochs.append(
-            audit_epoch(
-                epoch, points, weight, np.zeros(2), labels, patients, table, label_names=NAMES, settings=settings
-            )
-        )
-    curves = TrainingCurves("", NAMES, tuple(table), settings, epochs=tuple(epochs))
-    assert curves.onset("scanner") == Onset(3, 2, 2)
-    assert curves.onset("other") is None
-    gaps = [epoch.points["scanner"].gap[0] for epoch in epochs]
-    assert gaps[0] == gaps[1] < 0.1 < gaps[2] < gaps[3]
-    assert {epoch.points["scanner"].own_auroc for epoch in epochs} == {epochs[0].points["scanner"].own_auroc}
-    assert epochs[3].points["scanner"].alignment > 0.7 > epochs[0].points["scanner"].alignment
-
-
-def test_chance_makes_no_more_onsets_than_one_test_allows_however_many_epochs(rng):
-    """Under the null an onset is as rare as an error at the last epoch; an error at some epoch is not."""
-    settings = replace(QUICK, tolerance=-1.0, permutations=19)
-    onsets, ever, trials = 0, 0, 50
-    for _ in range(trials):
-        points, labels, patients, table = cohort(rng, patients=20)
-        table = {"other": table["other"]}
-        epochs = []
-        for epoch in range(1, 9):  # a training that forgets everything from one epoch to the next
-            weight = 3 * rng.normal(size=(1, 5))
-            found = audit_epoch(
-                epoch, points, weight, [0.0], labels, patients, table, label_names=NAMES, settings=settings
-            )
-            epochs.append(found)
-        curves = TrainingCurves("", NAMES, ("other",), settings, epochs=tuple(epochs))
-        onsets += curves.onset("other") is not None
-        ever += any(curves.used("other"))
-    assert onsets <= 7  # of 50 at 5 %; more in about one of a hundred such tests
-    assert ever >= 10
-
-
-def test_each_number_equals_its_definition(rng):
-    points, labels, patients, table = cohort(rng, patients=30, images=3)
-    labels = rng.integers(3, size=len(labels))
-    weight, bias = rng.normal(size=(3, 5)), rng.normal(size=3)
-    settings = replace(QUICK, min_components=5)
-    found = audit_epoch(
-        7, points, weight, bias, labels, patients, table, label_names=("a", "b", "c"), settings=settings
-    )
-    assert (found.epoch, found.images, found.patients, found.problems) == (7, 90, 30, {})
-    scores = softmax(points @ weight.T + bias, axis=1)
-    assert found.auroc[0] == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr", average="macro"))
-    assert found.auroc[1] < found.auroc[0] < found.auroc[2]
-    for name, measured in found.points.items():
-        level = np.unique(table[name].astype(str), return_inverse=True)[1]
-        blind, inside = fit_probe(points, level).weight, fit_probe(points, level, labels).weight
-        cosine = (weight @ blind.T) / np.outer(np.linalg.norm(weight, axis=1), np.linalg.norm(blind, axis=1))
-        assert measured.wsc == pytest.approx(np.abs(cosine).max())  # five components are all there are
-        logits = np.concatenate([(weight - weight.mean(axis=0)) @ points.T, (inside - inside.mean(axis=0)) @ points.T])
-        for value in range(3):
-            logits[:, labels == value] -= logits[:, labels == value].mean(axis=1, keepdims=True)
-        assert measured.alignment == pytest.approx(np.abs(np.corrcoef(logits)[:3, 3:]).max())
-        assert measured.images == 90
-
-
-def test_p_values_are_adjusted_over_the_attributes_that_could_be_measured(rng):
-    points, labels, patients, table = cohort(rng)
-    table = {**table, "constant": np.array(["c"] * len(labels), dtype=object)}
-    arguments = (1, points, np.eye(2, 5), np.zeros(2), labels, patients)
-    both = audit_epoch(*arguments, table, label_names=NAMES, settings=QUICK)
-    assert both.problems == {"constant": "every image has the same value (c)"}
-    alone = {
-        name: audit_epoch(*arguments, {name: table[name]}, label_names=NAMES, settings=QUICK).points[name]
-        for name in ("scanner", "other")
-    }
-    for end in ("own_auroc_p_value", "gap_p_value"):
-        raw = [getattr(alone[name], end) for name in ("scanner", "other")]
-        assert [getattr(both.points[name], end) for name in ("scanner", "other")] == [
-            pytest.approx(min(1, max(2 * p if p == min(raw) else p, 2 * min(raw)))) for p in raw
-        ]
-    rate = audit_epoch(*arguments, table, label_names=NAMES, settings=replace(QUICK, correction="fdr"))
-    assert rate.points["other"].gap_p_value == pytest.approx(max(alone[n].gap_p_value for n in alone))
-
-
-def test_what_cannot_be_measured_is_said_and_harms_nothing_else(rng):
-    points, labels, patients, table = cohort(rng)
-    table = {**table, "twin": np.array(NAMES, dtype=object)[labels]}
-    spoiled = points.copy()
-    spoiled[:4] = np.nan
-    found = audit_epoch(
-        1, spoiled, np.eye(2, 5), np.zeros(2), labels, patients, table, label_names=NAMES, settings=QUICK
-    )
-    assert found.images == len(labels) - 4
-    assert set(found.points) == {"scanner", "other"}
-    assert "coincides with it" in found.problems["twin"]
-    clean = audit_epoch(
-        1,
-        points[4:],
-        np.eye(2, 5),
-        np.zeros(2),
-        labels[4:],
-        patients[4:],
-        {name: values[4:] for name, values in table.items()},
-        label_names=NAMES,
-        settings=QUICK,
-    )
-    assert clean == found
-    nothing = audit_epoch(1, points, np.eye(2, 5), np.zeros(2), labels, patients, {}, label_names=NAMES)
-    assert nothing.points == {}
-    with pytest.raises(ValueError, match="at least one embedding must be finite, got none"):
-        audit_epoch(1, points * np.nan, np.eye(2, 5), np.zeros(2), labels, patients, table, label_names=NAMES)
-    with pytest.raises(ValueError, match="other must have one row for each of the 80 embeddings"):
-        audit_epoch(
-            1, points, np.eye(2, 5), np.zeros(2), labels, patients, {"other": ["x"]}, label_names=NAMES, settings=QUICK
-        )
-
-
-@pytest.mark.parametrize("count", [1, 2, 7, 40])
-def test_default_settings_can_find_one_attribute_among_many(count):
-    settings = curve_settings(count)
-    assert count / (settings.permutations + 1) <= settings.significance / 2 + 1e-12
-    assert (settings.permutations, settings.bootstraps) >= (99, 99)
-    assert curve_settings(count, seed=4).seed == 4
-
-
 # The record
 
 
@@ -276,8 +130,8 @@ def test_the_record_survives_its_file(tmp_path):
         ("{", "must hold the JSON of training curves, got text that is not JSON"),
         ("[]", "must hold the JSON of training curves, got other JSON"),
         (json.dumps({"version": 2, "findings": []}), "must hold the JSON of training curves, got other JSON"),
-        (json.dumps({"version": 99, "interval": 1}), "must have format version 1 or older, got 99"),
-        (json.dumps({"version": 1, "interval": 1}), "training curves must hold the fields of TrainingCurves"),
+        (json.dumps({"version": 99, "interval": 1}), "must have format version 2 or older, got 99"),
+        (json.dumps({"version": 2, "interval": 1}), "training curves must hold the fields of TrainingCurves"),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path, text, message):
@@ -294,10 +148,6 @@ def test_audits_are_replaced_from_an_epoch_on():
     other = replace(curves, interval=3, label_names=("one",), title="other", epochs=())
     assert curves.differences(other) == ["label_names", "interval"]
     assert curves.differences(replace(curves, epochs=())) == []
-
-
-def test_the_share_of_the_cost_is_that_of_the_epoch():
-    assert (Cost(1.0, 3.0, 4.0).share, Cost(1.0, 3.0, None).share, Cost(5.0, 3.0, 4.0).share) == (0.25, None, 1.0)
 
 
 # Picture and page
