@@ -5,8 +5,8 @@
     python docs/benchmarks/performance/evaluation.py
 
 DenseNet-121, 224 x 224 pixels, batches of 16, five strategies and one counterfactual. The evaluation counts from the
-start of the epoch to its end: data loader, MONAI's evaluator, proof of the head, masking and recording. The audit that
-would follow is left out. The bare passes take batches of the same size that are masked before.
+start of the epoch to its end: data loader, MONAI's evaluator, proof of the head, masking, recording and pictures. The
+audit that would follow is left out. The bare passes take the same batches, masked before, in turn with the evaluator.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,7 +26,7 @@ from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.networks.nets import DenseNet121
-from timing import interleaved, markdown, ratios, seconds, spans
+from timing import markdown, seconds
 
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.handlers import ShortcutAudit
@@ -39,22 +38,40 @@ BATCH, SIDE = 16, 224
 
 
 @dataclass
-class Clock:
-    """A handler that measures an epoch of the handlers that are attached after it."""
+class InTurn:
+    """A handler that runs the bare passes of a batch after the evaluator has seen it, and measures both.
 
+    Attributes:
+        network: that both run.
+        batches: what the evaluator shows the network of each batch.
+        passes: seconds of the bare passes.
+        evaluation: seconds of the rest of the epoch.
+    """
+
+    network: torch.nn.Module
+    batches: list[list[torch.Tensor]]
+    passes: float = 0.0
+    evaluation: float = 0.0
     began: float = 0.0
-    took: float = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator, before other handlers."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._compare)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._stop)
 
-    def _start(self) -> None:
+    def _start(self, engine: Engine) -> None:
         self.began = time.perf_counter()
 
-    def _stop(self) -> None:
-        self.took = time.perf_counter() - self.began
+    def _stop(self, engine: Engine) -> None:
+        self.evaluation += time.perf_counter() - self.began
+
+    def _compare(self, engine: Engine) -> None:
+        self._stop(engine)
+        shown = self.batches[engine.state.iteration - 1]
+        with torch.no_grad():
+            self.passes += seconds(lambda: [self.network(images) for images in shown])
+        self._start(engine)
 
 
 class WithoutAudit(ShortcutAudit):
@@ -65,10 +82,10 @@ class WithoutAudit(ShortcutAudit):
 
 
 def measure(repetitions: int = 3, images: int = 64) -> dict[str, float]:
-    """Seconds of the evaluation over those of the forward passes, both sides measured in turn.
+    """Seconds of the evaluation over those of the forward passes.
 
     Args:
-        repetitions: how often each side is measured.
+        repetitions: how often the evaluation runs.
         images: number N of images; each passes 7 times.
 
     Returns:
@@ -77,15 +94,10 @@ def measure(repetitions: int = 3, images: int = 64) -> dict[str, float]:
     torch.manual_seed(0)
     network, items = DenseNet121(spatial_dims=2, in_channels=1, out_channels=2).eval(), _items(images)
     batches = _batches(items)
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        network(batches[0])  # warms up
-        sides = {
-            "passes": lambda: _bare(network, batches),
-            "evaluation": lambda: _evaluated(network, items, Path(folder)),
-        }
-        found = interleaved(sides, repetitions)
-    print(f"  {spans(found)}", file=sys.stderr)
-    values = ratios(found["evaluation"], found["passes"])
+    with torch.no_grad():
+        network(batches[0][0])  # warms up
+    found = [_evaluated(network, items, InTurn(network, batches)) for _ in range(repetitions)]
+    values = [clock.evaluation / clock.passes for clock in found]
     return {"median": median(values), "min": min(values), "max": max(values)}
 
 
@@ -103,29 +115,27 @@ def _items(images: int) -> list[dict[str, Any]]:
     return items
 
 
-def _batches(items: list[dict[str, Any]]) -> list[torch.Tensor]:
-    """Own images, masked images and counterfactuals, in the batches of the evaluation."""
+def _batches(items: list[dict[str, Any]]) -> list[list[torch.Tensor]]:
+    """Own images, counterfactuals and images under each strategy, of each batch of the evaluation."""
     shown = [[torch.as_tensor(item[key]) for item in items] for key in ("image", "barred")]
     for strategy in ROI_STRATEGIES:
         pairs = zip(shown[0], items, strict=True)
         shown.append([mask_roi(image, torch.as_tensor(item["roi"]), strategy) for image, item in pairs])
-    return [batch for images in shown for batch in torch.stack(images).split(BATCH)]
+    stacks = [torch.stack(images).split(BATCH) for images in shown]
+    return [list(batches) for batches in zip(*stacks, strict=True)]
 
 
-def _bare(network: torch.nn.Module, batches: list[torch.Tensor]) -> float:
-    return seconds(lambda: [network(batch) for batch in batches])
-
-
-def _evaluated(network: torch.nn.Module, items: list[dict[str, Any]], folder: Path) -> float:
+def _evaluated(network: torch.nn.Module, items: list[dict[str, Any]], clock: InTurn) -> InTurn:
     rows = range(len(items))
     table = pd.DataFrame({"image_id": [item["image_id"] for item in items], "patient_id": [row // 2 for row in rows]})
     table = table.assign(label=[row % 2 for row in rows], scanner=[("A", "B")[row // 2 % 2] for row in rows])
-    clock = Clock()
     keys = {"roi_key": "roi", "counterfactual_keys": {"scanner": "barred"}}
-    handler = WithoutAudit(network, Cohort.from_table(table), folder, **keys)
-    loader = DataLoader(Dataset(items), batch_size=BATCH)
-    SupervisedEvaluator(torch.device("cpu"), loader, network, val_handlers=[clock, handler], decollate=False).run()
-    return clock.took
+    with tempfile.TemporaryDirectory() as folder:
+        handler = WithoutAudit(network, Cohort.from_table(table), folder, **keys)
+        loader = DataLoader(Dataset(items), batch_size=BATCH)
+        SupervisedEvaluator(torch.device("cpu"), loader, network, val_handlers=[clock, handler], decollate=False).run()
+    print(f"  passes {clock.passes:.1f} s, evaluation {clock.evaluation:.1f} s", file=sys.stderr, flush=True)
+    return clock
 
 
 if __name__ == "__main__":
