@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The region of interest: what to hide of an image, and how."""
+"""The region of interest: which part of an image to hide, and how."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What is put in the place of hidden pixels: made from the visible ones alone."""
+"""Values for hidden pixels, made from the visible ones alone."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ FILLS = ("mean", "noise", "blur", "inpaint")
 
 
 def fill_hidden(image: torch.Tensor, visible: torch.Tensor, fill: float | str = 0.0) -> torch.Tensor:
-    """An image whose hidden pixels are replaced; no value of theirs, NaN included, reaches the result.
+    """The image with its hidden pixels replaced. No hidden value, not even NaN, reaches the result.
 
     Args:
         image: (C, *spatial) of any real dtype; it is not changed.
         visible: (C, *spatial) bool, which pixels stay.
-        fill: What replaces the others:
+        fill: Value of the others:
 
             - a number;
-            - "mean": each channel's mean over its visible pixels;
-            - "noise": values of visible pixels of the same channel, drawn with replacement at places that are the same
-              for all channels with the same region, so that colours stay colours. The region itself is the seed:
-              workers, caches, epochs and devices draw alike;
-            - "blur": Gaussian average of the visible pixels near by (normalized convolution, zero outside the image),
-              with a standard deviation of a quarter of the deepest hidden pixel's distance to a visible one, in pixels;
-            - "inpaint": the visible surroundings continued smoothly, solving the biharmonic equation; needs
-              scikit-image, and time and memory that grow fast with the number of hidden pixels.
+            - "mean": the mean of the channel's visible pixels;
+            - "noise": values of visible pixels of the same channel, drawn with replacement. Channels with one region
+              draw from the same places, so that colours stay colours. The region is the seed: workers, caches, epochs
+              and devices draw alike;
+            - "blur": Gaussian average of the visible pixels (normalized convolution, zero outside the image). Its
+              standard deviation is a quarter of the largest distance, in pixels, of a hidden pixel to a visible one;
+            - "inpaint": smooth continuation of the visible pixels, by the biharmonic equation. It needs scikit-image;
+              time and memory grow fast with the number of hidden pixels.
 
     Returns:
-        (C, *spatial) new tensor with the dtype and device of ``image``. Images of integers get rounded values. Fills
-        other than a number lie within the range of their channel's visible pixels.
+        (C, *spatial) new tensor with the dtype and device of ``image``. Integer images get rounded values. A fill other
+        than a number stays within the range of the channel's visible pixels.
 
     Raises:
-        RegionError: If a fill other than a number finds a channel without visible pixels.
-        ValueError: If it finds visible pixels that are not finite, or the image's dtype cannot hold the number.
+        RegionError: If the fill is no number and a channel has no visible pixel.
+        ValueError: If the fill is no number and a visible pixel is not finite, or if the image's dtype cannot hold the
+            number.
         ImportError: If scikit-image is missing for "inpaint".
 
     References:
@@ -64,7 +65,7 @@ def fill_hidden(image: torch.Tensor, visible: torch.Tensor, fill: float | str = 
 
 
 def check_fill(fill: float | str) -> None:
-    """Refuse a fill that does not exist.
+    """Raise an error for a fill that does not exist.
 
     Raises:
         ValueError: If it is neither a finite number nor one of ``FILLS``.
@@ -90,7 +91,7 @@ def _visible_means(image: torch.Tensor, visible: torch.Tensor, fill: str) -> lis
 
 
 def _replacements(pixels: torch.Tensor, seen: torch.Tensor, mean: float, fill: str) -> torch.Tensor:
-    """Values of one channel, (*spatial) or of one pixel, in its dtype and on its device; only hidden pixels get one."""
+    """(*spatial) or () values for the hidden pixels of one channel, in its dtype and on its device."""
     known = seen.cpu().numpy()
     if fill == "noise":
         source, places = pixels[seen], np.zeros(known.shape, dtype=np.int64)
@@ -100,7 +101,7 @@ def _replacements(pixels: torch.Tensor, seen: torch.Tensor, mean: float, fill: s
         values = np.full((), mean)
     else:
         numbers = pixels.double().cpu().numpy()
-        # deviations from the mean: hidden pixels are 0, and nothing is lost to a large offset
+        # deviations from the mean: hidden pixels are 0, and a large offset costs no digits
         shown = np.where(known, numbers - mean, 0.0)
         values = np.zeros(known.shape)
         values[~known] = _blurred(shown, known) if fill == "blur" else _inpainted(shown, known)
@@ -109,11 +110,11 @@ def _replacements(pixels: torch.Tensor, seen: torch.Tensor, mean: float, fill: s
 
 
 def _blurred(shown: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(n_hidden,) weighted means of the known pixels, with weights that fall as a Gaussian of the distance."""
+    """(n_hidden,) means of the known pixels, weighted by a Gaussian of their distance."""
     sigma = distance_transform_edt(~known).max() / 4
     weighted, weight = shown, known.astype(np.float64)
     for axis, n in enumerate(known.shape):
-        # four standard deviations are the depth of the hole: every hidden pixel sees a known one
+        # 4 sigma is the depth of the hole: every hidden pixel sees a known one
         reach = min(math.ceil(4 * sigma), n - 1)
         along = np.arange(-reach, reach + 1).reshape([-1 if other == axis else 1 for other in range(known.ndim)])
         kernel = np.exp(-((along / sigma) ** 2) / 2)

@@ -17,22 +17,23 @@ from monai_shortcut.regions.pixels import Box, box_of
 
 LARGEST_EXACT = 2**24  # whole numbers below it are exact in float32, and so are their roots, rounded up
 
+
 Reals = NDArray[np.floating[Any]]
 
 
 class Growth:
     """A set of pixels that can be grown by any distance.
 
-    A row is a slice across the first axis; lengths are in steps of that axis. ``d[k]`` is the distance of a pixel to
-    the set if the pixel stood in row k and only that row's pixels counted. Pixel (i, ...) is at most r from the set if
-    some row k has
+    A row is a slice across the first axis, and lengths are in steps of that axis. ``d[k]`` is the distance within row
+    k: from the pixel's place in that row to the set's pixels in it. Pixel (i, ...) is at most r from the set if a row k
+    exists with
 
         |i - k| <= sqrt(r^2 - d[k]^2)    Euclidean
         |i - k| <= r - d[k]              taxicab
 
-    The set's own rows are enough, from its first to its last. ``d`` is computed once. Whether such a row exists is the
-    sign of max over k of (right side - |i - k|): one running maximum down the rows and one up. Outside the set's rows
-    that maximum falls by 1 a row. The taxicab maximum does not depend on r and is taken once.
+    so if the maximum over k of (right side - |i - k|) is not negative. ``d`` is computed once, for the rows from the
+    set's first to its last. The maximum takes one running maximum down these rows and one up; above and below them it
+    falls by 1 a row. The Euclidean maximum depends on r. The taxicab one does not, and is taken once.
 
     Args:
         inside: (*spatial) bool, at least one of them true.
@@ -55,7 +56,7 @@ class Growth:
         box = box_of(inside)
         self._rows = box[0]
         within_rows = _within_rows(inside, box, self._euclidean, steps, np.dtype(np.float32 if single else np.float64))
-        self._apart = within_rows**2 if self._euclidean else -_spread(-within_rows, 0)
+        self._apart = within_rows**2 if self._euclidean else -_spread(-within_rows)
         if self._exact:
             np.rint(self._apart, out=self._apart)
 
@@ -71,7 +72,7 @@ class Growth:
         left = self._left(min(reach / self._unit, self._longest))
         region = np.empty(self._shape, dtype=np.bool_)
         above, below = self._rows.start, len(region) - self._rows.stop
-        away = np.arange(1, max(above, below) + 1, dtype=left.dtype).reshape(-1, *[1] * (left.ndim - 1))
+        away = _column(max(above, below), left)
         np.greater(left[0], away[:above][::-1], out=region[:above])
         np.greater(left, 0, out=region[self._rows])
         np.greater(left[-1], away[:below], out=region[self._rows.stop :])
@@ -83,7 +84,7 @@ class Growth:
             return (math.floor(reach) + 1 if self._exact else reach) - self._apart
         left = (_next_square(reach) if self._exact else reach * reach) - self._apart
         np.sqrt(np.maximum(left, 0, out=left), out=left)
-        return _spread(np.ceil(left, out=left), 0)
+        return _spread(np.ceil(left, out=left))
 
 
 def _next_square(reach: float) -> int:
@@ -102,24 +103,37 @@ def _within_rows(
         return np.stack(rows).astype(dtype)
     left = np.where(inside[box], 0.0, -np.inf).astype(dtype)
     for axis in range(1, inside.ndim):
-        left = _spread(left, axis, steps[axis], box[axis].start, inside.shape[axis] - box[axis].stop)
+        left = _extended(left, axis, steps[axis], box[axis].start, inside.shape[axis] - box[axis].stop)
     return -left
 
 
-def _spread(left: Reals, axis: int, step: float = 1, before: int = 0, after: int = 0) -> Reals:
-    """Maximum over k of ``left[k] - step |i - k|`` along an axis, also at i that many places before and after it."""
+def _extended(left: Reals, axis: int, step: float, before: int, after: int) -> Reals:
+    """Maximum over k of ``left[k] - step |i - k|`` along an axis, also for that many i before and after it."""
     moved = np.moveaxis(left, axis, 0)
-    n, rest = len(moved), moved.shape[1:]
-    away: Reals = step * np.arange(max(n, before + 1, after + 1))[:, None].astype(left.dtype)
-    lines = np.empty((before + n + after, math.prod(rest)), dtype=left.dtype)  # each in one piece of memory
-    own = lines[before : before + n]
-    np.add(moved.reshape(n, -1), away[:n], out=own)
-    for previous, line in pairwise(own):
+    n = len(moved)
+    lines = np.empty((before + n + after, *moved.shape[1:]), dtype=left.dtype)
+    own, away = lines[before : before + n], step * _column(max(before, after), lines)
+    own[:] = moved
+    _spread(own, step)
+    np.subtract(own[0], away[:before][::-1], out=lines[:before])
+    np.subtract(own[-1], away[:after], out=lines[before + n :])
+    return np.ascontiguousarray(np.moveaxis(lines, 0, axis))
+
+
+def _spread(left: Reals, step: float = 1) -> Reals:
+    """Maximum over k of ``left[k] - step |i - k|`` along the first axis, written over ``left``."""
+    lines = left.reshape(len(left), -1)
+    along = step * _column(len(lines), lines)
+    lines += along
+    for previous, line in pairwise(lines):
         np.maximum(previous, line, out=line)
-    own -= 2 * away[:n]
-    for line, following in pairwise(own[::-1]):
-        np.maximum(line, following, out=following)
-    own += away[:n]
-    np.subtract(own[0], away[before:0:-1], out=lines[:before])
-    np.subtract(own[-1], away[1 : after + 1], out=lines[before + n :])
-    return np.ascontiguousarray(np.moveaxis(lines.reshape(-1, *rest), 0, axis))
+    lines -= 2 * along
+    for following, line in pairwise(lines[::-1]):
+        np.maximum(following, line, out=line)
+    lines += along
+    return left
+
+
+def _column(n: int, lines: Reals) -> Reals:
+    """(n, 1, ...) the numbers 1 to n, to be added to as many lines."""
+    return np.arange(1, n + 1, dtype=lines.dtype).reshape(-1, *[1] * (lines.ndim - 1))

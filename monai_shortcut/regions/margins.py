@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Regions grown or shrunk by a margin, every margin read from the same distances."""
+"""Regions grown or shrunk by a margin."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def dilate(
 ) -> torch.Tensor:
     """A region grown (margin > 0) or shrunk (margin < 0) evenly to all sides.
 
-    Growing by r adds the pixels at most r from the region, shrinking by r removes the pixels at most r from what
-    surrounds it. The edge of the image shrinks nothing. For several margins of one region see ``RegionMargins``.
+    Growing by r adds the pixels at most r from the region. Shrinking by r removes the pixels at most r from the
+    background. The edge of the image is no background. ``RegionMargins`` takes several margins of one region.
 
     Args:
         roi: (*spatial) region of one channel; bool, or values 0 and 1, or 0 and 255.
-        margin: How far, in ``unit``; 0 gives back the region itself.
-        unit: "pixel"; "mm"; or "area", a share of the region's own area: 0.5 grows the region to 1.5 times its area and
-            -0.5 shrinks it to half, to the nearest pixel and at most to the whole image. Of the pixels at the last
-            distance, those closest to the region's centre come first.
-        spacing: (n_spatial,) millimetres per pixel along each axis; "mm" needs it, the other units ignore it.
-        metric: "euclidean", or "taxicab", the sum of the steps along the axes: n pixels are then n passes of a
-            3 x 3 cross (3 x 3 x 3 in three dimensions).
+        margin: Distance in ``unit``; 0 gives the region itself.
+        unit: "pixel", "mm" or "area". The last is a share of the region's area: the result has (1 + margin) times as
+            many pixels, rounded, at most all. They are taken in order of their signed distance to the region, those at
+            one distance in order of their distance to its centre.
+        spacing: (n_spatial,) millimetres per pixel along each axis; only "mm" needs it.
+        metric: "euclidean", or "taxicab", the sum of the steps along the axes. A taxicab margin of n pixels equals n
+            passes of a 3 x 3 cross (3 x 3 x 3 in three dimensions).
 
     Returns:
         (*spatial) bool, on the device of ``roi``.
 
     Raises:
-        RegionError: If the region is empty or becomes so.
+        RegionError: If the region is empty, or nothing of it is left.
         ValueError: If a setting is not as described.
 
     Example:
@@ -61,14 +61,14 @@ def dilate(
 
 
 class RegionMargins:
-    """A region under many margins, at the cost of little more than one.
+    """A region under many margins.
 
-    What the margins share is computed when the first of them needs it, in the smallest window that gives it exactly:
-    for growing, the region's box grown by the first margin, and the whole image from the second margin on; for
-    shrinking, the region's box. It is kept per metric and spacing. ``Growth`` says what each margin costs on top.
+    The margins share a ``Growth`` for each metric and spacing, made when a margin first needs it. The first margin
+    makes it for the region's box grown by that margin. A larger margin makes it again, for the whole image. Shrinking
+    has one of its own, for the box. A margin that is known to cover the image costs nothing more.
 
     Args:
-        roi: (C, *spatial) region of each channel, which do not touch each other; values as in ``dilate``.
+        roi: (C, *spatial) region of each channel; values as in ``dilate``. The channels do not touch each other.
 
     Raises:
         ValueError: If the region holds other values.
@@ -107,7 +107,7 @@ class RegionMargins:
             (C, *spatial) bool, on the device of the region.
 
         Raises:
-            RegionError: If the region of a channel is empty or becomes so.
+            RegionError: If the region of a channel is empty, or nothing of it is left.
             ValueError: If a setting is not as described.
         """
         check_margin(margin, unit, metric)
@@ -123,14 +123,15 @@ class RegionMargins:
 
 
 class _Channel:
-    """The region of one channel, with what its margins share.
+    """The region of one channel, and what its margins share.
 
     Args:
-        inside: (*spatial) region; it may be empty until a margin is asked for.
+        inside: (*spatial) region. An empty one is an error only when a margin is asked for.
     """
 
     def __init__(self, inside: NDArray[np.bool_]) -> None:
         self.inside = inside
+        self._covering: dict[tuple[str, Sampling], float] = {}  # a margin known to cover the image
         self._growths: dict[tuple[str, Sampling], tuple[Box, Growth]] = {}
         self._shrinkings: dict[tuple[str, Sampling], Growth] = {}
         self._distances: dict[tuple[str, bool], Distances] = {}
@@ -155,7 +156,7 @@ class _Channel:
         return tuple(steps)
 
     def at(self, margin: float, unit: str, metric: str, sampling: Sampling) -> NDArray[np.bool_]:
-        """(*spatial) the region with a margin; empty if nothing is left."""
+        """(*spatial) region with a margin; empty if nothing is left."""
         nonempty(self.inside)
         if margin == 0:
             return self.inside
@@ -165,16 +166,22 @@ class _Channel:
         return self._grown(reach, metric, sampling) if margin > 0 else self._shrunk(reach, metric, sampling)
 
     def _grown(self, reach: float, metric: str, sampling: Sampling) -> NDArray[np.bool_]:
-        lengths = [n * step for n, step in zip(self.farthest, sampling or _ones(self.inside), strict=True)]
-        if reach >= (sum(lengths) if metric == "taxicab" else math.sqrt(sum(n * n for n in lengths))):
+        key = metric, sampling
+        if key not in self._covering:
+            lengths = [n * step for n, step in zip(self.farthest, sampling or _ones(self.inside), strict=True)]
+            euclidean = metric == "euclidean"
+            self._covering[key] = math.sqrt(sum(n * n for n in lengths)) if euclidean else sum(lengths)
+        if reach >= self._covering[key]:
             return np.ones_like(self.inside)
         window, growth = self._growth(reach, metric, sampling)
         region = np.zeros_like(self.inside)
         region[window] = growth.within(reach)
+        if region.all():
+            self._covering[key] = reach
         return region
 
     def _growth(self, reach: float, metric: str, sampling: Sampling) -> tuple[Box, Growth]:
-        """The region in a window that holds all pixels within reach."""
+        """A window that holds all pixels within reach, and the region in it."""
         window, key = self._window(reach, sampling), (metric, sampling)
         if key in self._growths:
             pairs = zip(self._growths[key][0], window, strict=True)
@@ -185,10 +192,9 @@ class _Channel:
         return self._growths[key]
 
     def _shrunk(self, reach: float, metric: str, sampling: Sampling) -> NDArray[np.bool_]:
-        """What is left after the pixels at most ``reach`` from the background.
+        """The region without the pixels at most ``reach`` from the background.
 
-        The box and one pixel around it hold a nearest pixel of the background: whatever lies beyond is farther along
-        some axis.
+        The box and one pixel around it hold a nearest background pixel. All others are farther along some axis.
         """
         window, key = self._window(1, None), (metric, sampling)
         if self.inside[window].all():
@@ -218,7 +224,7 @@ class _Channel:
 
 
 def check_margin(margin: float, unit: str, metric: str) -> None:
-    """Refuse a margin, a unit or a metric that does not exist.
+    """Raise an error for a margin, a unit or a metric that does not exist.
 
     Raises:
         ValueError: If one is not as ``dilate`` describes; the message lists what exists.
@@ -258,7 +264,7 @@ def _distance_to(near: NDArray[np.bool_], metric: str) -> Distances:
 
 
 def _nearest_pixels(distance: Distances, count: int, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The ``count`` pixels of least signed distance, ties by distance to the region's centre."""
+    """The ``count`` pixels of least signed distance; among equals, those closest to the region's centre."""
     if count < 1:
         return np.zeros_like(inside)
     count = min(count, distance.size)

@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Text and calipers that a screen burned into an image: which pixels they are, and the image without them."""
+"""Text and calipers burned into an image by a screen: their pixels, and the image without them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.ndimage import binary_dilation, label
 
 from monai_shortcut.regions.fills import fill_hidden
 
-LARGEST_SHARE = 0.25  # of an image that text and calipers may cover; more is a colour map or another kind of image
+LARGEST_SHARE = 0.25  # text and calipers cover less of an image; more is a colour map or another kind of image
 CHUNK = 4096  # windows at a time, to bound memory
 
 
@@ -22,26 +22,24 @@ CHUNK = 4096  # windows at a time, to bound memory
 class OverlayRule:
     """Which pixels are burned in.
 
-    The image's range is the difference of its largest and smallest value. A pixel is burned in if it is coloured, or if
+    The image's range is max - min of its values. A pixel is burned in if it is coloured, or if
 
-    1. it is almost as bright as the brightest one: screens draw in one bright value, tissue seldom reaches it;
-    2. it stands out from the median of its neighbourhood: strokes are thin, and fill less than half of a window;
-    3. it touches enough other such pixels: speckle that is as bright comes in single pixels.
+    1. it is almost as bright as the brightest one: screens draw in one bright value, which tissue seldom reaches;
+    2. it is brighter than the median of its window: strokes are thin, and fill less than half of a window;
+    3. it touches enough other such pixels: speckle of that brightness comes in single pixels.
 
-    Pixels next to burned-in ones, softened by resampling or compression, are taken with them. The rule is for images
-    as the screen showed them. Fainter or resampled text needs a lower `brightness`, which will take bright anatomy
-    too; look at what is found. (BUS-BRA reduced to 224 pixels loses most text and calipers with brightness 0.6,
-    contrast 0.35 and margin 2, and some bright fascia.) Grey wedges, logos and anything as wide as half a window are
-    not found.
+    Resampling and compression soften the pixels around a stroke; `margin` takes them too. The rule is for images as the
+    screen showed them. Fainter or resampled text needs a lower `brightness`, which also takes bright anatomy; look at
+    what is found. (On BUS-BRA at 224 pixels, brightness 0.6, contrast 0.35 and margin 2 find most text and calipers,
+    and some bright fascia.) Grey wedges, logos and anything as wide as half a window are not found.
 
     Attributes:
-        brightness: share of the image's range, above its minimum, that a stroke reaches.
-        contrast: share of the range by which it exceeds the median of its window.
+        brightness: least (value - min) / range of a stroke.
+        contrast: least (value - median of its window) / range.
         window: side of the window in pixels, odd; several times the width of a stroke.
         least: number of pixels that must touch, corners included.
-        colour: share of the range between the largest and the smallest of a pixel's three channels from which it is
-            coloured; None: images of three channels may have colours.
-        margin: pixels around the burned-in ones that are taken too.
+        colour: least (max - min of a pixel's three channels) / range of a coloured pixel. None: colours are no sign.
+        margin: number of pixels around the burned-in ones that are taken too.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -75,14 +73,13 @@ def find_overlay(image: torch.Tensor, rule: OverlayRule = USUAL) -> torch.Tensor
 
     Args:
         image: (C, H, W) of any real dtype; three channels are colours, others are averaged.
-        rule: what counts as burned in.
+        rule: which pixels are burned in.
 
     Returns:
-        (H, W) bool, on the image's device. Stretching or shifting all intensities changes nothing.
+        (H, W) bool, on the image's device. It does not change if all intensities are stretched or shifted.
 
     Raises:
-        ValueError: If the image has another shape or values that are not finite, or more than a quarter of it would be
-            burned in.
+        ValueError: If the image has another shape or values that are not finite, or more than a quarter of it is found.
 
     Example:
         >>> image = torch.zeros(1, 32, 32)
@@ -113,17 +110,16 @@ def find_overlay(image: torch.Tensor, rule: OverlayRule = USUAL) -> torch.Tensor
 
 
 def remove_overlay(image: torch.Tensor, rule: OverlayRule = USUAL) -> torch.Tensor:
-    """An image whose burned-in pixels continue their surroundings smoothly, by scikit-image's biharmonic inpainting.
+    """The image with its burned-in pixels replaced by scikit-image's biharmonic inpainting.
 
-    Nothing is random: equal images give equal results.
+    Equal images give equal results.
 
     Args:
         image: (C, H, W) of any real dtype; it is not changed.
-        rule: what counts as burned in.
+        rule: which pixels are burned in.
 
     Returns:
-        (C, H, W) new tensor with the dtype and device of ``image``; pixels that are not burned in keep their values,
-        and an image without any is returned as it is.
+        (C, H, W) new tensor with the dtype and device of ``image``. Pixels that are not burned in keep their values.
 
     Raises:
         ValueError: As `find_overlay`.
@@ -144,7 +140,7 @@ def remove_overlay(image: torch.Tensor, rule: OverlayRule = USUAL) -> torch.Tens
 
 
 def _strokes(grey: NDArray[np.float64], rule: OverlayRule) -> NDArray[np.bool_]:
-    """Thin, bright, connected pixels of a (H, W) image that spans 0 to 1."""
+    """(H, W) thin, bright, connected pixels of a grey image."""
     grey = (grey - grey.min()) / (np.ptp(grey) or 1.0)
     found = _of_size(grey >= rule.brightness, rule.least)
     places = np.nonzero(found)

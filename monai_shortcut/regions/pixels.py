@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The pixels of a region of interest: read from a mask's values or labels, their box, and a seed of their own."""
+"""The pixels of a region: read from a mask's values or labels, their box, and their own random generator."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Box = tuple[slice, ...]
 
 
 class RegionError(ValueError):
-    """A region cannot be used with these settings: it is empty, would be emptied, or has no room."""
+    """A region that these settings cannot use: it is empty, becomes empty, or has no room."""
 
 
 def bounding_box(roi: torch.Tensor) -> Box:
-    """The smallest box that holds a region, its first and last row and column included.
+    """The smallest box that holds a region.
 
     Args:
         roi: (*spatial) region; bool, or values 0 and 1, or 0 and 255.
 
     Returns:
-        One slice per axis, so that ``roi[bounding_box(roi)]`` holds every pixel of the region.
+        One slice per axis: ``roi[bounding_box(roi)]`` holds every pixel of the region.
 
     Raises:
         RegionError: If the region is empty.
@@ -59,18 +59,18 @@ def box_of(inside: NDArray[np.bool_]) -> Box:
 
 
 def choose_labels(roi: torch.Tensor, labels: int | Sequence[int]) -> torch.Tensor:
-    """The region made of some labels of a multi-label mask; other labels may be there as well.
+    """The region made of some labels of a multi-label mask.
 
     Args:
-        roi: tensor of any shape that holds whole numbers, one label per pixel.
-        labels: one label or several. All of them must be there: a region without one of its parts is another region.
+        roi: tensor of any shape, of whole numbers: one label per pixel.
+        labels: one label or several. All of them must be in the mask: without a part, it is another region.
 
     Returns:
-        Tensor of the same shape, bool: true where a pixel has one of the labels.
+        Tensor of the same shape, bool: whether the pixel has one of the labels.
 
     Raises:
         RegionError: If a label is absent; the message lists the labels that are there.
-        ValueError: If the labels are not whole numbers, or the mask holds others.
+        ValueError: If the labels or the mask are not whole numbers.
 
     Example:
         >>> choose_labels(torch.tensor([0, 1, 2, 3]), [1, 3]).tolist()
@@ -109,7 +109,7 @@ def as_booleans(roi: torch.Tensor) -> torch.Tensor:
     """A region as booleans.
 
     Raises:
-        ValueError: If it holds other values than 0 and 1, or 0 and 255.
+        ValueError: If it holds values other than 0 and 1, or 0 and 255.
     """
     if roi.dtype == torch.bool:
         return roi
@@ -140,7 +140,7 @@ def nonempty(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def region_generator(inside: NDArray[np.bool_]) -> np.random.Generator:
-    """A generator seeded by the region alone, so that workers, caches, runs and devices draw alike.
+    """A random generator whose seed is the region: workers, caches, runs and devices draw alike.
 
     Args:
         inside: (*spatial) region.

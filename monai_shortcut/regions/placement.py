@@ -13,21 +13,20 @@ from monai_shortcut.regions.pixels import RegionError, bounding_box, region_gene
 
 
 def shift_region(region: torch.Tensor) -> torch.Tensor:
-    """A region moved, without turning or cutting it, to where it covers as little of itself as possible.
+    """The region's shape moved to a place where it covers as little of the region as possible.
 
-    All places in the image where the whole shape fits are compared by the number of pixels that the shape there shares
-    with the region; among the places that share fewest, mostly none, one is drawn with equal chances. The region itself
-    is the seed, so that workers, caches, epochs and devices draw alike. The image's content plays no part: a place may
-    lie in an empty border.
+    The shape is neither turned nor cut. Of all places where it fits into the image, those that share the fewest pixels
+    with the region are kept, and one of them is drawn with equal chances. The region is the seed: workers, caches,
+    epochs and devices draw alike. The image's content plays no part; a place may lie in an empty border.
 
     Args:
         region: (*spatial) bool.
 
     Returns:
-        (*spatial) bool, of as many pixels as ``region`` and on its device.
+        (*spatial) bool, with as many pixels as ``region``, on its device.
 
     Raises:
-        RegionError: If the region is empty, or every place would cover more than half of it.
+        RegionError: If the region is empty, or every place covers more than half of it.
 
     Example:
         >>> shift_region(torch.tensor([[True, True, False, False]])).tolist()
@@ -51,7 +50,7 @@ def shift_region(region: torch.Tensor) -> torch.Tensor:
 
 
 def _overlaps(shape: NDArray[np.bool_], start: list[int], image_shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """For every place of the shape's box in the image, how many pixels it shares with the shape at ``start``."""
+    """Pixels that the shape shares with itself at ``start``, for every place of its box in the image."""
     counts = shape.astype(np.float64)
     shared = np.rint(fftconvolve(counts, np.flip(counts))).astype(np.int64)  # index n - 1 is no displacement
     overlap = np.zeros([n - size + 1 for n, size in zip(image_shape, shape.shape, strict=True)], dtype=np.int64)

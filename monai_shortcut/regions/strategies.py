@@ -38,11 +38,11 @@ class Strategy:
     """One way to mask an image.
 
     Attributes:
-        name: what configurations and records call it.
-        region: whose region it takes: "own" (the image's), "shifted" (the own shape at another place of the image),
-            "swapped" (another patient's) or "none".
-        outline: "shape" or "box" of that region, margin included.
-        shown: what is still seen: "all", "outside", "inside", or "silhouette", which is 1 inside and 0 outside.
+        name: its name in configurations and records.
+        region: the region it takes: "own" (the image's), "shifted" (its shape at another place of the image), "swapped"
+            (another patient's) or "none".
+        outline: "shape" or "box" of that region with its margin.
+        shown: the pixels that stay visible: "all", "outside" or "inside"; or "silhouette": 1 inside and 0 outside.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Strategy:
 
     @property
     def needs_roi(self) -> bool:
-        """Whether an image without a region cannot be masked so."""
+        """Whether the image must have a region."""
         return self.region != "none"
 
     @property
     def needs_swapped_roi(self) -> bool:
-        """Whether it takes the region of another patient."""
+        """Whether the region of another patient must be given."""
         return self.region == "swapped"
 
 
@@ -90,34 +90,32 @@ def mask_roi(
     metric: str = "euclidean",
     swapped_roi: torch.Tensor | RegionMargins | None = None,
 ) -> torch.Tensor:
-    """An image of which only the region of interest, or all but that region, can still be seen.
+    """An image that shows only the region of interest, or all but that region.
 
-    Hidden pixels are replaced, not multiplied: no value of theirs, NaN included, reaches the result.
+    Hidden pixels are replaced, not multiplied: no hidden value, not even NaN, reaches the result.
 
     Args:
         image: (C, *spatial) of two or three spatial axes and any dtype; it is not changed.
         roi: (1, *spatial) for all channels, or (C, *spatial) with a region per channel; bool, or values 0 and 1, or 0
-            and 255. For a curve over margins give ``RegionMargins(roi)`` instead, made once: it computes the distances
-            for the first margins and reads all others from them.
-        strategy: One of ``STRATEGIES``. The box is that of the region with its margin. "full" hides nothing and accepts
-            an empty region; the silhouettes are 1 inside and 0 outside whatever the image and ``fill``. Two controls
-            hide as much as "without_roi" and show the region: "shifted_roi" hides the region's shape, margin included,
-            at another place of the image, drawn by the region itself (see ``shift_region``); "swapped_roi" hides
-            ``swapped_roi``, with the same margin, which may overlap the image's own region.
-        margin: How far to grow or shrink the region first, in ``unit``; see ``dilate``.
+            and 255. For a curve over margins, make ``RegionMargins(roi)`` once and give it instead.
+        strategy: One of ``STRATEGIES``; ``TABLE`` says what each hides. The margin comes before the box. "full" accepts
+            an empty region. The silhouettes do not depend on the image and ``fill``. Two controls hide as many pixels
+            as "without_roi" and show the region: "shifted_roi" hides the region's shape at another place (see
+            ``shift_region``), "swapped_roi" hides ``swapped_roi``, which may overlap the image's own region.
+        margin: Distance by which the region first grows (> 0) or shrinks (< 0), in ``unit``; see ``dilate``.
         unit: "pixel", "mm" or "area".
-        fill: What replaces a hidden pixel: a number, or "mean", "noise", "blur" or "inpaint", made from the pixels that
-            stay visible; see ``monai_shortcut.regions.fills``.
+        fill: Value of hidden pixels: a number, or "mean", "noise", "blur" or "inpaint", made from the visible pixels;
+            see ``monai_shortcut.regions.fills``.
         spacing: (n_spatial,) millimetres per pixel along each axis; only "mm" needs it.
-        metric: Of the margin: "euclidean" or "taxicab"; see ``dilate``.
-        swapped_roi: Region of another patient, of the same shape as ``roi`` may have; only "swapped_roi" uses it.
+        metric: Metric of the margin, "euclidean" or "taxicab"; see ``dilate``.
+        swapped_roi: Region of another patient, of a shape that ``roi`` may have; only "swapped_roi" needs it.
 
     Returns:
         (C, *spatial) new tensor with the dtype and device of ``image``.
 
     Raises:
-        RegionError: If the region is empty or becomes so, "shifted_roi" has no room, or nothing visible is left to
-            make a fill from.
+        RegionError: If the region is empty, nothing of it is left, "shifted_roi" has no room, or no visible pixel is
+            left to make a fill from.
         ValueError: If the shapes disagree, "swapped_roi" is missing, or a setting is not as described.
         ImportError: If scikit-image is missing for ``fill="inpaint"``.
 
@@ -144,17 +142,17 @@ def mask_roi(
 
 
 def checked_roi(roi: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor:
-    """The region of interest as booleans, once it is certain that it fits the image.
+    """The region of interest as booleans, if it fits the image.
 
     Args:
         roi: (1, *spatial) or (C, *spatial); bool, or values 0 and 1, or 0 and 255. It may be empty.
-        image_shape: (C, *spatial) shape of the image, of two or three spatial axes.
+        image_shape: (C, *spatial) shape of the image, with two or three spatial axes.
 
     Returns:
         (1, *spatial) or (C, *spatial) bool.
 
     Raises:
-        ValueError: If the shapes disagree or the region holds other values.
+        ValueError: If the shapes disagree, or the region holds other values.
     """
     _check_shape(roi.shape, image_shape, "roi")
     return as_booleans(roi)
@@ -167,7 +165,7 @@ def check_settings(
     fill: float | str = 0.0,
     metric: str = "euclidean",
 ) -> None:
-    """Refuse settings of ``mask_roi`` that do not exist, before there is an image.
+    """Raise an error for settings of ``mask_roi`` that do not exist, before there is an image.
 
     Args:
         strategy: One of ``STRATEGIES``.

@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Steps of a MONAI pipeline: mask a region, plant a known shortcut, remove burned-in text, show the pixel spacing."""
+"""Transforms for MONAI pipelines: mask a region, plant a shortcut, remove burned-in text, show the pixel spacing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Hide or keep a region of interest, in a MONAI pipeline."""
+"""Show or hide a region of interest, in a MONAI pipeline."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from monai_shortcut.transforms.metadata import like, spacing_of
 class MaskROI(Transform):  # type: ignore[misc]
     """Hide a region of interest, or everything else.
 
-    See :py:func:`monai_shortcut.regions.mask_roi` for the arithmetic. The result keeps the image's dtype, device and
-    metadata. Nothing can restore hidden pixels, so the transform is not invertible: ``Compose.inverse`` skips it.
-    Nothing is random either: noise and the place of a shifted region follow from the region alone, so that workers,
-    caches and epochs agree.
+    :py:func:`monai_shortcut.regions.mask_roi` does the arithmetic. The result keeps the image's dtype, device and
+    metadata. Hidden pixels cannot be restored: the transform is not invertible, and ``Compose.inverse`` skips it. It is
+    deterministic: the region alone decides the noise and the place of a shifted region, so that workers, caches and
+    epochs agree.
 
-    Put it before every step that looks at the whole image, such as ``ScaleIntensity``: hidden pixels would otherwise
-    still set the scale of what is left. ``PersistentDataset`` keeps no track of these settings: give it
+    Put it before every step that looks at the whole image, such as ``ScaleIntensity``; after it, hidden pixels would
+    have set the scale of the visible ones. ``PersistentDataset`` does not notice other settings: give it
     ``hash_transform=pickle_hashing``, or one folder per setting. A lazy ``Compose`` forgets ``mode="nearest"`` (MONAI
     issue 6850) unless it gets ``overrides={"roi": {"mode": "nearest"}}``, and the same for "swapped_roi".
 
-    ``unit="mm"`` reads the spacing from the metadata of the ROI, else of the image, and refuses images without one:
-    plain arrays, PNG and JPEG files (resized or not), and metadata that say one millimetre per pixel at the origin,
-    which is what readers write for want of a spacing. An array that became a MetaTensor without a spacing and was then
-    resized cannot be told from one with a spacing.
+    ``unit="mm"`` reads the spacing from the metadata of the ROI, else of the image. Images without one are an error:
+    plain arrays, PNG and JPEG files (resized or not), and metadata of one millimetre per pixel at the origin, which
+    readers write if they find no spacing. One case is not recognized: an array that became a MetaTensor without a
+    spacing and was then resized.
 
     Args:
         strategy: One of ``monai_shortcut.regions.strategies.STRATEGIES``.
-        margin: How far to grow (> 0) or shrink (< 0) the region first, in ``unit``.
+        margin: Distance by which the region first grows (> 0) or shrinks (< 0), in ``unit``.
         unit: "pixel", "mm", or "area" (a share of the region's area).
-        fill: What replaces a hidden pixel: a number, or "mean", "noise", "blur" or "inpaint", all made from the pixels
-            that stay visible, per channel; see ``monai_shortcut.regions.fills``.
-        metric: Of the margin: "euclidean", or "taxicab" (n pixels are n passes of a 3 x 3 cross).
-        roi_labels: Labels of a multi-label mask that make up the region, all of which the image must have. None: the
+        fill: Value of hidden pixels: a number, or "mean", "noise", "blur" or "inpaint", made from the visible pixels of
+            the channel; see ``monai_shortcut.regions.fills``.
+        metric: Metric of the margin, "euclidean" or "taxicab" (n pixels equal n passes of a 3 x 3 cross).
+        roi_labels: Labels of a multi-label mask that make up the region; every image must have all of them. None: the
             mask holds one region, as 0 and 1, or 0 and 255.
 
     Raises:
-        ValueError: If a setting does not exist; the message lists those that do.
+        ValueError: If a setting does not exist; the message lists what exists.
 
     Example:
         >>> MaskROI("roi_only")(torch.tensor([[[5, 6, 7]]]), torch.tensor([[[0, 1, 0]]])).tolist()
@@ -79,9 +79,9 @@ class MaskROI(Transform):  # type: ignore[misc]
 
         Args:
             img: (C, *spatial) image.
-            roi: (1, *spatial) or (C, *spatial) region; bool, or values 0 and 1, or 0 and 255; any whole numbers if
-                there are ``roi_labels``.
-            swapped_roi: Region of another patient, as ``roi``; only the strategy "swapped_roi" uses it.
+            roi: (1, *spatial) or (C, *spatial) region; bool, or values 0 and 1, or 0 and 255; with ``roi_labels`` any
+                whole numbers.
+            swapped_roi: Region of another patient, like ``roi``; only the strategy "swapped_roi" needs it.
 
         Returns:
             (C, *spatial) masked image: a MetaTensor while MONAI tracks metadata, a tensor otherwise.
@@ -103,7 +103,7 @@ class MaskROI(Transform):  # type: ignore[misc]
 
     @property
     def row(self) -> Strategy:
-        """What the table of strategies says of this one."""
+        """The strategy's row in the table of strategies."""
         return TABLE[self.strategy]
 
     def _region(self, roi: NdarrayOrTensor) -> torch.Tensor:
@@ -120,15 +120,14 @@ class MaskROId(MapTransform):  # type: ignore[misc]
 
     Args:
         keys: Keys of the images to mask.
-        roi_key: Key of the region, left as it is.
+        roi_key: Key of the region, which stays as it is.
         strategy, margin, unit, fill, metric, roi_labels: As in :py:class:`MaskROI`.
-        allow_missing_keys: Skip images that are missing; a missing region is an error whenever there is an image that
-            needs it, which only "full" does not.
-        swapped_key: Key of the region of another patient, which only the strategy "swapped_roi" reads; load and resize
-            it as the image's own. :py:meth:`monai_shortcut.cohort.table.Cohort.with_swapped_roi` chooses it.
+        allow_missing_keys: Skip images that are missing. A missing region remains an error, except for "full".
+        swapped_key: Key of another patient's region; only the strategy "swapped_roi" reads it. Load and resize it like
+            the image's own. :py:meth:`monai_shortcut.cohort.table.Cohort.with_swapped_roi` chooses it.
 
     Raises:
-        ValueError: If a setting does not exist; the message lists those that do.
+        ValueError: If a setting does not exist; the message lists what exists.
     """
 
     backend = MaskROI.backend

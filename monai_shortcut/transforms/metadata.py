@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What transforms keep and read of an image's metadata."""
+"""Metadata of images: kept by every transform, and read for the pixel spacing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai.data.meta_obj import get_track_meta
 from monai.data.utils import affine_to_spacing
 from monai.utils import MetaKeys, convert_to_dst_type, convert_to_tensor
 
-SPACING_SET = "spacing_set"  # of an image's metadata: its spacing is known, even if it is one millimetre
+SPACING_SET = "spacing_set"  # key in the metadata: the spacing is known, even if it is one millimetre
 
 
 def like(result: torch.Tensor, img: NdarrayOrTensor) -> torch.Tensor:
@@ -21,7 +21,7 @@ def like(result: torch.Tensor, img: NdarrayOrTensor) -> torch.Tensor:
 
 
 def spacing_of(img: NdarrayOrTensor) -> list[float] | None:
-    """Millimetres per pixel along each axis, or None where the metadata do not tell."""
+    """(n_spatial,) millimetres per pixel along each axis, or None if the metadata do not hold them."""
     if not isinstance(img, MetaTensor):
         return None
     # Not img.pixdim, which has three numbers for some images of two axes.

@@ -19,11 +19,11 @@ from monai_shortcut.transforms.metadata import like
 class RemoveOverlay(Transform):  # type: ignore[misc]
     """Replace burned-in text and calipers by their surroundings.
 
-    See :py:class:`monai_shortcut.regions.overlays.OverlayRule` for what counts as burned in, and look at what is found
-    before you train on it. The result keeps the image's dtype, device and metadata; the transform is not invertible.
-    Put it before every resampling, which softens strokes, and copy the image first (``CopyItemsd``) if another network
-    is to see it with its calipers. ``PersistentDataset`` keeps no track of these settings: give it
-    ``hash_transform=pickle_hashing``, or one folder per setting.
+    :py:class:`monai_shortcut.regions.overlays.OverlayRule` says which pixels are burned in; look at what it finds
+    before you train. The result keeps the image's dtype, device and metadata. The transform is not invertible. Put it
+    before every resampling, which softens strokes. Copy the image first (``CopyItemsd``) if another network needs its
+    calipers. ``PersistentDataset`` does not notice other settings: give it ``hash_transform=pickle_hashing``, or one
+    folder per setting.
 
     Args:
         brightness, contrast, window, least, colour, margin: As in

@@ -18,14 +18,14 @@ from monai_shortcut.transforms.metadata import like
 
 
 class PlantShortcut(Transform):  # type: ignore[misc]
-    """Put a known mark on an image, so that the shortcut a model may learn is known exactly.
+    """Put a known mark on an image, so that the shortcut that a model may learn is known.
 
-    See :py:func:`monai_shortcut.phantom.marks.plant_mark`. The result keeps the image's dtype, device and metadata.
-    Nothing can take the mark away again: the transform is not invertible.
+    :py:func:`monai_shortcut.phantom.marks.plant_mark` draws it. The result keeps the image's dtype, device and
+    metadata. The mark cannot be removed: the transform is not invertible.
 
     Args:
         mark: "tag" (burned-in text), "gain" or "blur".
-        amount: how much of it; see ``plant_mark``.
+        amount: its strength; see ``plant_mark``.
 
     Raises:
         ValueError: If the mark does not exist or the amount is not positive.
@@ -58,25 +58,24 @@ class PlantShortcut(Transform):  # type: ignore[misc]
 
 
 class PlantShortcutd(MapTransform):  # type: ignore[misc]
-    """Dictionary-based wrapper of :py:class:`PlantShortcut`, which ties the mark to the label.
+    """Dictionary-based wrapper of :py:class:`PlantShortcut` that ties the mark to the label.
 
-    Whether an image is marked follows from its label, its id and the seed alone
-    (:py:func:`monai_shortcut.phantom.marks.planted_levels`), so that epochs, workers and caches agree with each other
-    and with a cohort's column. MONAI treats it as deterministic, so ``CacheDataset`` may cache its output.
-    ``PersistentDataset`` keeps no track of these settings: give it ``hash_transform=pickle_hashing``, or one folder per
-    setting.
+    The label, the id and the seed decide whether an image is marked
+    (:py:func:`monai_shortcut.phantom.marks.planted_levels`), so that epochs, workers, caches and a cohort's column
+    agree. MONAI treats it as deterministic, so ``CacheDataset`` may cache its output. ``PersistentDataset`` does not
+    notice other settings: give it ``hash_transform=pickle_hashing``, or one folder per setting.
 
     Args:
         keys: Keys of the images to mark.
         mark, amount: As in :py:class:`PlantShortcut`.
         strength: 0 marks independently of the label, 1 marks all images of a marked label and no other.
-        seed: Changes which images are marked.
+        seed: Another seed marks other images.
         label_key: Key of the label, an integer.
-        id_key: Key of the image id, or of the patient id, so that a patient's images of one label agree.
-        marked_labels: Labels that the mark goes along with.
-        attribute_key: Key that receives "absent" or "present"; where the data hold one of them there, it is obeyed. Two
-            marks on one image need a key each.
-        swapped_suffix: Adds ``key + swapped_suffix``, the same image under the other level: its counterfactual.
+        id_key: Key of the image id; or of the patient id, so that a patient's images of one label agree.
+        marked_labels: Labels that the mark belongs to.
+        attribute_key: Key that receives "absent" or "present". If the data already hold one of them, it decides. Two
+            marks on one image need two keys.
+        swapped_suffix: The key ``key + swapped_suffix`` receives the image under the other level: its counterfactual.
         allow_missing_keys: Skip images that are missing.
 
     Raises:

@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Tell an image its pixel spacing, or show it to a network, in a MONAI pipeline."""
+"""Set the pixel spacing of an image, or show it to a network, in a MONAI pipeline."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from monai_shortcut.transforms.metadata import SPACING_SET, spacing_of
 
 
 class SetSpacing(Transform):  # type: ignore[misc]
-    """Tell an image its pixel spacing, which a PNG or JPEG file cannot.
+    """Set the pixel spacing of an image, which PNG and JPEG files do not hold.
 
-    The affine of the image becomes diagonal; a later resize changes it along. Margins in millimetres
-    (:py:class:`MaskROI`) and :py:class:`AppendSpacing` read it.
+    The affine of the image becomes diagonal; a later resize updates it. Margins in millimetres (:py:class:`MaskROI`)
+    and :py:class:`AppendSpacing` read it.
 
     Example:
         >>> SetSpacing()(torch.zeros(1, 4, 6), [0.5, 0.2]).pixdim.tolist()
@@ -36,13 +36,13 @@ class SetSpacing(Transform):  # type: ignore[misc]
 
         Args:
             img: (C, *spatial) image.
-            spacing: Millimetres per pixel along each of its axes, rows first if rows are.
+            spacing: (n_spatial,) millimetres per pixel along each axis, in the order of the axes.
 
         Returns:
             (C, *spatial) image: a MetaTensor while MONAI tracks metadata, a tensor otherwise.
 
         Raises:
-            ValueError: If there is not one positive number for each axis.
+            ValueError: If it is not one positive number per axis.
         """
         image: Any = convert_to_tensor(img, track_meta=get_track_meta())
         scale = torch.as_tensor(spacing, dtype=torch.float64).flatten()
@@ -59,14 +59,14 @@ class SetSpacing(Transform):  # type: ignore[misc]
 
 
 class SetSpacingd(MapTransform):  # type: ignore[misc]
-    """Dictionary-based wrapper of :py:class:`SetSpacing`: the spacing comes from columns of the table.
+    """Dictionary-based wrapper of :py:class:`SetSpacing`; the spacing comes from columns of the table.
 
-    Put it before the resize if the columns are of the images as they are filed, after it if they are of the resized.
+    Put it before the resize if the columns describe the files, after it if they describe the resized images.
 
     Args:
         keys: Keys of the images.
         spacing_keys: Key of each axis's spacing in millimetres, or one key for all axes.
-        factor: What the columns are multiplied by: 10 if they are in centimetres.
+        factor: Millimetres per unit of the columns: 10 if they are in centimetres.
         allow_missing_keys: Skip images that are missing.
     """
 
@@ -85,7 +85,7 @@ class SetSpacingd(MapTransform):  # type: ignore[misc]
         self.converter = SetSpacing()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Tell the images of one dictionary their spacing.
+        """Set the spacing of the images of one dictionary.
 
         Raises:
             KeyError: If an image or a spacing is missing.
@@ -103,10 +103,10 @@ class SetSpacingd(MapTransform):  # type: ignore[misc]
 
 
 class AppendSpacing(Transform):  # type: ignore[misc]
-    """Append a constant plane of pixel spacing for each axis, in millimetres, for a network that is to know sizes.
+    """Append one constant plane per axis that holds the pixel spacing in millimetres, for a network that needs sizes.
 
-    The spacing is that of the metadata at this step: put it after the resize, and after every step that changes
-    intensities. Images of integers become float32.
+    The metadata at this step give the spacing: put it after the resize, and after every step that changes intensities.
+    Integer images become float32.
 
     References:
         Pegios et al. (2023), Leveraging Shape and Spatial Information for Spontaneous Preterm Birth Prediction, ASMUS.
@@ -122,13 +122,13 @@ class AppendSpacing(Transform):  # type: ignore[misc]
         """Append the planes of one image.
 
         Args:
-            img: (C, *spatial) image whose metadata tell its spacing.
+            img: (C, *spatial) image whose metadata hold its spacing.
 
         Returns:
             (C + axes, *spatial) image, in the order of its axes.
 
         Raises:
-            ValueError: If the metadata do not tell the spacing.
+            ValueError: If the metadata do not hold the spacing.
         """
         spacing = spacing_of(img)
         if spacing is None:

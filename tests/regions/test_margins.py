@@ -234,8 +234,10 @@ def test_a_margin_covers_the_image_when_it_reaches_the_farthest_pixel(rng, shape
         farthest = float(distance.max())
         assert dilate(roi, farthest, metric=metric).all()
         assert not dilate(roi, math.nextafter(farthest, 0), metric=metric).all()
+        margins = RegionMargins(roi[None])
         for margin in range(1, 2 * sum(shape), 3):
             assert np.array_equal(dilate(roi, margin, metric=metric), distance <= margin)
+            assert np.array_equal(margins.at(margin, metric=metric)[0], distance <= margin)
     assert dilate(roi, 1e300, metric=metric).all()
     with pytest.raises(RegionError, match="at least one pixel"):
         dilate(roi, -1e300, metric=metric)
