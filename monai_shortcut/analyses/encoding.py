@@ -147,12 +147,8 @@ def _areas(folded: Folded, codings: Codings, sample: AttributeSample) -> Floats:
 def _limits(
     scores: Floats, codings: Codings, strata: Integers, patients: Integers, spread: float, confidence: float
 ) -> Estimate:
-    """Area with its limits; the error of the null is largest at one half and vanishes at 1, as a proportion's does."""
-    if codings.ordered:
-        area, error = clustered_concordance(scores, codings.codes[0], strata, patients)
-    else:
-        area, error = clustered_auroc(scores, codings.codes[0], strata, patients)
-    return with_interval((area, max(error, spread * float(np.sqrt(max(area * (1 - area), 0.0))))), confidence)
+    area = clustered_concordance if codings.ordered else clustered_auroc
+    return with_interval(area(scores, codings.codes[0], strata, patients), confidence, spread)
 
 
 def _recognized(images: Sample, codings: Codings, spread: float) -> Recognition:

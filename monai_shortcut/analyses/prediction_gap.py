@@ -121,27 +121,37 @@ def _gap(sample: AttributeSample) -> PredictionGap:
     statistic = trend_gaps if sample.ordered else mean_gaps
     codes = sample.permuted
     gaps = np.concatenate([statistic(sums.of(codes[i : i + _BLOCK])) for i in range(0, len(codes), _BLOCK)])
-    raw, null = float(gaps[0]), gaps[1:]
-    noise = float((null**2).mean())
     shape = int(label.max()) + 1, sample.count, sums.values.shape[1]
     resampled = sample.images.resampled(
         sums.values, sample.rows, label * sample.count + sample.codes, shape[0] * shape[1]
     )
-    resampled = statistic(resampled.reshape(-1, *shape))
-    tail = (1 - sample.draws.confidence) / 2
+    answers = CellSums(sample.probabilities, sample.labels, sample.count, sample.images.classes)
+    cells = answers.of(sample.codes[None])[0]
+    return from_gaps(gaps, statistic(resampled.reshape(-1, *shape)), cells, sample.draws.confidence)
+
+
+def from_gaps(gaps: Floats, resampled: Floats, cells: Floats, confidence: float) -> PredictionGap:
+    """The record, from raw gaps.
+
+    Args:
+        gaps: (1 + B,) of the attribute as observed, then of its null copies.
+        resampled: (S,) of the attribute as observed in bootstrap samples of patients.
+        cells: (C, M, C + 1) sums of the probabilities of each label and level, and the number of images last.
+        confidence: of the limits.
+    """
+    raw, null = float(gaps[0]), gaps[1:]
+    noise, tail = float((null**2).mean()), (1 - confidence) / 2
     low, high = np.quantile(without_noise(resampled**2, 2 * noise), [tail, 1 - tail])
     return PredictionGap(
         effect=Estimate(float(without_noise(raw**2, noise)), float(low), float(high)),
         test=Tested(raw, tuple(null.tolist())),
-        means=_means(sample),
+        means=_means(cells),
         detectable=_detectable(null),
     )
 
 
-def _means(sample: AttributeSample) -> tuple[tuple[tuple[float | None, ...], ...], ...]:
+def _means(cells: Floats) -> tuple[tuple[tuple[float | None, ...], ...], ...]:
     """(C, M, C) mean answers of each label and level, also of labels without an image."""
-    sums = CellSums(sample.probabilities, sample.labels, sample.count, sample.images.classes)
-    cells = sums.of(sample.codes[None])[0]
     with np.errstate(invalid="ignore"):
         means = cells[..., :-1] / cells[..., -1:]
     return tuple(tuple(tuple(None if np.isnan(p) else p for p in row) for row in rows) for rows in means.tolist())

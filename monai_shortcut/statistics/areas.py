@@ -220,7 +220,15 @@ def confusion_metrics(counts: Floats, confidence: float) -> dict[str, Estimate]:
     return found
 
 
-def with_interval(estimate: tuple[float, float], confidence: float) -> Estimate:
-    """An estimate in [0, 1] from its value and standard error, with limits by the normal approximation."""
-    value, reach = estimate[0], float(norm.ppf(0.5 + confidence / 2)) * estimate[1]
+def with_interval(estimate: tuple[float, float], confidence: float, spread: float = 0.0) -> Estimate:
+    """An estimate in [0, 1] with limits by the normal approximation.
+
+    Args:
+        estimate: its value and standard error.
+        confidence: of the limits.
+        spread: twice the standard deviation of the null about one half, where that of a proportion is largest; the
+            error is no less than that of a proportion which would have it.
+    """
+    value, least = estimate[0], spread * float(np.sqrt(max(estimate[0] * (1 - estimate[0]), 0.0)))
+    reach = float(norm.ppf(0.5 + confidence / 2)) * max(estimate[1], least)
     return Estimate(value, max(value - reach, 0.0), min(value + reach, 1.0))
