@@ -89,8 +89,8 @@ def audit(
     """Audit a classifier on images it was not trained on.
 
     Attributes are analysed side by side, one for each core that BLAS may use, each with a single BLAS thread; what they
-    share is computed before. Every number has its own random stream, so that neither the number of cores nor other
-    attributes or analyses move it.
+    share is computed before. Every number has its own random stream: other attributes and analyses do not move it, the
+    number of cores by no more than rounding.
 
     Args:
         embeddings: (N, D) what the head reads, float32 or float64; images whose embedding is not finite are excluded

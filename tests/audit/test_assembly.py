@@ -2,50 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from audit_cases import QUICK, simulated
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from monai_shortcut.audit.assembly import Audit, AuditSettings, Finding, audit, probabilities
+from monai_shortcut.audit import Audit, AuditSettings, Finding, audit, probabilities
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence
+from monai_shortcut.statistics import checks, discriminant
+from monai_shortcut.storage.records import encode
+from monai_shortcut.types import Estimate
 
-QUICK = AuditSettings(permutations=39, bootstraps=39, repeats=2, erasures=9, held_out=1)
 ENOUGH = AuditSettings(permutations=199, bootstraps=199, readable=0.65, repeats=1, erasures=9, held_out=0)
-
-
-def simulated(seed: int = 0, patients: int = 40, classes: int = 2) -> dict:
-    """Arguments of an audit in which the head reads the label and one of four attributes.
-
-    "used" and "visible" have a coordinate of the embedding each, of which the head reads only the first; "absent" has
-    none; nor has "tracks", which mostly goes along with the label.
-    """
-    rng = np.random.default_rng(seed)
-    patient = np.repeat(np.arange(patients), 3)
-    n = len(patient)
-    label = rng.integers(classes, size=n)
-    used, visible, absent = rng.integers(2, size=(3, n))
-    tracks = np.where(rng.random(n) < 0.8, label % 2, 1 - label % 2)
-    points = rng.normal(size=(n, 16)) + 0.3 * rng.normal(size=(patients, 16))[patient]
-    points[:, 0] += 1.5 * used
-    points[:, 1] += 1.5 * visible
-    points[np.arange(n), 2 + label] += 2
-    weight = np.zeros((classes, 16))
-    weight[np.arange(classes), 2 + np.arange(classes)] = 1
-    weight[1, 0] = 1.5
-    named = {"used": used, "visible": visible, "absent": absent, "tracks": tracks}
-    return {
-        "embeddings": points,
-        "weight": weight,
-        "bias": np.arange(classes) * -0.75,
-        "labels": label,
-        "patients": [f"p{number}" for number in patient],
-        "attributes": {name: [f"{name} {code}" for code in codes] for name, codes in named.items()},
-        "label_names": [f"class {index}" for index in range(classes)],
-        "settings": QUICK,
-    }
 
 
 def counted(finding: Finding) -> int:
@@ -74,10 +49,10 @@ def test_known_truths_get_their_verdicts():
         assert USED not in verdicts[name]
     for found in audits:
         tracks = found.finding("tracks").evidence.encoding
-        assert tracks.auroc[1] > 0.7  # it can be read off, but only by way of the label
-        assert 0.4 < tracks.own_auroc[0] < 0.6
-        assert found.finding("visible").evidence.encoding.own_auroc[1] > 0.7
-        assert found.finding("used").evidence.gap.interval[0] > 0.1
+        assert tracks.auroc.low > 0.7  # it can be read off, but only by way of the label
+        assert 0.4 < tracks.own_auroc.value < 0.6
+        assert found.finding("visible").evidence.encoding.own_auroc.low > 0.7
+        assert found.finding("used").evidence.gap.effect.low > 0.1
 
 
 def test_without_the_attribute_in_the_head_the_same_embedding_is_not_used():
@@ -97,8 +72,9 @@ def test_the_record_counts_what_went_in(whole):
     assert whole.finding("used").levels == {"used 0": used.count("used 0"), "used 1": used.count("used 1")}
     assert all(counted(finding) == 120 and finding.patients == 40 for finding in whole.findings)
     evidence = whole.finding("visible").evidence
-    lengths = [len(evidence.encoding.null), len(evidence.gap.null), len(evidence.alignment.null)]
-    assert [*lengths, len(evidence.alignment.wsc_null)] == [39] * 4
+    tests = (evidence.encoding.test, evidence.gap.test, evidence.alignment.test, evidence.alignment.wsc_test)
+    assert [len(test.null) for test in tests] == [39] * 4
+    assert [len(test.null) for test in (evidence.latent.test, evidence.erasure.test, whole.joint.test)] == [9] * 3
 
 
 def test_probabilities_are_the_softmax_and_of_one_logit_the_sigmoid(rng):
@@ -200,7 +176,7 @@ def test_a_category_of_one_patient_is_left_out_and_counted():
 def test_fewer_patients_than_folds_is_inconclusive():
     found = audit(**simulated() | {"settings": replace(QUICK, folds=41)})
     assert {finding.verdict for finding in found.findings} == {INCONCLUSIVE}
-    assert "folds must be between 2 and the number of patients (40), got 41" in found.findings[0].reason
+    assert "there must be a patient for each of 41 folds, got 40" in found.findings[0].reason
 
 
 def test_a_continuous_attribute_is_cut_at_its_quantiles():
@@ -217,8 +193,8 @@ def test_p_values_are_adjusted_by_holms_method_over_the_attributes():
     found = audit(**simulated(patients=60))
     evidence = [finding.evidence for finding in found.findings]
     for raw, adjusted in (
-        ([e.encoding.p_value for e in evidence], [e.encoding_p_value for e in evidence]),
-        ([e.gap.p_value for e in evidence], [e.gap_p_value for e in evidence]),
+        ([e.encoding.test.p_value for e in evidence], [e.encoding_p_value for e in evidence]),
+        ([e.gap.test.p_value for e in evidence], [e.gap_p_value for e in evidence]),
     ):
         assert len(set(raw)) > 1
         for p_value, corrected in zip(raw, adjusted, strict=True):
@@ -232,14 +208,14 @@ def test_another_attribute_changes_no_unadjusted_number(whole):
     alone = audit(**arguments | {"attributes": {"visible": arguments["attributes"]["visible"]}}).finding("visible")
     among = whole.finding("visible").evidence
     assert unadjusted(alone.evidence) == unadjusted(among)
-    assert alone.evidence.encoding_p_value == among.encoding.p_value
-    assert among.encoding_p_value > among.encoding.p_value
+    assert alone.evidence.encoding_p_value == among.encoding.test.p_value
+    assert among.encoding_p_value > among.encoding.test.p_value
 
 
 def test_equal_seeds_give_equal_audits(whole):
     assert audit(**simulated()) == whole
     other = audit(**simulated() | {"settings": replace(QUICK, seed=1)})
-    assert other.finding("used").evidence.encoding.null != whole.finding("used").evidence.encoding.null
+    assert other.finding("used").evidence.encoding.test.null != whole.finding("used").evidence.encoding.test.null
 
 
 def test_a_counterfactual_is_the_mean_probability_that_moves():
@@ -252,8 +228,8 @@ def test_a_counterfactual_is_the_mean_probability_that_moves():
     found = audit(**arguments | {"counterfactuals": {"used": swapped}})
     counterfactual = found.finding("used").counterfactual
     assert counterfactual.images == 119
-    assert counterfactual.change == pytest.approx(moved.mean())
-    low, high = counterfactual.interval
+    assert counterfactual.change.value == pytest.approx(moved.mean())
+    low, high = counterfactual.change.low, counterfactual.change.high
     error = moved.std() / np.sqrt(119)
     assert low == pytest.approx(moved.mean() - 2 * error, abs=error)
     assert high == pytest.approx(moved.mean() + 2 * error, abs=error)
@@ -283,8 +259,8 @@ def test_regions_are_scored_as_scikit_learn_scores_them(classes, scored, rng):
         if score.evaluated_on == "roi_only":
             values, rows = masked, known
             full = roc_auc_score(positive[known], scores[known, index])
-            assert score.difference == pytest.approx(full - score.auc)
-        assert score.auc == pytest.approx(roc_auc_score(positive[rows], values[rows, index]))
+            assert score.difference == pytest.approx(full - score.auc.value)
+        assert score.auc.value == pytest.approx(roc_auc_score(positive[rows], values[rows, index]))
         assert score.images == rows.sum()
 
 
@@ -369,12 +345,12 @@ def test_an_attribute_that_goes_along_with_a_used_one_is_explained_by_it():
     for seed in range(3):
         found = audit(**correlated(seed))
         used, copy = found.finding("used"), found.finding("copy")
-        assert copy.evidence.gap.effect > 0.1  # alone it would be called used
+        assert copy.evidence.gap.effect.value > 0.1  # alone it would be called used
         assert used.verdict == USED
         assert copy.verdict in (NOT_USED, INCONCLUSIVE)
         assert [other.other for other in copy.evidence.given] == ["used"]
         assert copy.evidence.given[0].association > 0.5
-        assert abs(copy.evidence.given[0].effect) < 0.1 < used.evidence.given[0].effect
+        assert abs(copy.evidence.given[0].effect.value) < 0.1 < used.evidence.given[0].effect.value
         assert "used, which" in copy.reason
 
 
@@ -384,15 +360,15 @@ def test_attributes_that_cannot_be_told_apart_are_both_used():
     twin = [value.replace("used", "twin") for value in used]
     found = audit(**arguments | {"attributes": {"used": used, "twin": twin}})
     assert {finding.verdict for finding in found.findings} == {USED}
-    assert found.finding("twin").evidence.given[0].interval == (-1.0, 1.0)
+    assert found.finding("twin").evidence.given[0].effect == Estimate(0.0, -1.0, 1.0)
     assert "cannot be told apart from twin" in found.finding("used").reason
 
 
 def test_false_discovery_rates_are_those_of_scipy_and_decide_when_asked(whole):
     evidence = [finding.evidence for finding in whole.findings]
     for raw, rates in (
-        ([e.encoding.p_value for e in evidence], [e.encoding_q_value for e in evidence]),
-        ([e.gap.p_value for e in evidence], [e.gap_q_value for e in evidence]),
+        ([e.encoding.test.p_value for e in evidence], [e.encoding_q_value for e in evidence]),
+        ([e.gap.test.p_value for e in evidence], [e.gap_q_value for e in evidence]),
     ):
         order = np.argsort(raw)
         steps = np.array(raw)[order] * len(raw) / np.arange(1, len(raw) + 1)
@@ -405,7 +381,7 @@ def test_false_discovery_rates_are_those_of_scipy_and_decide_when_asked(whole):
 
 
 def test_the_label_is_a_row_of_its_own(whole):
-    assert whole.label.auroc[0] > 0.8
+    assert whole.label.auroc.value > 0.8
     assert np.shape(whole.label.wsc) == (2, 2)
     assert set(whole.label.spread) == {*whole.label.metrics, "auroc"}
     assert np.abs(whole.label.wsc).max() > 0.5  # the head and the label's own probe point the same way
@@ -418,7 +394,8 @@ def test_all_heads_stand_in_one_matrix_and_all_attributes_are_joined(whole):
     np.testing.assert_allclose(np.array(whole.weight_space.cosines)[:2, 4:6], published, atol=1e-10)
     assert whole.joint.attributes == tuple(names)
     assert whole.joint.correlations[0] > 0.5  # the head reads "used"
-    assert whole.joint.p_value == min(1.0, (1 + sum(n >= whole.joint.correlations[0] for n in whole.joint.null)) / 10)
+    assert whole.joint.test.observed == pytest.approx(whole.joint.correlations[0])
+    assert whole.joint.test.p_value == (1 + sum(n >= whole.joint.test.observed for n in whole.joint.test.null)) / 10
     assert 0 < whole.joint.share <= 1
 
 
@@ -449,11 +426,175 @@ def test_the_wider_evidence_tells_used_from_visible():
     found = audit(**simulated(patients=300) | {"settings": ENOUGH})
     used, visible = found.finding("used").evidence, found.finding("visible").evidence
     assert used.latent.effect > 0.15 > abs(visible.latent.effect)
-    assert used.erasure.p_value == 0.1
-    assert used.erasure.change[0] > 3 * visible.erasure.change[0]
-    assert used.alignment.p_value < 0.01 < visible.alignment.p_value
+    assert used.erasure.test.p_value == 0.1
+    assert used.erasure.change.value > 3 * visible.erasure.change.value
+    assert used.alignment.test.p_value < 0.01 < visible.alignment.test.p_value
     assert np.abs(used.alignment.balanced).max() > np.abs(visible.alignment.balanced).max()
-    assert used.subgroups.calibration_gap_p < 0.01 < visible.subgroups.calibration_gap_p
+    assert used.subgroups.calibration_test.p_value < 0.01 < visible.subgroups.calibration_test.p_value
     assert used.alignment.sweep.components[-1] == 16
     assert np.abs(used.alignment.sweep.cosines[-1]).max() == pytest.approx(np.abs(used.alignment.raw).max())
     assert {score.level for score in used.held_out} == {0, 1}
+
+
+# What is shared, and what nothing depends on
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of plain JSON values with their paths."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if inside is None:
+        yield path, value
+    else:
+        for key, item in inside:
+            yield from flat(item, f"{path}.{key}")
+
+
+def on_threads(arguments: dict[str, Any]) -> list[Audit]:
+    """Audits with one BLAS thread, and with two, when attributes are analysed side by side."""
+    records = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {threads}
+            records.append(audit(**arguments))
+    return records
+
+
+def close(record: Audit, other: Audit, tolerance: float) -> None:
+    numbers, others = (dict(flat(encode(each))) for each in (record, other))
+    assert numbers.keys() == others.keys()
+    for path, number in numbers.items():
+        if isinstance(number, float):
+            assert number == pytest.approx(others[path], abs=tolerance), path
+        elif ".reason" not in path:
+            assert number == others[path], path
+
+
+def test_no_number_depends_on_the_number_of_threads():
+    one, two = on_threads(simulated(patients=80))
+    assert one == two
+
+
+def test_larger_products_which_blas_itself_shares_out_differ_by_rounding(rng):
+    arguments = simulated(patients=80)
+    wider = ((0, 0), (0, 144))
+    arguments["embeddings"] = np.pad(arguments["embeddings"], wider) + 0.1 * rng.normal(size=(240, 160))
+    arguments["weight"] = np.pad(arguments["weight"], wider)
+    close(*on_threads(arguments), tolerance=1e-9)
+
+
+def test_no_number_depends_on_the_order_of_the_attributes(whole):
+    arguments = simulated()
+    turned = audit(**arguments | {"attributes": dict(reversed(arguments["attributes"].items()))})
+    assert turned.findings == whole.findings[::-1]
+    assert (turned.label, turned.regions, turned.embedding_map.points) == (
+        whole.label,
+        whole.regions,
+        whole.embedding_map.points,
+    )
+    assert turned.joint.attributes == whole.joint.attributes[::-1]
+    assert turned.joint.share == pytest.approx(whole.joint.share)
+    np.testing.assert_allclose(turned.joint.test.null, whole.joint.test.null)
+
+
+def test_an_analysis_without_an_answer_says_why_and_harms_no_other(whole):
+    """Erasure takes three folds: one held out, one for the eraser, one for the probe of what is left."""
+    found = audit(**simulated() | {"settings": replace(QUICK, folds=2)})
+    for finding, other in zip(found.findings, whole.findings, strict=True):
+        assert finding.evidence.not_computed == {"erasure": "erasure takes at least 3 folds, got 2"}
+        assert finding.evidence.erasure is None
+        assert finding.evidence.gap == other.evidence.gap  # folds play no part in it
+        assert finding.evidence.latent is not None
+    assert {finding.evidence.held_out for finding in whole.findings}.isdisjoint({()})
+    assert all(finding.evidence.not_computed == {} for finding in whole.findings)
+
+
+def test_levels_of_too_few_patients_for_heads_of_their_own_are_said_not_to_be_computed():
+    few = ["x" if index < 12 else "y" for index in range(120)]  # of four patients
+    settings = replace(QUICK, minimum_patients=4)
+    evidence = audit(**simulated() | {"attributes": {"few": few}, "settings": settings}).finding("few").evidence
+    wanted = "at least 5 patients of each of two labels"
+    assert evidence.not_computed == {
+        "held_out": f"a level, and all others together, must hold {wanted}, got no such level"
+    }
+    assert evidence.held_out == ()
+
+
+def test_a_mistake_is_raised_and_not_taken_for_a_result():
+    message = r"attribute head must have shape \(M, 16\) to match embeddings, got \(2, 3\)\."
+    with pytest.raises(ValueError, match=message):
+        audit(**simulated() | {"attribute_heads": {"used": np.ones((2, 3))}})
+
+
+def partly(values: list[str]) -> list[str | None]:
+    return [value if index % 6 < 3 else None for index, value in enumerate(values)]
+
+
+def test_more_attributes_and_missing_values_cost_no_factorization(monkeypatch):
+    calls = []
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments[0].shape)
+        return discriminant_factor(*arguments, **options)
+
+    discriminant_factor = discriminant.cho_factor
+    monkeypatch.setattr(discriminant, "cho_factor", counting)
+    arguments, counts = simulated(patients=80), {}
+    attributes = arguments["attributes"]
+    asked = {
+        "one": {"used": attributes["used"]},
+        "half": {"used": partly(attributes["used"])},
+        "five": {**attributes, "again": partly(attributes["visible"])},
+    }
+    for name, columns in asked.items():
+        calls.clear()
+        found = audit(**arguments | {"attributes": columns})
+        assert all(finding.evidence is not None for finding in found.findings)
+        counts[name] = len(calls)
+    # For each draw of the folds and each fold, with and without regard to labels; then twice for all images. Erasure
+    # splits the other folds into halves: of five folds, these are six pairs.
+    assert counts == dict.fromkeys(asked, 2 * QUICK.repeats * QUICK.folds + 2 + 6)
+
+
+def test_embeddings_are_checked_once(monkeypatch):
+    calls = []
+    original = checks.checked_points
+
+    def counting(*arguments: Any) -> Any:
+        calls.append(np.shape(arguments[0]))
+        return original(*arguments)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("monai_shortcut") and getattr(module, "checked_points", None) is original:
+            monkeypatch.setattr(module, "checked_points", counting)
+    audit(**simulated())
+    assert calls == [(120, 16)]
+
+
+def test_embeddings_of_single_precision_give_the_same_numbers():
+    arguments = simulated(patients=100)
+    single = arguments["embeddings"].astype(np.float32)
+    close(*(audit(**arguments | {"embeddings": points}) for points in (single, single.astype(float))), tolerance=1e-4)
+
+
+# Kinds of attributes
+
+
+def test_the_kind_of_an_attribute_is_kept_and_decides_how_it_is_analysed(rng):
+    arguments = simulated(patients=100)
+    grade = rng.integers(1, 4, size=300)
+    arguments["embeddings"][:, 5] += 1.5 * grade
+    values = {"grade": grade.tolist(), "named": ["x" if value > 2 else "y" for value in grade], "age": grade * 1.5}
+    default = audit(**arguments | {"attributes": values})
+    assert [finding.kind for finding in default.findings] == ["categorical", "categorical", "continuous"]
+    found = audit(**arguments | {"attributes": values, "kinds": {"grade": "ordinal"}}).finding("grade")
+    assert found.kind == "ordinal"
+    assert list(found.levels) == ["1", "2", "3"]
+    assert (len(found.evidence.alignment.wsc[0]), len(default.findings[0].evidence.alignment.wsc[0])) == (1, 3)
+    turned = {"kinds": {"named": "ordinal"}, "orders": {"named": ["y", "x"]}}
+    assert list(audit(**arguments | {"attributes": values, **turned}).finding("named").levels) == ["y", "x"]
+
+
+@pytest.mark.parametrize(("what", "given"), [("kinds", {"colour": "ordinal"}), ("orders", {"colour": ["a", "b"]})])
+def test_a_kind_or_an_order_of_no_attribute_is_refused(what, given):
+    with pytest.raises(ValueError, match=rf"{what} must be of the attributes \['absent', .*\], got \['colour'\]\."):
+        audit(**simulated() | {what: given})
