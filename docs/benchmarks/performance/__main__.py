@@ -43,7 +43,7 @@ import permutations  # noqa: E402
 import streamed  # noqa: E402
 import suite  # noqa: E402
 import torch  # noqa: E402
-from document import fill, machine, table  # noqa: E402
+from document import Others, fill, machine, table  # noqa: E402
 
 ROWS = {
     "audit": against_network.row,
@@ -104,13 +104,13 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     print(machine(), file=sys.stderr)
     for name in options.rows:
-        load = os.getloadavg()[0]
-        print(f"{name}, load {load:.1f}", file=sys.stderr, flush=True)
+        print(name, file=sys.stderr, flush=True)
+        others = Others()
         made = ROWS[name](options)
         command = f"`python docs/benchmarks/performance {name}{PLACES.get(name, '')}{changed}`"
-        print(table(made, command), made.details, sep="\n\n", flush=True)
+        print(table(made, command), made.details, others.told(), sep="\n\n", flush=True)
         if options.write:
-            fill(name, made, command, load)
+            fill(name, made, command, others.told())
 
 
 if __name__ == "__main__":

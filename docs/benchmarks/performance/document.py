@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 from timing import HERE, Row
 
 PAGE = HERE.parent / "performance.md"
+_STAT = Path("/proc/stat")
 _HEADER = ["what", "target", "median", "range", "command"]
 _PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-learn")
 
@@ -26,6 +28,28 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({processor}), Python {platform.python_version()}, {versions}"
 
 
+class Others:
+    """How much of the machine other programs take, from the making of this on."""
+
+    def __init__(self) -> None:
+        """Remember what was used before."""
+        self._begun, self._used = time.perf_counter(), _used()
+
+    def told(self) -> str:
+        """Cores in use by others, on average; empty where Linux does not tell."""
+        cores = (_used() - self._used) / (time.perf_counter() - self._begun)
+        return f"Other programs used {max(cores, 0.0):.2f} cores meanwhile." if _STAT.exists() else ""
+
+
+def _used() -> float:
+    """Seconds of processor time of all programs but this one and what it started, since the machine started."""
+    own = sum(os.times()[:4])
+    if not _STAT.exists():
+        return 0.0
+    user, nice, system, _, _, irq, softirq, steal = map(int, _STAT.read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own
+
+
 def lines(row: Row, command: str) -> list[str]:
     """Lines of the table, one string each."""
     return [f"| {' | '.join([*line.cells(), command])} |" for line in row.lines]
@@ -36,7 +60,7 @@ def table(row: Row, command: str) -> str:
     return "\n".join([f"| {' | '.join(_HEADER)} |", "|" + "---|" * len(_HEADER), *lines(row, command)])
 
 
-def fill(name: str, row: Row, command: str, load: float, page: Path = PAGE) -> None:
+def fill(name: str, row: Row, command: str, others: str, page: Path = PAGE) -> None:
     """Put a row into the page.
 
     Lines of the page's table that end in `<!-- row NAME -->` are replaced, and what stands between
@@ -47,10 +71,10 @@ def fill(name: str, row: Row, command: str, load: float, page: Path = PAGE) -> N
     """
     mark, text = f"<!-- row {name} -->", page.read_text(encoding="utf-8")
     marked = "".join(f"{line.removesuffix(' |')} {mark} |\n" for line in lines(row, command))
-    details = f"\n{row.details} Load of the machine before: {load:.1f}.\n"
+    details = "\n\n".join(part for part in (row.details, others) if part)
     for pattern, new in (
         (rf"(^\|[^\n]*{mark} \|\n)+", marked),
-        (rf"(?<=<!-- details {name} -->\n).*?(?=<!-- end {name} -->)", f"{details}\n"),
+        (rf"(?<=<!-- details {name} -->\n).*?(?=<!-- end {name} -->)", f"\n{details}\n\n"),
         (r"(?<=<!-- machine -->\n).*?(?=<!-- end machine -->)", f"\n{machine()}.\n\n"),
     ):
         text, count = re.subn(pattern, lambda _, new=new: new, text, flags=re.DOTALL | re.MULTILINE)

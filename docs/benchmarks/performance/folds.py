@@ -8,12 +8,10 @@ import argparse
 from functools import partial
 
 import numpy as np
-from cohorts import draw
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from timing import Line, Row, interleaved, markdown, ratios, seconds, spans
 
-from monai_shortcut.cohort.levels import attribute_levels
 from monai_shortcut.statistics.resampling import patient_folds
 
 _FOLDS = 5
@@ -43,13 +41,19 @@ def apart(fold: Codes, strata: Codes) -> float:
     return max(100 * float(np.abs(member[fold == k].mean(axis=0) - member.mean(axis=0)).max()) for k in range(_FOLDS))
 
 
+def cohort(count: int) -> tuple[NDArray[np.str_], dict[str, Codes]]:
+    """Patients of one to about eight images, and strata by name; labels change within patients, levels do not."""
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(count), 1 + rng.poisson(1.0, count))
+    label = np.where(rng.random(len(patient)) < 0.8, rng.integers(2, size=count)[patient], 0)
+    level = rng.choice(4, size=count, p=(0.5, 0.3, 0.15, 0.05))[patient]
+    return patient.astype(str), {"label": label, "label and level": 4 * label + level}
+
+
 def row(options: argparse.Namespace) -> Row:
-    """5,000 patients of two images, stratified by label, and by label and an attribute of four levels."""
-    images, _ = options.scaled(10_000, 16)
-    drawn = draw(images, 16, 3)
-    levels = attribute_levels(drawn.attributes["2 four levels"], drawn.patients)
-    strata = {"label": drawn.labels, "label and level": drawn.labels * len(levels.names) + levels.codes}
-    patients, several = drawn.patients, strata["label and level"]
+    """5,000 patients, stratified by label, and by label and an attribute of four levels."""
+    patients, strata = cohort(max(100, round(5000 * options.scale)))
+    several = strata["label and level"]
     sides = {
         "scikit-learn": lambda: seconds(partial(theirs, patients, several, 0)),
         "now": lambda: seconds(lambda: [ours(patients, several, seed) for seed in range(_CALLS)]) / _CALLS,
@@ -60,10 +64,10 @@ def row(options: argparse.Namespace) -> Row:
             folds = [split(patients, stratum, seed) for seed in range(_DRAWS)]
             told = [apart(fold, stratum) for fold in folds]
             sizes = [np.bincount(fold, minlength=_FOLDS) for fold in folds]
-            uneven = max(100 * float(np.ptp(size)) / images for size in sizes)
+            uneven = max(100 * float(np.ptp(size)) / len(patients) for size in sizes)
             cells.append([name, who, float(np.mean(told)), max(told), uneven])
-    what = f"folds of {images // 2:,} patients, against scikit-learn's StratifiedGroupKFold"
+    what = f"folds of {len(np.unique(patients)):,} patients, against scikit-learn's StratifiedGroupKFold"
     line = Line(what, ">= 100 times", ratios(found["scikit-learn"], found["now"]), "{:.0f}")
     header = ["strata", "by", "share apart, mean, points", "largest", "sizes of folds apart, % of the images"]
     caption = f"Largest distance of a stratum's share in a fold from its share in all images, {_DRAWS} draws:"
-    return Row((line,), f"{spans(found)}.\n\n{caption}\n\n{markdown(header, cells)}\n")
+    return Row((line,), f"{spans(found)}.\n\n{caption}\n\n{markdown(header, cells)}")

@@ -63,7 +63,7 @@ def exponent(found: Curve, last: int = 0) -> float:
 
 def row(options: argparse.Namespace) -> Row:
     """Four curves through one base."""
-    once(400, 16, 2, 19, 1)  # loads what is imported late
+    once(1000, 256, 2, 199, 1)  # loads what is imported late, wakes the threads
     points = {name: sorted({max(kept[0], round(x * options.scale)) for x in kept}) for name, kept in CURVES.items()}
     points["images"] = [x // 2 * 2 for x in points["images"]]
     found = {name: curve(name, kept, options.repeats, options.budget) for name, kept in points.items()}
@@ -82,7 +82,7 @@ def row(options: argparse.Namespace) -> Row:
         figure(found)
         told += f"\n\n![Seconds of an audit as it grows](images/{FIGURE.name})"
     table = markdown(["grows", "to", "seconds, median", "range"], [cell for cell in cells if cell])
-    return Row(tuple(lines), f"{told}\n\n{table}\n\n")
+    return Row(tuple(lines), f"{told}\n\n{table}")
 
 
 def figure(found: dict[str, Curve]) -> None:
@@ -99,6 +99,16 @@ def figure(found: dict[str, Curve]) -> None:
             level = np.exp(np.mean(np.log(took)) - slope * np.mean(np.log(values)))
             panel.plot(values, level * values**slope, "--", color="0.45", linewidth=1)
         panel.set(xscale="log", yscale="log", xlabel=name, title=f"exponent {slope:.2f}")
+        panel.minorticks_off()
+        panel.set_xticks(values, [_short(value) for value in values], fontsize=7)
         panel.grid(color="0.85", linewidth=0.5)
     axes[0].set_ylabel("seconds")
+    axes[0].yaxis.set_major_formatter("{x:g}")
     drawn.savefig(FIGURE, dpi=120)
+
+
+def _short(value: int) -> str:
+    """1,000 as 1k."""
+    return next(
+        (f"{value // unit}{name}" for unit, name in ((10**6, "M"), (1000, "k")) if value % unit == 0), str(value)
+    )

@@ -60,7 +60,7 @@ def row(options: argparse.Namespace) -> Row:
         equal = _equal(sides, options.scaled(1500, 64)[0], _SEEDS if options.scale == 1 else 2)
     what = f"held-out levels of {_ATTRIBUTES} attributes, N = {images:,}, D = {columns:,}, against the code before"
     line = Line(what, ">= 20 times", ratios(found["before"], found["now"]), "{:.1f}")
-    return Row((line,), f"{spans(found)}.\n\n{equal}\n")
+    return Row((line,), f"{spans(found)}.\n\n{equal}")
 
 
 def _equal(sides: Sides, images: int, seeds: int) -> str:

@@ -81,7 +81,7 @@ def row(options: argparse.Namespace) -> Row:
     )
     line = Line(what, ">= 50 times", ratios(found["scikit-learn's"], found["audit's"]), "{:.0f}")
     told = f"{spans(found)}, the latter extrapolated from {_TIMED} permutations of 5 fits."
-    return Row((line,), f"{told}\n\n{_equal(options.permutations(499))}\n")
+    return Row((line,), f"{told}\n\n{_equal(options.permutations(499))}")
 
 
 def _equal(permutations: int) -> str:

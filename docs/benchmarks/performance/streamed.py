@@ -35,7 +35,7 @@ def row(options: argparse.Namespace) -> Row:
         [f"{size:,}", size * columns * 4 / 1e6, kept["peak"] / 1e6, kept["seconds"]] for size, kept in told[-1].items()
     ]
     table = markdown(["images", "embeddings, MB", "peak, MB", "seconds"], cells)
-    return Row((Line(what, "does not grow (1.0)", growth, "{:.2f}"),), f"{table}\n\n")
+    return Row((Line(what, "does not grow (1.0)", growth, "{:.2f}"),), f"{table}")
 
 
 def _asked(options: argparse.Namespace, images: int, columns: int) -> dict[str, float]:
