@@ -328,6 +328,13 @@ class Folded:
         counts = np.bincount(fold * labels + classes, minlength=folds * labels).reshape(folds, labels).astype(float)
         return cls(points, fold, classes, gram, sums, counts)
 
+    @classmethod
+    def zeros(cls, points: Standardized, folds: int, labels: int) -> Folded:
+        """No images yet."""
+        nobody, width = np.zeros(0, np.int64), len(points.gram)
+        sums, counts = np.zeros((folds, labels, width)), np.zeros((folds, labels))
+        return cls(points, nobody, nobody, np.zeros((folds, width, width)), sums, counts)
+
     def add(self, block: Folded) -> None:
         """Add the sums over other images, in place, before anything is solved."""
         for own, other in ((self.gram, block.gram), (self.sums, block.sums), (self.counts, block.counts)):
@@ -466,6 +473,12 @@ class Totals:
         if draws.start == 0:  # the images are the same for all codings
             self.whole[:] += block.whole
             self.known[:] += block.known
+
+    def block(self, draws: slice) -> Totals:
+        """Sums of some of the codings, which have no weights."""
+        place = slice(draws.start * self.codings.columns, draws.stop * self.codings.columns)
+        codings, sums, counts = self.codings.block(draws), self.sums[..., place], self.counts[..., place]
+        return replace(self, codings=codings, sums=sums, counts=counts)
 
     def heads(self, within: bool, probed: slice) -> Iterator[tuple[Floats, Floats]]:
         """Weights (q, B, m) and biases (B, m) of the probes that have not seen each fold.
