@@ -22,17 +22,16 @@ from monai_shortcut.audit.record import Audit, Example
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler, CohortReading
+from monai_shortcut.handlers.masking import masked_images
 from monai_shortcut.handlers.processes import gather
 from monai_shortcut.handlers.tasks import ClinicalTask
 from monai_shortcut.heads.embeddings import embed
 from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.networks import MultiTaskClassifier
-from monai_shortcut.regions.margins import RegionMargins
-from monai_shortcut.regions.strategies import check_settings, mask_roi
+from monai_shortcut.regions.strategies import check_settings
 from monai_shortcut.report.figures.audit import picture
 from monai_shortcut.report.files import label_folders
 from monai_shortcut.report.pages import write_overview, write_report
-from monai_shortcut.transforms.metadata import like
 from monai_shortcut.versions import versions
 
 if TYPE_CHECKING:
@@ -273,38 +272,3 @@ class ShortcutAudit(CohortHandler):
             part = f"audit/{analysis}"
             self.timings.seconds[part] = self.timings.seconds.get(part, 0.0) + seconds
         return record
-
-
-def masked_images(
-    image: torch.Tensor,
-    region: torch.Tensor,
-    strategies: Sequence[str],
-    after_masking: Callable[[Any], Any] | None = None,
-) -> tuple[dict[str, torch.Tensor], str]:
-    """One image under every masking strategy that its region allows.
-
-    Args:
-        image: (C, *spatial), a MetaTensor or not; it is not changed.
-        region: (1, *spatial) or (C, *spatial), on the CPU, where distances are computed.
-        strategies: as for `mask_roi`.
-        after_masking: transform of a masked image, with the metadata of the image.
-
-    Returns:
-        (C, *spatial) image by strategy, in dtype and on the device of the image, and why the first missing one is
-        missing: a large region cannot be shifted, though it can be hidden.
-    """
-    pixels = convert_to_tensor(image, track_meta=False)
-    masked: dict[str, torch.Tensor] = {}
-    problems: list[str] = []
-    margins: RegionMargins | None = None
-    for strategy in strategies:
-        try:
-            margins = margins or RegionMargins(region)
-            hidden = mask_roi(pixels, margins, strategy)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        if after_masking is not None:
-            hidden = convert_to_tensor(after_masking(like(hidden, image)), track_meta=False).to(pixels)
-        masked[strategy] = hidden
-    return masked, next(iter(problems), "")

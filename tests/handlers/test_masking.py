@@ -6,7 +6,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES, masked_images
+from monai_shortcut.handlers.masking import masked_images
+from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES
 from monai_shortcut.transforms import MaskROI
 
 
