@@ -28,11 +28,11 @@ from matplotlib.figure import Figure  # noqa: E402
 from models import codes_of, embeddings_of, heads_of, stacked, train  # noqa: E402
 from scipy.special import softmax  # noqa: E402
 
-from monai_shortcut.analyses.encoding import fit_probe, null_probes  # noqa: E402
 from monai_shortcut.heads import LinearHead, linear_head  # noqa: E402
 from monai_shortcut.phantom.fetal_planes import PLANES, Phantom, draw_phantom  # noqa: E402
-from monai_shortcut.statistics.resampling import permutation_p_value  # noqa: E402
-from monai_shortcut.statistics.weight_space import weight_space_correlation  # noqa: E402
+from monai_shortcut.probes import fit_probe, null_probes  # noqa: E402
+from monai_shortcut.types import Tested  # noqa: E402
+from monai_shortcut.weight_space import weight_space_correlation  # noqa: E402
 
 ATTRIBUTES = ("scanner", "annotation", "operator")
 UNRELATED = ATTRIBUTES[1:]  # to the plane, by construction: text and scales in the image, and no trace at all
@@ -69,9 +69,9 @@ def one_model(table: str, model: str, seed: int, width: int, visibility: float) 
         rng = np.random.default_rng(seed)
         permuted = null_probes(points, codes[name], cohort.patients, PERMUTATIONS, rng, cohort.labels)
         null = np.abs(weight_space_correlation(weight, permuted, points)).max(axis=(1, 2))
-        largest = float(np.abs(cosines).max())
-        p_value = permutation_p_value(largest, null)
-        rows.append({**told, "attribute": name, "wsc": largest, "p": p_value, "cosines": cosines.ravel().tolist()})
+        tested = Tested(float(np.abs(cosines).max()), tuple(null.tolist()))
+        found = {"attribute": name, "wsc": tested.observed, "p": tested.p_value, "cosines": cosines.ravel().tolist()}
+        rows.append({**told, **found})
     return rows
 
 

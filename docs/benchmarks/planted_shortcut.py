@@ -16,13 +16,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from monai_shortcut.audit.assembly import Audit
+from monai_shortcut.audit import Audit
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "bundles" / "planted_shortcut" / "configs" / "audit.json"
@@ -50,15 +51,15 @@ def table(audits: dict[tuple[float, int], Audit]) -> str:
             findings = [audit.finding(name) for audit in chosen]
             verdicts = Counter(finding.verdict for finding in findings)
             found = [finding.evidence for finding in findings if finding.evidence is not None]
-            swapped = [f.counterfactual.change for f in findings if f.counterfactual is not None]
+            swapped = [f.counterfactual.change.value for f in findings if f.counterfactual is not None]
             cells = [
                 f"{strength:g}",
                 name,
                 ", ".join(f"{verdict} {count}" for verdict, count in verdicts.most_common()),
-                _range([evidence.encoding.own_auroc[0] for evidence in found]),
-                _range([evidence.gap.effect for evidence in found]),
+                _range([evidence.encoding.own_auroc.value for evidence in found]),
+                _range([evidence.gap.effect.value for evidence in found]),
                 _range(swapped),
-                f"{sum(evidence.alignment.wsc_p_value <= 0.05 for evidence in found)} of {len(found)}",
+                f"{sum(evidence.alignment.wsc_test.p_value <= 0.05 for evidence in found)} of {len(found)}",
             ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -67,9 +68,8 @@ def table(audits: dict[tuple[float, int], Audit]) -> str:
 def against_truth(audits: Iterable[Audit]) -> str:
     """How the prediction gap and the published correlation follow what really happens when an attribute is swapped."""
     found = [f for audit in audits for f in audit.findings if f.counterfactual is not None and f.evidence is not None]
-    truth = np.array([f.counterfactual.change for f in found])
-    gap = np.array([f.evidence.gap.effect for f in found])
-    low, high = np.array([f.evidence.gap.interval for f in found]).T
+    truth = np.array([f.counterfactual.change.value for f in found])
+    gap, low, high = np.array([astuple(f.evidence.gap.effect) for f in found]).T
     wsc = np.array([np.abs(f.evidence.alignment.wsc).max() for f in found])
     return (
         f"{len(found)} pairs of model and attribute: rank correlation with the change when swapped {_rho(gap, truth)} "

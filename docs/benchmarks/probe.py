@@ -21,10 +21,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from monai_shortcut.analyses.encoding import fit_probe
 from monai_shortcut.cohort.levels import attribute_levels
 from monai_shortcut.heads import linear_head
 from monai_shortcut.heads.embeddings import embed
+from monai_shortcut.probes import fit_probe
 from monai_shortcut.statistics.areas import clustered_auroc
 from monai_shortcut.statistics.resampling import patient_folds
 

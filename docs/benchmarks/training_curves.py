@@ -54,8 +54,8 @@ def table(found: dict[tuple[float, int], TrainingCurves]) -> str:
             onsets = [curves.onset(name) for curves in chosen]
             ends = [[curves.epochs[index].points[name] for curves in chosen] for index in (0, -1)]
             cells = [f"{strength:g}", name, ", ".join("-" if onset is None else str(onset.epoch) for onset in onsets)]
-            cells += [_range([point.gap[0] for point in points]) for points in ends]
-            cells += [_range([point.own_auroc[0] for point in points]) for points in ends]
+            cells += [_range([point.gap.value for point in points]) for points in ends]
+            cells += [_range([point.own_auroc.value for point in points]) for points in ends]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from monai_shortcut.audit.assembly import Audit, AuditSettings, audit
+from monai_shortcut.audit import Audit, AuditSettings, audit
+from monai_shortcut.audit.progress import Progress
 
 # Heads that have not seen a level, and repeated folds, say nothing of use: they are left out to save time.
 SETTINGS = AuditSettings(permutations=199, bootstraps=299, erasures=39, held_out=0, repeats=1)
@@ -30,7 +31,7 @@ class Case:
         bias: (C,).
         labels: (N,) codes.
         patients: (N,) patient of each image.
-        attributes: (N,) values by attribute, as `monai_shortcut.audit.assembly.audit` takes them.
+        attributes: (N,) values by attribute, as `monai_shortcut.audit.audit` takes them.
         truth: by attribute, the mean probability that moves when only it is swapped in the same image.
         heads: (M, D) by attribute, heads of a multi-task model.
         tags: what tables group by.
@@ -71,6 +72,7 @@ def measure(case: Case, name: str, settings: AuditSettings = SETTINGS) -> list[d
         label_names=[f"class {index}" for index in range(len(case.weight))],
         attribute_heads=case.heads,
         settings=settings,
+        progress=Progress(show=False),
     )
     return [{"case": name, **case.tags, **row(record, attribute, case)} for attribute in case.attributes]
 
@@ -84,25 +86,25 @@ def row(record: Audit, attribute: str, case: Case) -> dict[str, Any]:
     aligned = found.alignment
     own = aligned.multi_task or aligned.wsc
     return values | {
-        "probe AUROC": found.encoding.auroc[0],
-        "own AUROC": found.encoding.own_auroc[0],
+        "probe AUROC": found.encoding.auroc.value,
+        "own AUROC": found.encoding.own_auroc.value,
         "WSC, published": _largest(own),
         "WSC, post-hoc": _largest(aligned.wsc),
         "WSC, raw space": _largest(aligned.raw),
         "WSC, balanced": _largest(aligned.balanced),
         "alignment": _largest(aligned.logits),
         "alignment within": _largest(aligned.within),
-        "erasure": found.erasure.change[0] if found.erasure else np.nan,
-        "prediction gap": found.gap.effect,
+        "erasure": found.erasure.change.value if found.erasure else np.nan,
+        "prediction gap": found.gap.effect.value,
         "latent counterfactual": found.latent.effect if found.latent else np.nan,
-        "gap p": found.gap.p_value,
-        "probe p": found.encoding.p_value,
-        "WSC p": aligned.wsc_p_value,
-        "alignment p": aligned.p_value,
-        "erasure p": found.erasure.p_value if found.erasure else np.nan,
-        "latent p": found.latent.p_value if found.latent else np.nan,
-        "gap low": found.gap.interval[0],
-        "gap high": found.gap.interval[1],
+        "gap p": found.gap.test.p_value,
+        "probe p": found.encoding.test.p_value,
+        "WSC p": aligned.wsc_test.p_value,
+        "alignment p": aligned.test.p_value,
+        "erasure p": found.erasure.test.p_value if found.erasure else np.nan,
+        "latent p": found.latent.test.p_value if found.latent else np.nan,
+        "gap low": found.gap.effect.low,
+        "gap high": found.gap.effect.high,
         "detectable": found.gap.detectable,
     }
 
