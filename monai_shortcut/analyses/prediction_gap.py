@@ -14,7 +14,7 @@ from scipy.stats import foldnorm, norm
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.cohort.levels import Levels, association
 from monai_shortcut.statistics.gaps import CellSums, mean_gaps, trend_gaps, without_noise
-from monai_shortcut.types import Estimate, Floats, Tested, Unmeasurable
+from monai_shortcut.types import Estimate, Floats, Tested
 
 _BLOCK = 64  # draws at once; bounds the memory
 
@@ -98,20 +98,17 @@ def given_other(sample: AttributeSample, other: str, levels: Levels, least: floa
         apart: any effect is possible.
     """
     both = (sample.levels.codes >= 0) & (levels.codes >= 0)
+    if not both.any():
+        return None
     codes, others = sample.levels.codes[both], levels.codes[both]
     strength = association(codes, others, sample.images.labels[both])
     if strength < least:
         return None
     rows = np.flatnonzero(both)
     cells = sample.images.labels[rows] * len(levels.names) + others
-    present, code = np.unique(codes, return_inverse=True)
-    part = AttributeSample(sample.images, f"{sample.name} given {other}", sample.levels, rows, code, cells)
-    try:
-        if len(present) < 2 or all(len(np.unique(code[cells == cell])) < 2 for cell in np.unique(cells)):
-            raise Unmeasurable("no level of the other holds two of this one")
-        gap = _gap(part)
-    except Unmeasurable:
+    if all(len(np.unique(codes[cells == cell])) < 2 for cell in np.unique(cells)):
         return GivenOther(other, strength, Estimate(0.0, -1.0, 1.0), 1.0)
+    gap = _gap(AttributeSample(sample.images, f"{sample.name} given {other}", sample.levels, rows, codes, cells))
     return GivenOther(other, strength, gap.effect, gap.test.p_value)
 
 

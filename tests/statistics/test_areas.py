@@ -297,3 +297,9 @@ def test_without_bootstrap_samples_the_limits_are_the_value():
 def test_intervals_are_normal_and_stay_in_range(estimate, confidence, low, high):
     found = with_interval(estimate, confidence)
     assert (found.value, found.low, found.high) == pytest.approx((estimate[0], low, high))
+
+
+def test_the_spread_of_a_null_is_a_least_error_that_shrinks_where_an_area_nears_one():
+    for value, error, spread, least in ((0.5, 0.1, 0.3, 0.15), (0.9, 0.1, 0.4, 0.12), (0.9, 0.1, 0.3, 0.1)):
+        found, expected = with_interval((value, error), 0.9, spread), with_interval((value, least), 0.9)
+        np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high])
