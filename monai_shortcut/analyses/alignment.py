@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from monai_shortcut.analyses.sample import AttributeSample, Sample
 from monai_shortcut.statistics.checks import checked_rows
-from monai_shortcut.statistics.discriminant import Codings
+from monai_shortcut.statistics.discriminant import Codings, Totals
 from monai_shortcut.statistics.probes import fitted
 from monai_shortcut.statistics.subspaces import GRAM_ROUNDING, contrasts, cosines, enough_axes, projected
 from monai_shortcut.statistics.task_space import TaskMatrix, task_cosines
@@ -78,7 +78,7 @@ def alignment(
     probes = {kind: fitted(everyone, sample.observed, *flags)[0][0] for kind, flags in _PROBES.items()}
     nulls = [
         (np.abs(_published(images, kept, blind)).max(axis=(1, 2)), np.abs(_logits(images, own, True)).max(axis=(1, 2)))
-        for blind, own in (_both(images, block) for block in sample.in_blocks(sample.codings()))
+        for blind, own in (_both(images, totals) for totals in sample.in_blocks())
     ]
     published, within = (np.concatenate(parts).tolist() for parts in zip(*nulls, strict=True))
     head = images.weight
@@ -150,9 +150,9 @@ def _own(own_head: ArrayLike, images: Sample) -> Floats:
     return checked_rows("attribute head", own_head, images.weight.shape[1])
 
 
-def _both(images: Sample, codings: Codings) -> tuple[Floats, Floats]:
+def _both(images: Sample, folds: Totals) -> tuple[Floats, Floats]:
     """Weights (B, m, D) of probes without regard to labels and within them, from the same sums."""
-    totals, points = images.together.totals(codings), images.together.points
+    totals, points = folds.together(images.together), images.together.points
     blind, own = (points.original(np.moveaxis(totals.fit((0,), within).weight, 0, -1)) for within in (False, True))
     return blind, own
 

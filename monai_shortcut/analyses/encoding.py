@@ -17,8 +17,10 @@ from monai_shortcut.statistics.areas import (
     stratified_auroc,
     with_interval,
 )
-from monai_shortcut.statistics.discriminant import Codings, Folded
+from monai_shortcut.statistics.discriminant import Codings, Folded, Totals
 from monai_shortcut.types import Estimate, Floats, Integers, Tested, Unmeasurable
+
+_SCORES = 2**26  # scores computed at once; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,14 @@ def encoding(sample: AttributeSample) -> Encoding:
         Hewitt and Liang (2019), EMNLP; the limits are DeLong's by patient, and no narrower than the null's spread.
     """
     folded = sample.images.folds()
-    null = [_areas(folded, block, sample) for block in sample.in_blocks(sample.codings())]
+    null = [_areas(folded, totals, sample) for totals in sample.in_blocks()]
     draws = np.concatenate(null)
     own = folded.held_out(sample.observed, within=True)[0]
     # DeLong's error takes the probe as given; the spread under permutation also holds what refitting it adds.
     spread = 2 * float(draws[1:].std())
     found = _recognized(sample.images, sample.observed, spread)
-    changing = [float(_areas(sample.images.folds(d), sample.observed, sample)[0]) for d in range(sample.draws.repeats)]
+    redrawn = [sample.images.folds(draw) for draw in range(sample.draws.repeats)]
+    changing = [float(_areas(each, each.totals(sample.observed), sample)[0]) for each in redrawn]
     return Encoding(
         metrics=found.metrics,
         auroc=found.auroc,
@@ -136,12 +139,17 @@ def held_out_margins(sample: AttributeSample) -> Floats:
     return np.asarray(own - logits.max(axis=0))
 
 
-def _areas(folded: Folded, codings: Codings, sample: AttributeSample) -> Floats:
+def _areas(folded: Folded, totals: Totals, sample: AttributeSample) -> Floats:
     """(B,) areas within labels on held-out patients, of a score a level or one along which they ascend."""
-    scores = folded.held_out(codings, within=True, ranked=True)
-    if codings.ordered:
-        return concordance(scores[:, 0], codings.codes, sample.strata)
-    return stratified_auroc(scores, codings.codes, sample.strata)
+    size, areas = max(1, _SCORES // (sample.count * len(sample))), []
+    for start in range(0, len(totals.codings.codes), size):
+        part = totals.block(slice(start, start + size))
+        scores, codes = folded.held_out(part, within=True, ranked=True), part.codings.codes
+        if sample.ordered:
+            areas.append(concordance(scores[:, 0], codes, sample.strata))
+        else:
+            areas.append(stratified_auroc(scores, codes, sample.strata))
+    return np.concatenate(areas)
 
 
 def _limits(

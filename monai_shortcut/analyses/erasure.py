@@ -13,7 +13,7 @@ from scipy.special import softmax
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.areas import clustered_auroc, clustered_concordance
 from monai_shortcut.statistics.delong import auc_covariance, compare_aucs
-from monai_shortcut.statistics.discriminant import Codings, Folded, Probes
+from monai_shortcut.statistics.discriminant import Folded, Probes, Totals
 from monai_shortcut.statistics.gaps import CellSums, mean_gaps
 from monai_shortcut.types import Estimate, Floats, Tested, Unmeasurable
 
@@ -87,9 +87,8 @@ def erasure(sample: AttributeSample) -> ErasureEffect:
     folded = sample.images.folds()
     if folded.folds < _FEWEST_FOLDS:
         raise Unmeasurable(f"erasure takes at least {_FEWEST_FOLDS} folds, got {folded.folds}")
-    codings, before = sample.codings(sample.draws.erasures), sample.probabilities
-    blocks = sample.in_blocks(codings)
-    parts = [_erased(sample, folded, block) for block in blocks]
+    before = sample.probabilities
+    parts = [_erased(sample, folded, totals) for totals in sample.in_blocks(sample.draws.erasures)]
     moved, after = np.concatenate([each[0] for each in parts]), parts[0][1]
     label = np.unique(sample.labels, return_inverse=True)[1]
     old, new = (
@@ -104,11 +103,11 @@ def erasure(sample: AttributeSample) -> ErasureEffect:
     )
 
 
-def _erased(sample: AttributeSample, folded: Folded, codings: Codings) -> tuple[Floats, Floats]:
+def _erased(sample: AttributeSample, folded: Folded, totals: Totals) -> tuple[Floats, Floats]:
     """Mean change (B,) of the answers by erasers of other patients, and the answers (n, C) under the first coding."""
-    totals, fold, head = folded.totals(codings), folded.fold[sample.rows], sample.images.head
+    fold, head = folded.fold[sample.rows], sample.images.head
     logits = np.log(np.maximum(sample.probabilities, 1e-300))
-    moved, first = np.zeros(len(codings.codes)), np.empty_like(logits)
+    moved, first = np.zeros(len(totals.codings.codes)), np.empty_like(logits)
     for index in range(folded.folds):
         eraser, own = _Eraser.of(totals.fit(folded.others(index), within=True)), np.flatnonzero(fold == index)
         shown = eraser.shown(head)

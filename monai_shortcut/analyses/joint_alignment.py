@@ -59,10 +59,11 @@ def joint_alignment(images: Sample, attributes: Mapping[str, AttributeSample]) -
     order = np.concatenate([np.arange(len(rows))[None], order])
     probes = []
     for name, one in attributes.items():
-        present, codes = np.unique(one.levels.codes[rows], return_inverse=True)
-        if len(present) < 2 or np.bincount(codes).min() < 2:
+        present, codes, sizes = np.unique(one.levels.codes[rows], return_inverse=True, return_counts=True)
+        if len(present) < 2 or sizes.min() < 2:
             raise Unmeasurable(f"too few images with every attribute have two levels of {name}")
-        probes.append(_probes(images, Codings(rows, codes[order], len(present), one.ordered)))
+        codes = present[codes] if one.ordered else codes  # what lies between ordered levels stays
+        probes.append(_probes(images, Codings(rows, codes[order], int(codes.max()) + 1, one.ordered)))
     points = images.points.standardized
     space = HeadSpace(images.head, images.metric(within=True), float(np.sqrt(np.trace(points.gram))), GRAM_ROUNDING)
     largest = space.largest(probes)

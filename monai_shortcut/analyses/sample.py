@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,12 +16,12 @@ from scipy.special import softmax
 
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.statistics.checks import checked_codes, checked_head, checked_length, checked_points
-from monai_shortcut.statistics.discriminant import Codings, Folded, Standardized
+from monai_shortcut.statistics.discriminant import Codings, Folded, Standardized, Totals
 from monai_shortcut.statistics.resampling import Resampling, patient_bootstrap, patient_folds, permuted_codes
 from monai_shortcut.statistics.subspaces import leading_axes, symmetric_root
 from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Points, Unmeasurable
 
-_CELLS = 2**25  # scores computed at once; bounds the memory
+_SUMS = 2**25  # numbers of sums that are kept at once; bounds the memory
 COINCIDES = "at least one label must hold images of two levels, got an attribute that coincides with it"
 
 
@@ -380,12 +380,29 @@ class AttributeSample:
     @property
     def observed(self) -> Codings:
         """The attribute as observed."""
-        return Codings(self.rows, self.codes[None], self.count, self.ordered)
+        return self.codings(0)
 
-    def in_blocks(self, codings: Codings) -> list[Codings]:
-        """Codings a few at a time, so that their scores fit the memory."""
-        size = max(1, min(len(codings.codes), _CELLS // (self.count * len(self))))
-        return [codings.block(slice(start, start + size)) for start in range(0, len(codings.codes), size)]
+    def in_blocks(self, draws: int | None = None) -> Iterator[Totals]:
+        """Sums of the attribute and its first permutations over each fold, a few codings at a time.
+
+        They are kept where all of them fit the memory, so that every analysis takes the same.
+        """
+        codings = self.codings(draws)
+        if self._at_once >= len(self.permuted):
+            yield self._totals.block(slice(0, len(codings.codes)))
+            return
+        for start in range(0, len(codings.codes), self._at_once):
+            yield self.images.folds().totals(codings.block(slice(start, start + self._at_once)))
+
+    @property
+    def _at_once(self) -> int:
+        """Number of codings whose sums fit the memory."""
+        width = len(self.images.points.standardized.gram)
+        return max(1, _SUMS // (self.draws.folds * width * self.observed.columns))
+
+    @cached_property
+    def _totals(self) -> Totals:
+        return self.images.folds().totals(self.codings())
 
     def mean(self, values: Floats) -> Estimate:
         """Mean of values (n,) with its limits, patients drawn with replacement."""

@@ -208,7 +208,7 @@ def _findings(
             evidence = attribute_evidence(one, settings, progress, heads.get(name))
         except Unmeasurable as reason:
             return _Measured(None, str(reason), moved)
-        return _Measured(one, evidence, moved)
+        return _Measured(replace(one), evidence, moved)  # without the sums that its analyses shared
 
     found = dict(zip(coded, _side_by_side(measure, list(coded)), strict=True))
     measured = {name: one.evidence for name, one in found.items() if isinstance(one.evidence, Evidence)}

@@ -282,6 +282,25 @@ class Probes:
 
 
 @dataclass(frozen=True, eq=False)
+class Scorer:
+    """What scores of several codings take.
+
+    Attributes:
+        direction: (q, B, columns) sum of products of rows and design, both as deviations.
+        solved: (q, B, columns) inverse covariance times direction.
+        scale: (B, m) factor of each level, one over its number of images.
+        bias: (B, m), -inf for a level without images.
+        centre: (q, 1 or B) mean of the rows that are coded.
+    """
+
+    direction: Floats
+    solved: Floats
+    scale: Floats
+    bias: Floats
+    centre: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Folded:
     """Standardized embeddings in folds of patients, with a factorization for each set of folds.
 
@@ -404,17 +423,30 @@ class Folded:
             self, codings, sums, whole.reshape(self.folds, width, *shape), counts, known.reshape(self.folds, *shape)
         )
 
-    def held_out(self, codings: Codings, within: bool, ranked: bool = False) -> NDArray[Any]:
+    def held_out(self, codings: Codings | Totals, within: bool, ranked: bool = False) -> NDArray[Any]:
         """Scores (B, m, n) of the images by probes that have not seen their fold, in the embeddings' precision.
 
         Args:
-            codings: the codings.
+            codings: the codings, or their sums where they are known.
             within: fit probes within classes.
             ranked: of two levels give only the second's score (B, n), which ranks as both do.
         """
-        alone = ranked and codings.levels == 2 and not codings.ordered
-        heads = self.totals(codings).heads(within, slice(1, 2) if alone else slice(None))
-        scores = self.scores(codings.rows, heads)
+        totals = self.totals(codings) if isinstance(codings, Codings) else codings
+        known, alone = totals.codings, ranked and totals.codings.levels == 2 and not totals.codings.ordered
+        rows_of_probe = 1 if alone or known.ordered else known.levels
+        fold, dtype = self.fold[known.rows], self.points.rows(slice(0, 1)).dtype
+        scores: NDArray[Any] = np.empty((len(known.codes), rows_of_probe, len(fold)), dtype)
+        for index in range(self.folds):
+            scorer, own = totals.scorer(self.others(index), within), np.flatnonzero(fold == index)
+            flat: NDArray[Any] = scorer.solved.reshape(len(scorer.solved), -1).astype(dtype)
+            scale, bias = (values[:, -rows_of_probe:, None].astype(dtype) for values in (scorer.scale, scorer.bias))
+            for place, block in self.points.blocks(known.rows[own]):
+                found = (flat.T @ block.T).reshape(len(known.codes), known.columns, -1)
+                if rows_of_probe > known.columns:  # levels sum to nothing, so the first follows from the others
+                    found = np.concatenate([-found.sum(axis=1, keepdims=True), found], axis=1)
+                found *= scale
+                found += bias
+                scores[:, :, own[place]] = found
         return scores[:, 0] if alone else scores
 
     def scores(self, rows: Integers, heads: Iterable[tuple[Floats, Floats]]) -> NDArray[Any]:
@@ -476,9 +508,16 @@ class Totals:
 
     def block(self, draws: slice) -> Totals:
         """Sums of some of the codings, which have no weights."""
-        place = slice(draws.start * self.codings.columns, draws.stop * self.codings.columns)
+        place = slice(draws.start * self.codings.columns, draws.stop * self.codings.columns)  # may end beyond the last
         codings, sums, counts = self.codings.block(draws), self.sums[..., place], self.counts[..., place]
         return replace(self, codings=codings, sums=sums, counts=counts)
+
+    def together(self, folded: Folded) -> Totals:
+        """Sums over all folds, for probes that are fitted to all images; ``folded`` has them in a single fold."""
+        sums, whole, counts, known = (
+            values.sum(axis=0, keepdims=True) for values in (self.sums, self.whole, self.counts, self.known)
+        )
+        return Totals(folded, self.codings, sums, whole, counts, known)
 
     def heads(self, within: bool, probed: slice) -> Iterator[tuple[Floats, Floats]]:
         """Weights (q, B, m) and biases (B, m) of the probes that have not seen each fold.
@@ -497,23 +536,39 @@ class Totals:
         The covariance is that of all images; the means are of those that are coded, so that probes do not turn towards
         images without a level.
         """
+        found = self.scorer(folds, within)
+        direction, solved = found.direction, found.solved
+        if not self.codings.ordered:
+            direction, solved = (
+                np.concatenate([-values.sum(axis=2, keepdims=True), values], axis=2) for values in (direction, solved)
+            )
+        means, weight = direction * found.scale, solved * found.scale
+        return Probes(means, weight, found.bias, found.direction, found.solved, found.centre)
+
+    def scorer(self, folds: tuple[int, ...], within: bool) -> Scorer:
+        """The same without the products that scores do not need.
+
+        With v the sum of products of rows and design, a level of n images has the weight S^-1 v / n and the bias
+        -1/2 v' S^-1 v / n^2 - centre' S^-1 v / n.
+        """
         direction, centre = self._direction(list(folds), within)
         solved = self.folded.solver(folds, within)(direction.reshape(len(direction), -1)).reshape(direction.shape)
         every = self.known[list(folds)].sum(axis=(0, 1))[:, None]
+        shift = (
+            np.einsum("qk,qbc->bc", centre, solved) if centre.shape[1] == 1 else np.einsum("qb,qbc->bc", centre, solved)
+        )
         if self.codings.ordered:
-            size = max(float(every.max()), 1.0)
-            bias = -(centre[:, :, None] * solved / size).sum(axis=0)
-            return Probes(direction / size, solved / size, bias, direction, solved, centre)
+            scale = np.full(shift.shape, 1 / max(float(every.max()), 1.0))
+            return Scorer(direction, solved, scale, -shift * scale, centre)
         count = self.counts[list(folds)].sum(axis=(0, 1)).reshape(direction.shape[1:])
         sizes = np.concatenate([every - count.sum(axis=1, keepdims=True), count], axis=1)
-        means, weight = (
-            np.concatenate([-values.sum(axis=2, keepdims=True), values], axis=2) / np.maximum(sizes, 1e-12)
-            for values in (direction, solved)
-        )
-        bias = -((0.5 * means + centre[:, :, None]) * weight).sum(axis=0)
+        square = np.einsum("qbc,qbc->bc", direction, solved)
+        first = np.einsum("qb,qb->b", direction.sum(axis=2), solved.sum(axis=2))[:, None]
         absent = sizes < 1e-9  # a level that is absent here must not be predicted
-        weight[:, absent], bias[absent] = 0.0, -np.inf
-        return Probes(means, weight, bias, direction, solved, centre)
+        scale = np.where(absent, 0.0, 1 / np.maximum(sizes, 1e-9))
+        shift = np.concatenate([-shift.sum(axis=1, keepdims=True), shift], axis=1)
+        bias = -0.5 * np.concatenate([first, square], axis=1) * scale**2 - shift * scale
+        return Scorer(direction, solved, scale, np.where(absent, -np.inf, bias), centre)
 
     def _direction(self, folds: list[int], within: bool) -> tuple[Floats, Floats]:
         """Sum (q, B, columns) of products of rows and design, both as deviations, and mean (q, 1 or B) of the rows."""

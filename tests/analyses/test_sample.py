@@ -221,11 +221,13 @@ def test_permutations_are_drawn_between_patients_within_cells(rng):
 def test_blocks_of_codings_are_all_of_them(rng, monkeypatch):
     points, labels, patients, *_ = example(rng)
     sample = sample_of(rng.integers(3, size=90), labels, patients, points=points, permutations=10)
-    assert [len(block.codes) for block in sample.in_blocks(sample.codings())] == [11]
-    monkeypatch.setattr(module, "_CELLS", 4 * 3 * 90 + 1)
-    blocks = sample.in_blocks(sample.codings())
-    assert [len(block.codes) for block in blocks] == [4, 4, 3]
-    np.testing.assert_array_equal(np.concatenate([block.codes for block in blocks]), sample.permuted)
+    (whole,) = sample.in_blocks()
+    monkeypatch.setattr(module, "_SUMS", 4 * sample.draws.folds * points.shape[1] * 2 + 1)
+    blocks = list(sample.in_blocks())
+    assert [len(block.codings.codes) for block in blocks] == [4, 4, 3]
+    np.testing.assert_array_equal(np.concatenate([block.codings.codes for block in blocks]), sample.permuted)
+    np.testing.assert_allclose(np.concatenate([block.sums for block in blocks], axis=-1), whole.sums)
+    assert [len(block.codings.codes) for block in sample.in_blocks(5)] == [4, 2]
 
 
 def test_resampled_sums_are_those_of_images_repeated(rng):
