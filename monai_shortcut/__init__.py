@@ -5,7 +5,37 @@
 from __future__ import annotations
 
 # Bundle configs find classes by name only in modules that are imported: "imports": ["$import monai_shortcut"].
-from monai_shortcut import datasets, handlers, networks, phantom, transforms
+# Their expressions, such as "$monai_shortcut.levels.attribute_levels(...)", find the former paths in the same way.
+from monai_shortcut import (
+    datasets,
+    delong,
+    erasure,
+    handlers,
+    levels,
+    matching,
+    networks,
+    phantom,
+    probes,
+    sensitivity,
+    training_curves,
+    transforms,
+    weight_space,
+)
 from monai_shortcut.versions import __version__
 
-__all__ = ["__version__", "datasets", "handlers", "networks", "phantom", "transforms"]
+__all__ = [
+    "__version__",
+    "datasets",
+    "delong",
+    "erasure",
+    "handlers",
+    "levels",
+    "matching",
+    "networks",
+    "phantom",
+    "probes",
+    "sensitivity",
+    "training_curves",
+    "transforms",
+    "weight_space",
+]
