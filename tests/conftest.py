@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 DATA = Path(os.environ.get("MONAI_SHORTCUT_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -16,6 +17,17 @@ DATA = Path(os.environ.get("MONAI_SHORTCUT_DATA", Path(__file__).parents[2] / "s
 torch.set_num_threads(1)
 threadpool_limits(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start, and of libraries that are not loaded yet
+
+_DRAW = Figure.draw
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Draw figures in tests of the report and in slow ones alone: a small audit spends nine tenths of its time on them.
+
+    Elsewhere they keep their files and sizes, but are blank.
+    """
+    drawn = "report" in item.path.parts or item.get_closest_marker("slow") is not None
+    Figure.draw = _DRAW if drawn else lambda figure, renderer: None
 
 
 @pytest.fixture

@@ -306,12 +306,12 @@ def check_findings(folder: Path) -> None:
 
 
 def check_regions(folder: Path) -> None:
-    scores = {score.evaluated_on: score.auc for score in Audit.from_json(folder / "audit.json").regions.scores}
+    scores = {score.evaluated_on: score.auc.value for score in Audit.from_json(folder / "audit.json").regions.scores}
     assert set(scores) == {"full", *ROI_STRATEGIES}
-    plain = Audit.from_json(folder.parent / "evaluated" / "audit.json").regions.scores[0].auc
+    plain = Audit.from_json(folder.parent / "evaluated" / "audit.json").regions.scores[0].auc.value
     assert scores["full"] == pytest.approx(plain)  # the strategy "full" hides nothing
     hidden = Audit.from_json(folder.parent / "without_roi" / "audit.json")
-    assert hidden.regions.scores[0].auc == pytest.approx(scores["without_roi"])
+    assert hidden.regions.scores[0].auc.value == pytest.approx(scores["without_roi"])
 
 
 def check_training(folder: Path) -> None:

@@ -99,7 +99,7 @@ def test_planted_shortcut_trains_audits_and_shows_the_counterfactual(tmp_path, c
     assert audit.finding("scanner").verdict == "used"
     truth = audit.finding("scanner").counterfactual
     assert truth is not None
-    assert truth.change > 0.1
+    assert truth.change.value > 0.1
     assert audit.finding("operator").verdict != "used"
     assert audit.finding("operator").counterfactual is None
     assert {score.evaluated_on for score in audit.regions.scores} >= {"full", "without_roi", "roi_only"}

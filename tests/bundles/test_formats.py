@@ -108,7 +108,7 @@ def scaled(maximum: float) -> ScaleIntensityRanged:
 
 
 def area(record: Audit, strategy: str) -> float:
-    return next(score.auc for score in record.regions.scores if score.evaluated_on == strategy)
+    return next(score.auc.value for score in record.regions.scores if score.evaluated_on == strategy)
 
 
 # A classifier of volumes, from NIfTI files.

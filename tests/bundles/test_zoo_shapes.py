@@ -155,7 +155,7 @@ def test_several_findings_are_audited_one_at_a_time(density, monkeypatch, return
     for other in ("finding_1", "finding_2"):
         finding = Audit.from_json(folder / other / "audit.json").finding("scanner")
         assert finding.verdict == "encoded, not used"
-        assert abs(finding.evidence.gap.effect) < abs(record.finding("scanner").evidence.gap.effect) / 3
+        assert abs(finding.evidence.gap.effect.value) < abs(record.finding("scanner").evidence.gap.effect.value) / 3
     assert "finding_2" in (folder / "report.html").read_text()
     check_unmatched(folder, "img_6_089")
 
@@ -244,7 +244,7 @@ def test_one_logit_tells_the_second_class(nodule, monkeypatch):
     outcome = np.array([item["label"] for item in items])
     (score,) = record.regions.scores
     assert (score.label, score.images) == ("1", 69)
-    assert score.auc == pytest.approx(roc_auc_score(outcome, logits.numpy()))
+    assert score.auc.value == pytest.approx(roc_auc_score(outcome, logits.numpy()))
 
 
 def test_torchscript_is_refused_and_the_remedy_works(nodule, monkeypatch):
