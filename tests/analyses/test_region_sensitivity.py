@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.analyses.region_sensitivity import region_sensitivity
 from monai_shortcut.statistics.delong import auc_covariance, compare_aucs
+from monai_shortcut.types import Estimate
 
 STRENGTH = {"full": 2.0, "without_roi": 1.0, "roi_only": 1.9}
 
@@ -47,7 +48,7 @@ def test_areas_equal_those_of_scikit_learn_on_the_images_a_strategy_could_be_app
         own, full = (probabilities[name][known, index] for name in (score.evaluated_on, "full"))
         area, reference = (roc_auc_score(label[known] == index, values) for values in (own, full))
         assert score.images == len(own)
-        assert score.auc == pytest.approx(area, abs=1e-12)
+        assert score.auc.value == pytest.approx(area, abs=1e-12)
         assert score.difference == pytest.approx(reference - area, abs=1e-12)
     assert found.untested == {}
     assert len({score.auc for score in found.scores}) == 9
@@ -55,12 +56,12 @@ def test_areas_equal_those_of_scikit_learn_on_the_images_a_strategy_could_be_app
 
 def test_intervals_and_tests_are_delongs_by_patient(rng):
     label, probabilities, patient, names = example(rng)
-    for score in region_sensitivity(label, probabilities, patient, names, level=0.9).scores:
+    for score in region_sensitivity(label, probabilities, patient, names, confidence=0.9).scores:
         positive, values = label == names.index(score.label), probabilities[score.evaluated_on]
         areas, covariance = auc_covariance(positive, values[:, names.index(score.label)][None], patient)
         error = np.sqrt(covariance[0, 0])
         expected = norm.interval(0.9, loc=areas[0], scale=error)
-        np.testing.assert_allclose(score.interval, np.clip(expected, 0, 1), rtol=1e-12)
+        np.testing.assert_allclose([score.auc.low, score.auc.high], np.clip(expected, 0, 1), rtol=1e-12)
         assert score.chance_p_value == pytest.approx(2 * norm.sf(abs(areas[0] - 0.5) / error))
 
 
@@ -110,7 +111,7 @@ def test_of_two_classes_the_second_is_scored(rng):
     label, probabilities, patient, names = example(rng, classes=2)
     found = region_sensitivity(label, probabilities, patient, names, trained_on="roi_only")
     assert [score.label for score in found.scores] == ["class 1"] * 3
-    assert found.scores[0].auc == pytest.approx(roc_auc_score(label, probabilities["full"][:, 1]))
+    assert found.scores[0].auc.value == pytest.approx(roc_auc_score(label, probabilities["full"][:, 1]))
     assert found.trained_on == "roi_only"
 
 
@@ -152,8 +153,8 @@ def test_a_strategy_without_images_of_a_class_leaves_the_others_scored(rng):
 def test_perfect_scores_are_not_chance():
     probabilities = {"full": [[0.9, 0.1]] * 3 + [[0.1, 0.9]] * 3, "blind": [[0.5, 0.5]] * 6}
     full, blind = region_sensitivity([0, 0, 0, 1, 1, 1], probabilities, range(6), ["no", "yes"]).scores
-    assert (full.auc, full.interval, full.chance_p_value) == (1.0, (1.0, 1.0), 0.0)
-    assert (blind.auc, blind.interval, blind.chance_p_value) == (0.5, (0.5, 0.5), 1.0)
+    assert (full.auc, full.chance_p_value) == (Estimate(1, 1, 1), 0.0)
+    assert (blind.auc, blind.chance_p_value) == (Estimate(0.5, 0.5, 0.5), 1.0)
     assert (blind.difference, blind.p_value) == (0.5, 0.0)
 
 
