@@ -299,6 +299,25 @@ class Scorer:
     bias: Floats
     centre: Floats
 
+    def of_levels(self, values: NDArray[Any], axis: int) -> NDArray[Any]:
+        """What columns of the design say, for each level: they sum to nothing, so the first follows from the others."""
+        return _with_first(values, axis) if self.scale.shape[1] > values.shape[axis] else values
+
+    @property
+    def weight(self) -> Floats:
+        """(q, B, m) inverse covariance times the mean of each level; of ordered levels, the covariance with them."""
+        return np.asarray(self.of_levels(self.solved, axis=2) * self.scale)
+
+    @property
+    def second(self) -> Scorer:
+        """The second of two levels alone, which ranks as both do."""
+        return replace(self, scale=self.scale[:, 1:], bias=self.bias[:, 1:])
+
+    def block(self, draws: slice) -> Scorer:
+        """Some of the codings, which have no weights."""
+        direction, solved = self.direction[:, draws], self.solved[:, draws]
+        return Scorer(direction, solved, self.scale[draws], self.bias[draws], self.centre)
+
 
 @dataclass(frozen=True, eq=False)
 class Folded:
@@ -432,39 +451,30 @@ class Folded:
             ranked: of two levels give only the second's score (B, n), which ranks as both do.
         """
         totals = self.totals(codings) if isinstance(codings, Codings) else codings
-        known, alone = totals.codings, ranked and totals.codings.levels == 2 and not totals.codings.ordered
-        rows_of_probe = 1 if alone or known.ordered else known.levels
-        fold, dtype = self.fold[known.rows], self.points.rows(slice(0, 1)).dtype
-        scores: NDArray[Any] = np.empty((len(known.codes), rows_of_probe, len(fold)), dtype)
-        for index in range(self.folds):
-            scorer, own = totals.scorer(self.others(index), within), np.flatnonzero(fold == index)
-            flat: NDArray[Any] = scorer.solved.reshape(len(scorer.solved), -1).astype(dtype)
-            scale, bias = (values[:, -rows_of_probe:, None].astype(dtype) for values in (scorer.scale, scorer.bias))
-            for place, block in self.points.blocks(known.rows[own]):
-                found = (flat.T @ block.T).reshape(len(known.codes), known.columns, -1)
-                if rows_of_probe > known.columns:  # levels sum to nothing, so the first follows from the others
-                    found = np.concatenate([-found.sum(axis=1, keepdims=True), found], axis=1)
-                found *= scale
-                found += bias
-                scores[:, :, own[place]] = found
+        alone = ranked and totals.codings.levels == 2 and not totals.codings.ordered
+        scores = self.scores(totals.codings.rows, totals.scorers(within, alone))
         return scores[:, 0] if alone else scores
 
-    def scores(self, rows: Integers, heads: Iterable[tuple[Floats, Floats]]) -> NDArray[Any]:
+    def scores(self, rows: Integers, scorers: Iterable[Scorer]) -> NDArray[Any]:
         """Scores (B, m, n) of some images, in the embeddings' precision.
 
         Args:
             rows: (n,) their position.
-            heads: for the images of each fold in turn, weights (q, B, m) and biases (B, m).
+            scorers: for the images of each fold in turn.
         """
         fold, dtype = self.fold[rows], self.points.rows(slice(0, 1)).dtype
         scores: NDArray[Any] | None = None
-        for index, (weight, bias) in enumerate(heads):
-            own, offset = np.flatnonzero(fold == index), bias.astype(dtype)[:, :, None]
-            flat: NDArray[Any] = weight.reshape(len(weight), -1).astype(dtype)
+        for index, scorer in enumerate(scorers):
+            own = np.flatnonzero(fold == index)
+            flat: NDArray[Any] = scorer.solved.reshape(len(scorer.solved), -1).astype(dtype)
+            scale, bias = (values[:, :, None].astype(dtype) for values in (scorer.scale, scorer.bias))
             if scores is None:
-                scores = np.empty((*bias.shape, len(fold)), dtype)
+                scores = np.empty((*scorer.bias.shape, len(fold)), dtype)
             for place, block in self.points.blocks(rows[own]):
-                scores[:, :, own[place]] = (flat.T @ block.T).reshape(*bias.shape, -1) + offset
+                found = scorer.of_levels((flat.T @ block.T).reshape(len(scale), -1, len(block)), axis=1)
+                found *= scale
+                found += bias
+                scores[:, :, own[place]] = found
         assert scores is not None
         return scores
 
@@ -519,16 +529,15 @@ class Totals:
         )
         return Totals(folded, self.codings, sums, whole, counts, known)
 
-    def heads(self, within: bool, probed: slice) -> Iterator[tuple[Floats, Floats]]:
-        """Weights (q, B, m) and biases (B, m) of the probes that have not seen each fold.
+    def scorers(self, within: bool, alone: bool = False) -> Iterator[Scorer]:
+        """What scores the images of each fold in turn, of probes that have not seen them.
 
         Args:
             within: fit probes within classes.
-            probed: the levels whose probes are given.
+            alone: of two levels give the second only.
         """
-        for index in range(self.folded.folds):
-            probes = self.fit(self.folded.others(index), within)
-            yield probes.weight[..., probed], probes.bias[..., probed]
+        scorers = (self.scorer(self.folded.others(index), within) for index in range(self.folded.folds))
+        return (scorer.second if alone else scorer for scorer in scorers)
 
     def fit(self, folds: tuple[int, ...], within: bool) -> Probes:
         """Fit probes to some folds: inverse covariance times the mean of each level, as deviations from class means.
@@ -537,13 +546,8 @@ class Totals:
         images without a level.
         """
         found = self.scorer(folds, within)
-        direction, solved = found.direction, found.solved
-        if not self.codings.ordered:
-            direction, solved = (
-                np.concatenate([-values.sum(axis=2, keepdims=True), values], axis=2) for values in (direction, solved)
-            )
-        means, weight = direction * found.scale, solved * found.scale
-        return Probes(means, weight, found.bias, found.direction, found.solved, found.centre)
+        means = found.of_levels(found.direction, axis=2) * found.scale
+        return Probes(means, found.weight, found.bias, found.direction, found.solved, found.centre)
 
     def scorer(self, folds: tuple[int, ...], within: bool) -> Scorer:
         """The same without the products that scores do not need.
@@ -566,7 +570,7 @@ class Totals:
         first = np.einsum("qb,qb->b", direction.sum(axis=2), solved.sum(axis=2))[:, None]
         absent = sizes < 1e-9  # a level that is absent here must not be predicted
         scale = np.where(absent, 0.0, 1 / np.maximum(sizes, 1e-9))
-        shift = np.concatenate([-shift.sum(axis=1, keepdims=True), shift], axis=1)
+        shift = _with_first(shift, axis=1)
         bias = -0.5 * np.concatenate([first, square], axis=1) * scale**2 - shift * scale
         return Scorer(direction, solved, scale, np.where(absent, -np.inf, bias), centre)
 
@@ -582,6 +586,10 @@ class Totals:
         else:
             expected = _times(centre[:, None], counts.sum(axis=0, keepdims=True))
         return sums.reshape(expected.shape) - expected, centre
+
+
+def _with_first(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    return np.concatenate([-values.sum(axis=axis, keepdims=True), values], axis=axis)
 
 
 def _times(means: Floats, counts: Floats) -> Floats:
