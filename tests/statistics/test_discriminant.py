@@ -7,7 +7,7 @@ import pytest
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 from monai_shortcut.statistics import discriminant
-from monai_shortcut.statistics.discriminant import Codings, Folded, Standardized, balanced_weights
+from monai_shortcut.statistics.discriminant import Codings, Folded, Moments, Standardized, balanced_weights
 
 SHAPES = {"few columns": (150, 8), "as many columns as images": (60, 60), "more columns than images": (45, 90)}
 
@@ -103,6 +103,19 @@ def test_a_column_of_rounding_has_no_say(rng):
     points[:, 1] = 1000 * (1 + np.finfo(np.float32).eps * rng.integers(2, size=50))
     assert np.isinf(Standardized.of(points).scale).tolist() == [False, True, False, False]
     assert Standardized.of(points).rows(slice(None))[:, 1].tolist() == [0.0] * 50
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_moments_of_many_blocks_are_those_of_all_rows(rng, kind):
+    """Also of columns far from zero, and in parts of any size."""
+    points = (rng.normal(size=(9000, 3)) * [1, 5, 0.2] + [1e4, 0, -30]).astype(kind)
+    whole = points.astype(np.float64)
+    parts = [Moments.of(part) for part in np.split(points, [10, 5000])]
+    for found in (Moments.of(points), parts[2].joined(parts[0]).joined(parts[1])):
+        assert found.count == 9000
+        np.testing.assert_allclose(found.centre, whole.mean(axis=0), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.scale(kind), whole.std(axis=0), rtol=1e-9)
+        np.testing.assert_array_equal(found.largest, np.abs(points).max(axis=0))
 
 
 @pytest.mark.parametrize("within", [False, True])

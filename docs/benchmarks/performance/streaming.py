@@ -49,7 +49,7 @@ def told(start: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], 
     """Labels, patients and codes (count,) of images from a position on; a twentieth of the codes is missing."""
     person = np.arange(start, start + count) // 2
     word = (person * 2_654_435_761 >> 7) & 0xFFFF
-    return word & 1, person, np.where(word % 20 == 3, -1, word >> 1 & 1)
+    return word & 1, person, np.where((word >> 2) % 20 == 3, -1, word >> 1 & 1)
 
 
 def write(file: Path, rows: int, columns: int) -> None:
@@ -61,7 +61,7 @@ def write(file: Path, rows: int, columns: int) -> None:
             points += np.repeat(rng.standard_normal((count // 2, columns), dtype=np.float32), 2, axis=0)
             label, _, code = told(start, count)
             points[:, 0] += 2 * label
-            points[:, 1] += np.float32(0.01) * code
+            points[:, 1] += np.float32(0.05) * code
             points.tofile(out)
 
 
