@@ -99,6 +99,26 @@ def test_a_label_without_images_of_a_level_borrows_from_the_others(rng):
     assert np.isfinite(found.test.null).all()
 
 
+def test_levels_that_no_label_holds_together_are_no_pair(rng):
+    """Label 0 holds levels 0 and 1 alone, and label 1 levels 1 and 2: levels 0 and 2 never meet."""
+    score, code, label, patient = example(rng, classes=2)
+    found = moved(score, code + label, label, patient)
+    # Each pair of levels is compared in a single label, whose difference nothing draws elsewhere.
+    logits, total, pairs = np.log(score) - np.log(score).mean(axis=1, keepdims=True), 0.0, 0.0
+    for value in (0, 1):
+        first, second = (logits[(label == value) & (code == level)] for level in (0, 1))
+        shift = second.mean(axis=0) - first.mean(axis=0)
+        change = []
+        for level, sign in ((0, 1), (1, -1)):
+            chosen = (code + label) == level + value  # whatever their label, whose own difference is not known
+            change.append(
+                0.5 * np.abs(softmax(logits[chosen] + sign * shift, axis=1) - score[chosen]).sum(axis=1).mean()
+            )
+        total += len(first) * len(second) * np.mean(change)
+        pairs += len(first) * len(second)
+    assert found.test.observed == pytest.approx(total / pairs, abs=1e-10)
+
+
 @pytest.mark.parametrize("tracks", [0.5, 0.8])
 def test_p_values_are_uniform_without_an_effect(tracks):
     p_values = [moved(*clustered(seed, tracks), seed=seed).test.p_value for seed in range(300)]
