@@ -67,7 +67,7 @@ def alignment(
         The cosines, the published one and its kin, with their permutation tests.
 
     Raises:
-        Unmeasurable: If there are no embeddings.
+        Unmeasurable: If there are no embeddings, or fewer patients than folds.
 
     References:
         Wong et al. (2026), Weight Space Correlation Analysis, PMLR 315.

@@ -42,7 +42,7 @@ class Embeddings:
 
     @cached_property
     def axes(self) -> tuple[Floats, Floats]:
-        """Variance (r,) along the principal axes, largest first, and the axes (r, D)."""
+        """Sum of squares (r,) along the principal axes, largest first, and the axes (r, D)."""
         prepared = self.standardized
         scale = np.where(np.isfinite(prepared.scale), prepared.scale, 0.0)
         if prepared.rotation is None:

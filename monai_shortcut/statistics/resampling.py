@@ -38,9 +38,9 @@ class Resampling:
         repeats: number of times the folds are drawn, at least 1, for the spread of the probes' metrics.
         permutations: number of permutations of each attribute between patients, at least 1.
         erasures: number of permuted copies of each attribute in the null of erasure and latent counterfactual, at
-            least 1.
-        held_out: number of permutations that widen the errors of heads that have not seen a level; 0 takes heads as
-            given.
+            least 1; they are the first of the permutations, and all of those if there are fewer.
+        held_out: number of permutations that widen the errors of heads that have not seen a level, likewise the first;
+            0 takes heads as given.
         bootstraps: number of bootstrap samples of patients, at least 1.
         confidence: of all intervals, between 0 and 1.
         seed: of all draws, at least 0.
