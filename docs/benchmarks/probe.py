@@ -68,6 +68,9 @@ def main() -> None:
     print("| attribute | " + " | ".join(methods) + " |\n|" + "---|" * (len(methods) + 1))
     for name in ATTRIBUTES:
         levels = attribute_levels(cohort.values(name), cohort.patients)
+        if levels.problem:
+            print(f"| {name} | " + " | ".join([levels.problem] * len(methods)) + " |")
+            continue
         known = levels.codes >= 0
         codes, patients = levels.codes[known], cohort.patients[known]
         fold = patient_folds(patients, cohort.labels[known], 5, np.random.default_rng(0))

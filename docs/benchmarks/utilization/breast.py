@@ -38,9 +38,9 @@ def cohort_of(folder: Path) -> Cohort:
 
 
 @cache
-def image_of(path: str) -> torch.Tensor:
-    """One image (1, SIZE, SIZE) in [0, 1], its longest side fitted, rows and columns as in the file."""
-    pipeline = Compose(
+def reading() -> Compose:
+    """From a file to an image (1, SIZE, SIZE) in [0, 1], its longest side fitted, rows and columns as in the file."""
+    return Compose(
         [
             LoadImaged("image", reader="PILReader", reverse_indexing=False, ensure_channel_first=True),
             Resized("image", spatial_size=SIZE, size_mode="longest", mode="area"),
@@ -48,7 +48,12 @@ def image_of(path: str) -> torch.Tensor:
             ScaleIntensityRanged("image", 0, 255, 0, 1),
         ]
     )
-    return torch.as_tensor(pipeline({"image": path})["image"].as_tensor())
+
+
+@cache
+def image_of(path: str) -> torch.Tensor:
+    """One image (1, SIZE, SIZE)."""
+    return torch.as_tensor(reading()({"image": path})["image"].as_tensor())
 
 
 def images_of(cohort: Cohort) -> torch.Tensor:
