@@ -95,7 +95,7 @@ def test_what_went_in_is_counted_alike(old, new):
 
 
 @pytest.mark.parametrize("name", KNOWN)
-# Not "balanced": level means are now taken from the weighted mean of all images, with which two levels mirror each other.
+# Not "balanced": levels are now taken from the weighted mean of all images, from which two levels mirror each other.
 @pytest.mark.parametrize("field", ["wsc", "within", "raw", "logits", "multi_task"])
 def test_cosines_are_those_of_before(old, new, name, field):
     before, now = (getattr(found.finding(name).evidence.alignment, field) for found in (old, new))
