@@ -131,8 +131,9 @@ def audit(
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
     check_attributes(attributes, given)
     sample, finite, left_out = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen)
-    for columns in (attributes, regions or {}, counterfactuals or {}):
-        check_rows(columns, len(finite))
+    check_rows(attributes, len(finite))
+    for columns in (regions or {}, counterfactuals or {}):
+        check_rows(columns, len(finite), sample.classes)
     values = {name: np.asarray(column)[finite] for name, column in attributes.items()}
     coded = {
         name: coded_levels(name, column, sample.patients, chosen, (kinds or {}).get(name), (orders or {}).get(name))

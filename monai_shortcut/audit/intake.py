@@ -71,8 +71,10 @@ def check_attributes(attributes: Mapping[str, Any], given: Mapping[str, Mapping[
             raise ValueError(f"{what} must be of the attributes {sorted(attributes)}, got {strangers}.")
 
 
-def check_rows(columns: Mapping[str, Any], count: int) -> None:
-    """Refuse columns that do not have a row for each image."""
+def check_rows(columns: Mapping[str, Any], count: int, classes: int | None = None) -> None:
+    """Refuse columns that do not have a row for each image, and answers that are not of each class."""
     for name, values in columns.items():
         if np.shape(values)[:1] != (count,):
             raise ValueError(f"{name} must have one row for each of the {count} embeddings, got {np.shape(values)}.")
+        if classes is not None and np.shape(values) != (count, classes):
+            raise ValueError(f"{name} must have shape {(count, classes)}, got {np.shape(values)}.")

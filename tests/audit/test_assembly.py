@@ -319,6 +319,8 @@ def test_embeddings_of_one_direction_can_be_mapped():
         ({"attributes": {"sex": ["F"]}}, r"sex must have one row for each of the 120 embeddings, got \(1,\)"),
         ({"regions": {"roi_only": np.zeros((5, 2))}}, r"roi_only must have one row for each .*, got \(5, 2\)"),
         ({"counterfactuals": {"used": np.zeros(5)}}, r"used must have one row for each .*, got \(5,\)"),
+        ({"counterfactuals": {"used": np.zeros(120)}}, r"used must have shape \(120, 2\), got \(120,\)"),
+        ({"counterfactuals": {"used": np.zeros((120, 3))}}, r"used must have shape \(120, 2\), got \(120, 3\)"),
         ({"regions": {"roi_only": np.zeros((120, 3))}}, r"roi_only must have shape \(120, 2\), got \(120, 3\)"),
     ],
 )
@@ -475,7 +477,7 @@ def test_no_number_depends_on_the_number_of_threads():
 
 
 def test_larger_products_which_blas_itself_shares_out_differ_by_rounding(rng):
-    arguments = simulated(patients=80)
+    arguments = simulated(patients=80) | {"settings": replace(QUICK, permutations=9, bootstraps=9, repeats=1)}
     wider = ((0, 0), (0, 144))
     arguments["embeddings"] = np.pad(arguments["embeddings"], wider) + 0.1 * rng.normal(size=(240, 160))
     arguments["weight"] = np.pad(arguments["weight"], wider)

@@ -95,12 +95,20 @@ def test_what_went_in_is_counted_alike(old, new):
 
 
 @pytest.mark.parametrize("name", KNOWN)
-# Not "balanced": levels are now taken from the weighted mean of all images, from which two levels mirror each other.
 @pytest.mark.parametrize("field", ["wsc", "within", "raw", "logits", "multi_task"])
 def test_cosines_are_those_of_before(old, new, name, field):
     before, now = (getattr(found.finding(name).evidence.alignment, field) for found in (old, new))
     assert bool(before) == (field != "multi_task" or name == "site")
     close(now, before)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_balanced_cosines_are_near_those_of_before(old, new, name):
+    """Levels are now taken from the weighted mean of all images, from which two levels mirror each other."""
+    before, now = (np.array(found.finding(name).evidence.alignment.balanced) for found in (old, new))
+    np.testing.assert_allclose(now, before, atol=0.05)
+    if now.shape[1] == 2:
+        np.testing.assert_allclose(now[:, 0], -now[:, 1], atol=CLOSE)
 
 
 @pytest.mark.parametrize("name", KNOWN)
