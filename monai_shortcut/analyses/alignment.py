@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from monai_shortcut.analyses.sample import AttributeSample, Sample
 from monai_shortcut.statistics.checks import checked_rows
-from monai_shortcut.statistics.discriminant import Codings, Totals
+from monai_shortcut.statistics.codings import Codings
+from monai_shortcut.statistics.discriminant import Totals
 from monai_shortcut.statistics.probes import fitted
 from monai_shortcut.statistics.subspaces import GRAM_ROUNDING, contrasts, cosines, enough_axes, projected
 from monai_shortcut.statistics.task_space import TaskMatrix, task_cosines

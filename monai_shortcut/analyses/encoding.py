@@ -17,7 +17,8 @@ from monai_shortcut.statistics.areas import (
     stratified_auroc,
     with_interval,
 )
-from monai_shortcut.statistics.discriminant import Codings, Folded, Totals
+from monai_shortcut.statistics.codings import Codings
+from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.types import Estimate, Floats, Integers, Tested, Unmeasurable
 
 _SCORES = 2**26  # scores computed at once; bounds the memory

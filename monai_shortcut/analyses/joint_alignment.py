@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monai_shortcut.analyses.sample import AttributeSample, Sample
-from monai_shortcut.statistics.discriminant import Codings
+from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.resampling import permute_by_patient
 from monai_shortcut.statistics.subspaces import GRAM_ROUNDING
 from monai_shortcut.statistics.task_space import HeadSpace

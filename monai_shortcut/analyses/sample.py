@@ -16,8 +16,10 @@ from scipy.special import softmax
 
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.statistics.checks import checked_codes, checked_head, checked_length, checked_points
-from monai_shortcut.statistics.discriminant import Codings, Folded, Standardized, Totals
+from monai_shortcut.statistics.codings import Codings
+from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.statistics.resampling import Resampling, patient_bootstrap, patient_folds, permuted_codes
+from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.statistics.subspaces import leading_axes, symmetric_root
 from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Points, Unmeasurable
 

@@ -6,192 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from monai_shortcut.types import Floats, Integers, Points
-
-_ROWS = 4096  # rows read at once; bounds the memory
-_KEPT_BYTES = 2**27  # embeddings up to this size are kept standardized beside the original
-_LEAST_SHRINKAGE = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class Standardized:
-    """Embeddings with columns of mean 0 and standard deviation 1, into which no attribute enters.
-
-    Rows are standardized as they are read, so that large embeddings are not kept twice. Where columns
-    outnumber rows, coordinates are those of the directions that the rows span: shrinkage treats all directions alike,
-    so the others can be rotated away and nothing changes.
-
-    Attributes:
-        centre: (D,) mean of the embeddings.
-        scale: (D,) their standard deviation, infinite where a column does not vary.
-        rotation: (q, D) directions that the rows span, if columns outnumber rows; else None and q is D.
-        shrinkage: share of the identity in the covariance, in (0, 1], estimated from all rows.
-
-    References:
-        Ledoit and Wolf (2004), J. Multivariate Analysis 88(2).
-    """
-
-    centre: Floats
-    scale: Floats
-    rotation: Floats | None
-    shrinkage: float
-    _source: Points
-    gram: Floats
-
-    @classmethod
-    def of(cls, embeddings: Points) -> Standardized:
-        """Prepare embeddings (N, D), float32 or float64; sums over rows are float64."""
-        moments = Moments.of(embeddings)
-        centre, scale = moments.centre, moments.scale(embeddings.dtype)
-        if embeddings.shape[1] <= len(embeddings):
-            gram, fourth = _second_moments(_standard(block, centre, scale) for block in _blocks(embeddings))
-            share = _ledoit_wolf(gram, fourth, len(embeddings))
-            return cls(centre, scale, None, share, embeddings, gram)
-        dense = _standard(embeddings, centre, scale).astype(np.float64)
-        left, singular, rotation = np.linalg.svd(dense, full_matrices=False)
-        gram, fourth = np.diag(singular**2), _fourth(dense)
-        share = _ledoit_wolf(gram, fourth, len(dense), columns=dense.shape[1])
-        return cls(centre, scale, rotation, share, (left * singular).astype(embeddings.dtype), gram)
-
-    @classmethod
-    def frame(cls, moments: Moments, dtype: Any) -> Standardized:
-        """Coordinates without rows, for images that come in blocks; `joined` gives the shrinkage afterwards."""
-        width = len(moments.centre)
-        none, gram = np.zeros((0, width), dtype), np.zeros((width, width))
-        return cls(moments.centre, moments.scale(dtype), None, 1.0, none, gram)
-
-    def block(self, embeddings: Points) -> Standardized:
-        """Other images (n, D) in the same coordinates."""
-        return replace(self, _source=embeddings)
-
-    def joined(self, gram: Floats, fourth: float, images: int) -> Standardized:
-        """The coordinates with what was summed over the blocks.
-
-        Args:
-            gram: (D, D) sum of x x' over all rows x.
-            fourth: sum of the fourth powers of their lengths.
-            images: their number.
-        """
-        return replace(self, gram=gram, shrinkage=_ledoit_wolf(gram, fourth, images))
-
-    @property
-    def fourth(self) -> float:
-        """Sum of the fourth powers of the rows' lengths."""
-        starts = range(0, len(self._source), _ROWS)
-        return sum(_fourth(self.rows(slice(start, start + _ROWS)).astype(np.float64)) for start in starts)
-
-    @cached_property
-    def _kept(self) -> Points | None:
-        """All coordinates, where they are small enough to be kept."""
-        if self.rotation is not None:
-            return self._source
-        return _standard(self._source, self.centre, self.scale) if self._source.nbytes <= _KEPT_BYTES else None
-
-    def rows(self, chosen: Integers | slice) -> Points:
-        """(n, q) coordinates of some rows, in the precision of the embeddings."""
-        if self._kept is not None:
-            return self._kept[chosen]
-        return _standard(self._source[chosen], self.centre, self.scale)
-
-    def blocks(self, chosen: Integers) -> Iterator[tuple[slice, Points]]:
-        """Coordinates of some rows, a few thousand at a time, with their place among the chosen ones."""
-        for start in range(0, len(chosen), _ROWS):
-            place = slice(start, min(start + _ROWS, len(chosen)))
-            yield place, self.rows(chosen[place])
-
-    def coordinates(self, weight: Floats) -> Floats:
-        """Rows of a head (..., D) in these coordinates (..., q); what they say of constant columns is a constant."""
-        scaled = weight * np.where(np.isfinite(self.scale), self.scale, 0.0)
-        return np.asarray(scaled if self.rotation is None else scaled @ self.rotation.T)
-
-    def original(self, weight: Floats) -> Floats:
-        """Rows (..., q) in these coordinates as they apply to the embeddings (..., D)."""
-        return np.asarray((weight if self.rotation is None else weight @ self.rotation) / self.scale)
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """What rows must be known by to be standardized.
-
-    Attributes:
-        count: their number.
-        centre: (D,) mean.
-        square: (D,) sum of squared deviations from it.
-        largest: (D,) largest absolute value.
-
-    References:
-        Chan, Golub and LeVeque (1983), The American Statistician 37(3), equation 2.1.
-    """
-
-    count: int
-    centre: Floats
-    square: Floats
-    largest: Points
-
-    @classmethod
-    def of(cls, embeddings: Points) -> Moments:
-        """Moments of rows (N, D), at least one."""
-        return reduce(cls.joined, map(cls._of_block, _blocks(embeddings)))
-
-    @classmethod
-    def _of_block(cls, block: Points) -> Moments:
-        centre = block.mean(axis=0, dtype=np.float64)
-        return cls(len(block), centre, ((block - centre) ** 2).sum(axis=0), np.abs(block).max(axis=0))
-
-    def joined(self, other: Moments) -> Moments:
-        """Moments of these rows and others."""
-        count, apart = self.count + other.count, other.centre - self.centre
-        share = other.count / count
-        square = self.square + other.square + apart**2 * self.count * share
-        return Moments(count, self.centre + apart * share, square, np.maximum(self.largest, other.largest))
-
-    def scale(self, dtype: Any) -> Floats:
-        """(D,) standard deviation, infinite where a column varies by no more than its rounding and has no say."""
-        scale, rounding = np.sqrt(self.square / self.count), 1e-9 if dtype == np.float64 else 1e-6
-        return np.where(scale > rounding * self.largest, scale, np.inf)
-
-
-def _blocks(embeddings: Points) -> Iterator[Points]:
-    return (embeddings[start : start + _ROWS] for start in range(0, len(embeddings), _ROWS))
-
-
-def _standard(block: Points, centre: Floats, scale: Floats) -> Points:
-    standard: Points = block - centre.astype(block.dtype)
-    standard *= (1 / scale).astype(block.dtype)
-    return standard
-
-
-def _second_moments(blocks: Iterator[Points]) -> tuple[Floats, float]:
-    """Sum of x x' over rows x, and that of the fourth powers of their lengths."""
-    gram: Any = 0.0
-    fourth = 0.0
-    for block in blocks:
-        rows = block.astype(np.float64)
-        gram = gram + rows.T @ rows
-        fourth += _fourth(rows)
-    return np.asarray(gram), fourth
-
-
-def _fourth(rows: Floats) -> float:
-    return float(((rows**2).sum(axis=1) ** 2).sum())
-
-
-def _ledoit_wolf(gram: Floats, fourth: float, images: int, columns: int | None = None) -> float:
-    """Ledoit and Wolf's shrinkage towards the identity, equations 14 and 15, from sums over the centred rows."""
-    width = columns or len(gram)
-    mean = float(np.trace(gram)) / images / width
-    squares = float((gram**2).sum()) / images**2
-    distance = (squares - width * mean**2) / width
-    noise = min((fourth / images - squares) / (width * images), distance)
-    share = noise / distance if noise > 0 else 0.0
-    return min(max(share, _LEAST_SHRINKAGE), 1.0)
+from monai_shortcut.statistics.codings import Codings
+from monai_shortcut.statistics.standardized import Standardized
+from monai_shortcut.types import Floats, Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,40 +48,6 @@ class Solver:
     def __call__(self, values: Floats) -> Floats:
         """Inverse covariance times values (q, ...)."""
         return np.asarray(cho_solve(self.factor, values, check_finite=False))
-
-
-@dataclass(frozen=True, eq=False)
-class Codings:
-    """Several codings of the same images, each a level per image: an attribute and its permutations.
-
-    Attributes:
-        rows: (n,) position of the images among the embeddings.
-        codes: (B, n) small integers: level of each image, in [0, M).
-        levels: M.
-        ordered: levels are ordered, and a probe has one row, along which they ascend; otherwise a row per level.
-    """
-
-    rows: Integers
-    codes: NDArray[Any]
-    levels: int
-    ordered: bool = False
-
-    @property
-    def columns(self) -> int:
-        """Columns of the design of one coding: the level itself if ordered, else an indicator of all but level 0."""
-        return 1 if self.ordered else self.levels - 1
-
-    def block(self, draws: slice) -> Codings:
-        """Some of the codings."""
-        return Codings(self.rows, self.codes[draws], self.levels, self.ordered)
-
-    def design(self, place: slice | Integers, dtype: Any) -> NDArray[Any]:
-        """(B columns, n) design of some of the images."""
-        codes = self.codes[:, place]
-        if self.ordered:
-            return np.asarray(codes, dtype)
-        chosen = codes[:, None] == np.arange(1, self.levels, dtype=codes.dtype)[:, None]
-        return np.asarray(chosen.reshape(-1, codes.shape[1]), dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -597,26 +387,6 @@ def _times(means: Floats, counts: Floats) -> Floats:
     if means.shape[2] == 1:
         return np.asarray(np.tensordot(means[:, :, 0], counts, axes=1))
     return np.asarray(np.einsum("qlb,lbc->qbc", means, counts))
-
-
-def balanced_weights(codes: NDArray[Any], classes: Integers, levels: int) -> Floats:
-    """Weights (B, n) under which class and level are independent: what their margins say of a cell, over its images.
-
-    Args:
-        codes: (B, n) level of each image.
-        classes: (n,) class of each image.
-        levels: M.
-
-    References:
-        Kamiran and Calders (2012), Knowledge and Information Systems 33(1), section 5.3 (reweighing).
-    """
-    count = int(classes.max()) + 1
-    weights = np.empty(codes.shape)
-    for row, code in enumerate(codes.astype(np.int64)):
-        cells = np.bincount(classes * levels + code, minlength=count * levels).reshape(count, levels)
-        expected = cells.sum(axis=1, keepdims=True) * cells.sum(axis=0) / len(code)
-        weights[row] = (expected / np.maximum(cells, 1))[classes, code]
-    return weights
 
 
 def _one_hot(codes: Integers, levels: int) -> Floats:

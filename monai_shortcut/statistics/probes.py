@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from monai_shortcut.statistics.checks import checked_length, checked_levels, checked_points, checked_strata
-from monai_shortcut.statistics.discriminant import Codings, Folded, Standardized, balanced_weights
+from monai_shortcut.statistics.codings import Codings, balanced_weights
+from monai_shortcut.statistics.discriminant import Folded
 from monai_shortcut.statistics.resampling import permuted_codes
+from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.types import Floats, Integers
 
 

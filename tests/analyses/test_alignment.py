@@ -10,8 +10,8 @@ from samples import images_of, levels_of, sample_of
 
 from monai_shortcut.analyses.alignment import Alignment, alignment, head_matrix, label_alignment
 from monai_shortcut.statistics import weight_space
-from monai_shortcut.statistics.discriminant import Standardized
 from monai_shortcut.statistics.probes import fit_probe
+from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.statistics.task_space import task_matrix
 from monai_shortcut.statistics.weight_space import component_sweep, weight_space_correlation
 from monai_shortcut.storage.records import decode, encode

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc
 
 from monai_shortcut.analyses.encoding import Encoding, encoding, held_out_margins, recognition
 from monai_shortcut.statistics.areas import clustered_auroc, clustered_concordance, with_interval
-from monai_shortcut.statistics.discriminant import Codings
+from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.storage.records import decode, encode
 from monai_shortcut.types import Unmeasurable
 

@@ -10,9 +10,9 @@ from samples import images_of, levels_of
 
 from monai_shortcut.analyses.joint_alignment import JointAlignment, joint_alignment
 from monai_shortcut.statistics import task_space
-from monai_shortcut.statistics.discriminant import Standardized
 from monai_shortcut.statistics.probes import fit_probe
 from monai_shortcut.statistics.resampling import permute_by_patient
+from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.storage.records import decode, encode
 from monai_shortcut.types import Unmeasurable
 

@@ -157,7 +157,9 @@ def test_each_finding_of_the_chest_is_audited_by_its_own_logit(trained, capsys):
         audited = [finding.attribute for finding in record.findings]
         assert audited == [attribute for attribute in ("sex", "effusion") if attribute != name]
         assert record.regions.scores
-    areas = {next(s.auc.value for s in record.regions.scores if s.evaluated_on == "full") for record in records.values()}
+    areas = {
+        next(s.auc.value for s in record.regions.scores if s.evaluated_on == "full") for record in records.values()
+    }
     assert len(areas) == len(records)
     assert f"report: {output / 'audit' / 'report.html'}" in capsys.readouterr().out
 

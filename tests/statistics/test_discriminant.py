@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from monai_shortcut.statistics import discriminant
-from monai_shortcut.statistics.discriminant import Codings, Folded, Moments, Standardized, balanced_weights
+from monai_shortcut.statistics import standardized
+from monai_shortcut.statistics.codings import Codings, balanced_weights
+from monai_shortcut.statistics.discriminant import Folded
+from monai_shortcut.statistics.standardized import Moments, Standardized
 
 SHAPES = {"few columns": (150, 8), "as many columns as images": (60, 60), "more columns than images": (45, 90)}
 
@@ -166,8 +168,8 @@ def test_reading_rows_in_blocks_changes_nothing(rng, monkeypatch):
     points, code, label = embedded(rng, 150, 8, 3)
     fold, codings = rng.integers(4, size=150), codings_of(code)
     whole = folded(points, fold, label).held_out(codings, True)
-    monkeypatch.setattr(discriminant, "_ROWS", 7)
-    monkeypatch.setattr(discriminant, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(standardized, "_ROWS", 7)
+    monkeypatch.setattr(standardized, "_KEPT_BYTES", 0)
     np.testing.assert_allclose(folded(points, fold, label).held_out(codings, True), whole, rtol=1e-9)
 
 

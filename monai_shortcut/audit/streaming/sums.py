@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from monai_shortcut.analyses.sample import COINCIDES
 from monai_shortcut.audit.streaming.source import Part, Source
-from monai_shortcut.statistics.discriminant import Codings, Folded, Moments, Standardized, Totals
+from monai_shortcut.statistics.codings import Codings
+from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.statistics.gaps import CellSums
 from monai_shortcut.statistics.hashing import SampledPatients
 from monai_shortcut.statistics.resampling import patient_bootstrap
+from monai_shortcut.statistics.standardized import Moments, Standardized
 from monai_shortcut.types import Floats, Unmeasurable
 
 
