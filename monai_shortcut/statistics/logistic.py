@@ -21,6 +21,7 @@ _LEAST_VARIANCE = 1e-3  # of an answer in the pooled head's Hessian
 _BLOCK = 2**23  # numbers in an array of rows by heads: 32 MB in float32, of which a fit holds about eight
 _ROWS = 4096  # rows copied at once; bounds the memory
 _MOST_STEPS = 1000
+_MOST_CUTS = 30  # of one step
 _OVERSHOT = 0.5  # slope at the end of a step, upwards, over that at its start, downwards, from which on it is cut
 _TINY = np.finfo(np.float64).tiny
 _DONE = 0.2  # share of converged heads from which on it pays to copy the others
@@ -177,6 +178,7 @@ class _Descent:
         gradient: (K, D + 1, H) by theta.
         length: (H,) squared length of the gradient.
         direction: (K, D + 1, H) in which theta moves.
+        still: (H,) heads that move no more: their gradient is short enough, or their slope is rounding.
     """
 
     def __init__(self, points: Points, member: Booleans, strength: float, rows: Booleans, start: Heads) -> None:
@@ -196,13 +198,15 @@ class _Descent:
         self._answer()
         self.gradient = self.direction = np.zeros_like(self.theta)
         self.length = np.full(rows.shape[1], np.inf)
+        self.still = np.zeros(rows.shape[1], dtype=np.bool_)
 
     def run(self, solve: Callable[[Floats], Floats], tolerance: float) -> Heads:
         """Descend until all gradients are short enough."""
         result, left = self._heads(self.theta), np.arange(len(self.ridge))
         for _ in range(_MOST_STEPS):
             self._turn(solve)
-            done = self.length <= tolerance**2
+            self.still |= self.length <= tolerance**2
+            done = self.still
             if done.all():
                 break
             if done.mean() > _DONE:
@@ -261,15 +265,18 @@ class _Descent:
         slope = -_inner(self.gradient, self.direction)
         spread = (self.chance * change**2).sum(axis=0) - (self.chance * change).sum(axis=0) ** 2
         bend = np.einsum("nh,nh->h", self.share, spread) + self.ridge * _inner(weight, weight)
-        step, theta, logits = slope / np.maximum(bend, _TINY), self.theta, self.logits
-        while True:
-            self.theta, self.logits = theta + step * self.direction, logits + step.astype(change.dtype) * change
+        step: Floats = np.where(self.still, 0.0, slope / np.maximum(bend, _TINY))
+        theta, logits = self.theta, self.logits
+        for _ in range(_MOST_CUTS):
+            self.theta, self.logits = theta + step * self.direction, logits + change * step.astype(change.dtype)
             self._answer()
             uphill = np.einsum("knh,knh->h", self.residual, change) + self.ridge * _inner(self.theta[:, :-1], weight)
-            long = uphill > _OVERSHOT * slope
+            long = (uphill > _OVERSHOT * slope) & ~self.still
             if not long.any():
                 break
             step = np.where(long, step * slope / np.maximum(slope + uphill, _TINY), step)
+        else:  # the slope is rounding: these heads are as good as they get
+            self.still |= long
 
 
 def _inner(first: Floats, second: Floats) -> Floats:

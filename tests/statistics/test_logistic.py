@@ -245,6 +245,18 @@ def test_a_descent_that_does_not_end_warns(rng, monkeypatch):
         pooled.fit(rows, TIGHT)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_head_that_has_arrived_stays_while_the_others_descend(rng, dtype):
+    # With a slope of rounding alone, no step is short enough to go downhill.
+    points, label, rows = data(rng, heads=12)
+    rows[:, 0] = True
+    head = PooledHead.of(points.astype(dtype), label, STRENGTH)
+    exact = head.fit(rows[:, :1], TIGHT if dtype == np.float64 else 1e-5)
+    again = PooledHead(head.points, head.member, STRENGTH, exact, head.solve).fit(rows, 1e-5)
+    np.testing.assert_allclose(again.weight[..., 0], exact.weight[..., 0], rtol=1e-13)
+    np.testing.assert_allclose(again.logits(points), of_scikit_learn(points, label, rows)[None], atol=2e-3)
+
+
 def test_heads_give_logits_in_the_precision_of_the_points(rng):
     head = Heads(rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 4)))
     points = rng.normal(size=(5, 3))
