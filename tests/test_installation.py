@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from monai_shortcut.installation import OPTIONAL
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +42,7 @@ for name in names:
         getattr(value, "__test__", None), getattr(value, "pytestmark", None)
     doctest.DocTestFinder().find(module)
     pydoc.plaintext.document(module)
-print(len(names), *sorted(set(Absent.packages) & set(sys.modules)))
+print(f"{len(names)} modules were looked at, {sorted(set(Absent.packages) & set(sys.modules))}")
 """
 USE = """
 import numpy as np, torch
@@ -63,9 +65,10 @@ for attempt in (
 """
 
 
-def without_optional_packages(program: str) -> list[str]:
-    """The lines that a program prints where none of the optional packages can be imported."""
-    command = [sys.executable, "-W", "ignore", "-c", WITHOUT + program]
+@pytest.fixture(scope="module")
+def printed() -> list[str]:
+    """The lines that `LOOK` and `USE` print where none of the optional packages can be imported."""
+    command = [sys.executable, "-W", "ignore", "-c", WITHOUT + LOOK + USE]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     return run.stdout.splitlines()
@@ -78,18 +81,15 @@ def extras() -> dict[str, str]:
     return dict(re.findall(r"^(\w+) = \[(.*?)\]$", section, re.MULTILINE | re.DOTALL))
 
 
-def test_every_module_may_be_looked_at_without_the_optional_packages():
+def test_every_module_may_be_looked_at_without_the_optional_packages(printed):
     modules = list((ROOT / "monai_shortcut").rglob("*.py"))
-    assert without_optional_packages(LOOK)[-1] == str(len(modules))
+    assert printed[0] == f"{len(modules)} modules were looked at, []"
 
 
-def test_what_needs_an_optional_package_says_how_to_install_it():
-    messages = without_optional_packages(USE)
+def test_what_needs_an_optional_package_says_how_to_install_it(printed):
     absent = "from a clone (No module named"
-    assert messages == [
-        f"this use of DICOM needs pydicom: pip install \".[dicom]\" {absent} 'pydicom')",
-        f"this use of DICOM needs pydicom: pip install \".[dicom]\" {absent} 'pydicom')",
-        f"this use of DICOM needs pydicom: pip install \".[dicom]\" {absent} 'pydicom')",
+    assert printed[1:] == [
+        *3 * [f"this use of DICOM needs pydicom: pip install \".[dicom]\" {absent} 'pydicom')"],
         'fill="inpaint" needs scikit-image: pip install ".[inpaint]" from a clone',
     ]
 

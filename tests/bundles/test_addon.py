@@ -275,6 +275,7 @@ def given(command: str, option: str, default: str) -> str:
     return parts[parts.index(option) + 1] if option in parts else default
 
 
+@pytest.mark.slow
 def test_the_first_command_of_the_guide_runs_in_a_shell(bundle):
     name, command = commands()[0]
     root, environment = bundle(name), {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -86,6 +86,7 @@ def planted() -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_planted_shortcut_trains_audits_and_shows_the_counterfactual(tmp_path, capsys):
     run(
         **planted(),

@@ -81,6 +81,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_audit_of_one(tmp_path, capsys):
     evaluator, handlers = evaluate(tmp_path / "one", small_network())
     recorder, printed = handlers[0], capsys.readouterr().out
@@ -116,6 +117,7 @@ def wrong_runs(tmp_path_factory) -> dict[str, tuple[int, str, Path]]:
     return {name: (status, errors, folders[name]) for name, (status, _, errors) in ends.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "reasons"),
     [
@@ -172,6 +174,7 @@ def arguments(options: dict[str, object]) -> list[str]:
     return [word for key, value in options.items() for word in (f"--{key}", str(value))]
 
 
+@pytest.mark.slow
 def test_the_planted_shortcut_is_trained_and_found_by_two_processes(tmp_path):
     options = {"patients": 120, "audit_patients": 60, "epochs": 6, "batch_size": 16, "output_dir": tmp_path / "output"}
     options |= {"settings#permutations": 99, "settings#bootstraps": 19, "settings#held_out": 0}
@@ -190,6 +193,7 @@ def test_the_planted_shortcut_is_trained_and_found_by_two_processes(tmp_path):
     assert state["features.0.weight"].shape == (8, 1, 3, 3)  # without the names of the wrapper
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")
 def test_the_audit_of_a_bundle_is_the_same_on_two_processes(tmp_path):
     folder = BUNDLES / "breast_ultrasound_classification"
