@@ -51,6 +51,7 @@ def test_the_onset_is_where_the_head_turns_to_the_attribute(rng):
     assert epochs[3].points["scanner"].alignment > 0.7 > epochs[0].points["scanner"].alignment
 
 
+@pytest.mark.slow
 def test_chance_makes_no_more_onsets_than_one_test_allows_however_many_epochs(rng):
     """Under the null an onset is as rare as an error at the last epoch; an error at some epoch is not.
 

@@ -114,6 +114,7 @@ def test_an_unknown_folder_is_refused_with_what_it_should_hold(tmp_path):
     assert "bus_data.csv" in str(caught.value.__cause__ or caught.value) or "bus_data.csv" in repr(caught.getrepr())
 
 
+@pytest.mark.slow
 def test_the_region_study_of_breast_ultrasound_is_resumed_under_its_own_configuration(published, tmp_path, capsys):
     arguments = workflow_arguments(published, tmp_path) | {
         "bundle_root": str(BUNDLES / "breast_ultrasound_classification"),

@@ -79,6 +79,7 @@ def workflow(name: str, *files: str, kind: str = "train", **overrides: object) -
     )
 
 
+@pytest.mark.slow
 def test_every_command_of_the_fetal_planes_readme_runs_word_for_word(planes_db, tmp_path, monkeypatch):
     folder = bundle("fetal_plane_classification", tmp_path)
     monkeypatch.chdir(folder)

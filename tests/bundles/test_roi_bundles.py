@@ -173,6 +173,7 @@ def test_the_camera_is_audited_in_fundus_photographs(trained):
     assert sum(record.labels.values()) == 36
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bundle", "elsewhere", "labels"),
     [("chest_xray_roi", {"nih_dir": "NIH"}, FINDINGS), ("fundus_roi", {"airogs_dir": "AIROGS"}, ["glaucoma"])],

@@ -218,6 +218,7 @@ def test_comparisons_for_models_trained_anew_are_the_more_cautious_of_patients_a
     assert same.p_value == pytest.approx(between.pvalue)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same", [False, True])
 def test_equally_good_strategies_differ_by_chance_alone_in_one_of_twenty_studies(same):
     """Of 250 studies with several images per patient; the standard error of the share is 0.014."""
@@ -238,6 +239,7 @@ def test_equally_good_strategies_differ_by_chance_alone_in_one_of_twenty_studies
     assert np.mean(np.array(ignoring) < 0.05) > 0.12
 
 
+@pytest.mark.slow
 def test_luck_of_training_is_not_taken_for_information_where_it_is_asked_for():
     """Models that see the same but read it better or worse; the standard error of 0.05 in 200 studies is 0.015."""
     given, anew = [], []

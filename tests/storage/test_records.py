@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
+from samples import sample_of
 
 from monai_shortcut.analyses.prediction_gap import PredictionGap, prediction_gap
 from monai_shortcut.analyses.region_sensitivity import RegionSensitivity, region_sensitivity
@@ -61,7 +62,7 @@ def test_encoding_equals_dataclasses_own_but_for_tuples():
 def test_results_of_the_analyses_survive(rng):
     answers, code = np.repeat([[0.2, 0.8], [0.7, 0.3], [0.5, 0.5]], 10, axis=0), np.repeat([0, 1, 1], 10)
     label = np.repeat([0, 0, 1], 10)
-    gap = prediction_gap(answers, code, label, range(30), permutations=9, bootstraps=9, rng=rng)
+    gap = prediction_gap(sample_of(code, label, range(30), answers=answers, permutations=9, bootstraps=9))
     assert gap.means[1][0] == (None, None)
     assert decode(PredictionGap, json.loads(json.dumps(encode(gap)))) == gap
     regions = region_sensitivity(label, {"full": answers + 0.1 * rng.random((30, 2))}, range(30), ["n", "y"])
