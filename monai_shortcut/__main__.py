@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print what is asked for.
 
     Args:
-        arguments: of the command line.
+        arguments: arguments of the command line.
 
     Returns:
         The exit status: 0 if all is well.

@@ -48,7 +48,7 @@ class ErasureEffect:
             the erasers kept.
         test: the same for the attribute of other patients: erasures of equal rank that mean nothing.
         gap: within-label prediction gap between levels, with its noise, (before, after).
-        auc: of each class that enough patients have and lack; of two classes only the second.
+        auc: auc of each class that enough patients have and lack; of two classes only the second.
         encoded: AUROC within labels of a probe of the attribute, (before, after), on patients that neither probe nor
             eraser has seen; what is left is what the eraser misses, which is less the more images it has.
     """

@@ -104,7 +104,7 @@ def leave_level_out(
         patients: (N,) patient of each image; no head ranks a patient it was fitted to.
         folds: number of folds.
         permutations: number of permutations of the attribute; 0 takes heads as given.
-        confidence: of the intervals.
+        confidence: confidence level of the intervals.
         rng: source of folds, orders of patients and permutations.
 
     Returns:
@@ -171,7 +171,7 @@ def compared_heads(
         labels: (N,) clinical class of each image, integers.
         patients: (N,) patient of each image, integers in [0, P); no head ranks a patient it was fitted to.
         folds: (N,) fold of each image, integers in [0, K), the same for all images of a patient.
-        confidence: of the intervals.
+        confidence: confidence level of the intervals.
         rng: source of the orders of patients.
 
     Returns:

@@ -47,7 +47,7 @@ class GivenOther:
         association: Cramer's V of the two attributes within labels, in [0, 1].
         effect: gap between levels of the attribute at equal levels of the other.
         p_value: unadjusted.
-        other_p_value: of the other attribute's gap at equal levels of this one, unadjusted.
+        other_p_value: other p value of the other attribute's gap at equal levels of this one, unadjusted.
     """
 
     other: str
@@ -134,7 +134,7 @@ def from_gaps(gaps: Floats, resampled: Floats, cells: Floats, confidence: float)
         gaps: (1 + B,) of the attribute as observed, then of its null copies.
         resampled: (S,) of the attribute as observed in bootstrap samples of patients.
         cells: (C, M, C + 1) sums of the probabilities of each label and level, and the number of images last.
-        confidence: of the limits.
+        confidence: confidence level of the limits.
     """
     raw, null = float(gaps[0]), gaps[1:]
     noise, tail = float((null**2).mean()), (1 - confidence) / 2

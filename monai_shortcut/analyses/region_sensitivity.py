@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from monai_shortcut.statistics.delong import auc_covariance, compare_aucs
 from monai_shortcut.statistics.resampling import holm
-from monai_shortcut.types import Estimate
+from monai_shortcut.types import Estimate, Unmeasurable
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def region_sensitivity(
         patients: (N,) patient of each image, the independent units.
         label_names: C names. Of two classes only the second is scored: the first mirrors it.
         trained_on: masking strategy of the training images.
-        confidence: of the limits.
+        confidence: confidence level of the limits.
 
     Returns:
         One score per class and strategy; a class that fewer than two patients have, or all but one, is listed as
@@ -103,7 +103,7 @@ def region_sensitivity(
         for strategy, values in arrays.items():
             try:
                 scores.append(_score(name, strategy, label == index, full, values[:, index], patient, confidence))
-            except ValueError as error:
+            except Unmeasurable as error:
                 untested[name if strategy == "full" else f"{name}, {strategy}"] = str(error)
                 if strategy == "full":
                     break

@@ -311,7 +311,7 @@ class AttributeSample:
 
     Attributes:
         images: the sample.
-        name: of the attribute.
+        name: name of the attribute.
         levels: its levels.
         rows: (n,) position in the sample of the images whose level is known.
         codes: (n,) their levels, integers in [0, M).

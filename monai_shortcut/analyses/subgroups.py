@@ -33,7 +33,7 @@ class LevelScore:
         patients: number of its patients.
         auc: area under the ROC curve, the class against the rest, with DeLong's limits clustered by patient; None where
             fewer than five patients have either.
-        mean_probability: of the class.
+        mean_probability: mean probability of the class.
         observed: share of images of the class.
         calibration: mean_probability - observed ("calibration in the large"): above 0 the model says it too often.
         calibration_limits: its confidence limits, clustered by patient; None with fewer than five patients.

@@ -32,7 +32,7 @@ def questions(
     """The analyses of an attribute by field of `Evidence`.
 
     Args:
-        settings: of the audit.
+        settings: settings of the audit.
         own_head: (M, D) weights of the attribute's head, if the network was trained with one.
     """
     pointing = partial(alignment, variance=settings.variance, min_components=settings.min_components, own_head=own_head)
@@ -54,8 +54,8 @@ def attribute_evidence(
 
     Args:
         sample: the images and the attribute.
-        settings: of the audit.
-        progress: of the audit.
+        settings: settings of the audit.
+        progress: progress of the audit.
         own_head: (M, D) weights of the attribute's head, if the network was trained with one.
 
     Returns:
@@ -89,10 +89,10 @@ def coded_levels(
     """Levels of an attribute, as the settings of an audit cut and check them.
 
     Args:
-        name: of the attribute, which may have edges of its own.
+        name: name of the attribute, which may have edges of its own.
         values: (N,) as for `attribute_levels`.
         patients: (N,) patient of each image.
-        settings: of the audit.
+        settings: settings of the audit.
         kind: "categorical", "ordinal" or "continuous"; by default numbers are continuous.
         order: levels of an ordinal attribute, low to high; by default in the order of their numbers.
     """

@@ -196,7 +196,7 @@ class Audit:
         label: the label as a row beside the attributes.
         weight_space: weight space correlation between all heads, clinical and probes.
         joint: the head against all attributes together.
-        version: of this format.
+        version: version of this format.
     """
 
     title: str

@@ -44,7 +44,7 @@ class TrainingCurves:
         settings: what each audit was run with.
         interval: epochs from one audit to the next.
         epochs: the audits, in order.
-        version: of this format.
+        version: version of this format.
     """
 
     title: str

@@ -237,7 +237,7 @@ def read_attribute(values: pd.Series[Any], name: str, kind: str | None, order: S
 
     Args:
         values: (N,) the cells; None, NaN and blanks are missing.
-        name: of the attribute, for messages.
+        name: name of the attribute, for messages.
         kind: one of ``KINDS``; None: continuous if the cells are numbers, more than ten of them different.
         order: levels of an ordinal attribute, low to high; empty if they are numbers.
 
@@ -286,7 +286,7 @@ def finding_outcomes(values: Sequence[str | None] | Texts, name: str) -> NDArray
 
     Args:
         values: (N,) levels of the finding, None where unknown.
-        name: of the finding, for the message.
+        name: name of the finding, for the message.
 
     Raises:
         ValueError: If the column holds anything else.

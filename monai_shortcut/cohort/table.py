@@ -253,7 +253,7 @@ class Cohort:
         resize images and regions to one size before masking.
 
         Args:
-            seed: of the draws.
+            seed: seed of the draws.
 
         Raises:
             ValueError: If there are no regions, or those of one patient only.
@@ -286,7 +286,7 @@ class Cohort:
         Args:
             attribute: a categorical or ordinal attribute.
             table: number of images by class and level; what it does not name is not drawn.
-            seed: of the order in which patients come.
+            seed: seed of the order in which patients come.
 
         Raises:
             ValueError: If the attribute is continuous, or as `monai_shortcut.cohort.sampling.draw_table`.
@@ -303,7 +303,7 @@ class Cohort:
         """The same cohort with one more attribute.
 
         Args:
-            name: of the new column.
+            name: name of the new column.
             values: (N,) in the order of the rows; None and NaN are missing.
             kind: "categorical", "ordinal" or "continuous"; by default as ``from_table`` guesses.
             order: levels of an ordinal attribute, low to high; not needed where they are numbers.

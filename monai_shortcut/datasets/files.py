@@ -25,7 +25,8 @@ def usable(cohort: Cohort, *, require_roi: bool = True, reader: str | ImageReade
         cohort: N images with paths, and possibly with regions.
         require_roi: whether an unusable region excludes its image. If False, regions are not read, and all images
             stay: use them with ``Cohort.datalist(roi=False)``. Without effect if the cohort has no ``roi`` column.
-        reader: of the images, as for MONAI's ``LoadImage``; needed for DICOM, which MONAI reads with what is installed.
+        reader: reader of the images, as for MONAI's ``LoadImage``; needed for DICOM, which MONAI reads with what is
+            installed.
 
     Returns:
         The cohort without the unusable images; ``excluded`` gives the reason for each.

@@ -58,7 +58,7 @@ class CohortHandler(EmbeddingRecorder):
             itself, and the names of its numbers begin with it. By default the cohort has one label: the outputs predict
             its classes, or a single output its second class.
         output_dir: folder of what is written; by default nothing is.
-        settings: of the analyses; by default `AuditSettings()`.
+        settings: settings of the analyses; by default `AuditSettings()`.
         **reading: ``embedding``, ``layer``, ``output``, ``image_key`` and ``id_key``, as in `EmbeddingRecorder`.
 
     Raises:

@@ -30,7 +30,7 @@ class SeedEachEpoch:
     states of MONAI's transforms alone. ``set_determinism`` seeds once, at the start.
 
     Args:
-        seed: of the training, 0 or more.
+        seed: seed of the training, 0 or more.
 
     Raises:
         ValueError: If the seed is negative; when training starts, if it goes on from the middle of an epoch, or workers

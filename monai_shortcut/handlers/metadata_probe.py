@@ -26,7 +26,7 @@ class Measured(NamedTuple):
 
     Attributes:
         numbers: for the engine's metrics, by the end of their names.
-        rows: of the table.
+        rows: rows of the table.
     """
 
     numbers: dict[str, float]

@@ -208,7 +208,7 @@ def clinical_tasks(
     Args:
         images: what was recorded.
         matches: rows of each label's cohort; "" if there is one label.
-        labels: of a multi-label network, one for each output; None if there is one label.
+        labels: labels of a multi-label network, one for each output; None if there is one label.
         attributes: names of those to be analysed, where a cohort has them.
 
     Raises:
@@ -258,7 +258,7 @@ def cohorts_by_label(
 
     Args:
         cohort: the table, the path of its CSV, or a cohort for each label that differs.
-        labels: of a multi-label network; None if there is one label.
+        labels: labels of a multi-label network; None if there is one label.
 
     Raises:
         ValueError: If a cohort is of none of the labels, or no label differs between images.

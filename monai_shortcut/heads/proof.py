@@ -96,7 +96,7 @@ def excess(activation: str, logits: torch.Tensor, returned: torch.Tensor, tolera
         activation: one of `ACTIVATIONS`.
         logits: (N, C) of the head.
         returned: (N, C) what the network returned.
-        tolerance: of the network's weights.
+        tolerance: tolerance of the network's weights.
 
     Returns:
         Largest excess over all images and classes; infinite where something is NaN.

@@ -22,7 +22,7 @@ def load_imagenet_densenet(network: DenseNet, path: str | Path) -> DenseNet:
     colour network answers it in three equal channels.
 
     Args:
-        network: of MONAI, in two dimensions with one or three input channels; changed in place.
+        network: network of MONAI, in two dimensions with one or three input channels; changed in place.
         path: a checkpoint such as ``densenet121-a639ec97.pth``, with the old (``norm.1``) or new (``norm1``) names.
 
     Returns:

@@ -31,15 +31,15 @@ class SASonoNet(nn.Module):
     evaluation mode. It is part of the state dict, since the classifier is worth nothing with another one.
 
     Args:
-        spatial_dims: of the image, 2 or 3.
+        spatial_dims: number of axes of the image, 2 or 3.
         segmentation: any network that returns a map of logits of the image's size (or a sequence that begins with it),
             trained already; it is taken over and frozen. None: the classifier reads no shapes.
         structures: number of its logits to read, the first ones.
         spacing: whether the batch ends with planes of pixel spacing.
-        image_channels: of the image.
-        segmentation_channels: of the image for the segmentation network.
+        image_channels: number of channels of the image.
+        segmentation_channels: number of channels of the image for the segmentation network.
         out_channels: number of logits; one for an outcome that comes or not.
-        width: of the SonoNet; its weights are loaded by ``load_sononet_weights(network.classifier, path,
+        width: width of the SonoNet; its weights are loaded by ``load_sononet_weights(network.classifier, path,
             first_convolution="initial")``.
 
     Raises:

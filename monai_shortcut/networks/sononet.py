@@ -22,8 +22,8 @@ class SonoNet(nn.Module):
     published weights, of networks that see 224 rows and 288 columns, standardized and times 255.
 
     Args:
-        spatial_dims: of the image, 2 or 3.
-        in_channels: of the image.
+        spatial_dims: number of axes of the image, 2 or 3.
+        in_channels: number of channels of the image.
         out_channels: C, number of classes; the published networks have 14.
         width: channels of the first block; 16, 32 and 64 are SonoNet-16, -32 and -64.
 

@@ -39,7 +39,7 @@ def load_sononet_weights(network: SonoNet, path: str | Path, *, first_convolutio
         }
 
     Args:
-        network: of the file's width, in two dimensions; it is changed in place.
+        network: network of the file's width, in two dimensions; it is changed in place.
         path: the file.
         first_convolution: what to do if the file's networks take other channels: "spread" gives each of our channels
             an equal share of the weights, so that a grey image repeated over the channels gives the published logits;

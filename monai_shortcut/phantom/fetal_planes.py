@@ -139,7 +139,7 @@ def draw_phantom(
     Args:
         patients: number of patients.
         strength: 0 plants nothing, 1 ties the scanner to the plane completely.
-        seed: of everything; equal seeds draw equal cohorts.
+        seed: seed of everything; equal seeds draw equal cohorts.
         images_per_patient: images of each patient.
         size: rows and columns of the images, at least 32.
         visibility: contrast of the anatomy, in (0, 1].

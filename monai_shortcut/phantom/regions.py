@@ -110,10 +110,10 @@ def draw_region_phantom(
     Args:
         source: "inside", "outside", "outline" or "nowhere".
         patients: number of patients.
-        seed: of everything; equal seeds draw equal cohorts.
+        seed: seed of everything; equal seeds draw equal cohorts.
         images_per_patient: images of each patient, whose labels may differ.
         size: rows and columns of the images, at least 32.
-        contrast: of the classes, in [0, 2].
+        contrast: contrast of the classes, in [0, 2].
         name: prefix of patient and image names, so that cohorts can be told apart.
 
     Returns:

@@ -45,7 +45,7 @@ def metadata_scores(
         test: image ids to score, of other patients.
         fold: number to write beside the scores.
         model: "logistic" (with scikit-learn's default ridge penalty) or "gradient_boosting".
-        seed: of gradient boosting.
+        seed: seed of gradient boosting.
 
     Returns:
         Columns fold, image_id, and a probability for each label; NaN for a label of which the training images show one

@@ -26,7 +26,7 @@ class Contrast:
 
     Attributes:
         difference: the sum, minus the value it is tested against.
-        standard_error: of it, patients being the independent units.
+        standard_error: standard error of it, patients being the independent units.
         interval: its confidence limits.
         p_value: two-sided.
         retrained: whether interval and p-value hold for models trained anew, rather than for those at hand.
@@ -72,7 +72,7 @@ class LabelAreas:
     Args:
         study: the scores.
         label: one of its labels.
-        level: of the intervals.
+        level: level of the intervals.
 
     Raises:
         ValueError: If the study has no such label.

@@ -66,7 +66,7 @@ def margin_curves(
         scores: one row per model, condition and image; see `StudyScores.of`. Conditions with one margin have no curve.
         outcomes: (N, L) indexed by image_id, one column per label: 1, 0, or NaN where unknown.
         patients: patient of each image, indexed by image_id.
-        level: of the intervals, each of which is for its own margin (pointwise bands).
+        level: level of the intervals, each of which is for its own margin (pointwise bands).
 
     Returns:
         One point per label, condition, margin and choice of ``GROWN``, by increasing margin; none where too few

@@ -79,9 +79,11 @@ def _unpaired(
     areas: LabelAreas, external: Contrast, condition: Condition
 ) -> tuple[float | None, tuple[float, float] | None, float | None]:
     """Difference to the study's own images, with interval and p-value; no patient is in both."""
+    if condition not in areas.study.conditions:
+        return None, None, None
     try:
         own = areas.contrast({condition: 1}, 0.5)
-    except ValueError:  # not tested there, or on too few patients
+    except Unmeasurable:
         return None, None, None
     error = math.hypot(external.standard_error, own.standard_error)
     found = normal_comparison(external.difference - own.difference, error, areas.level)

@@ -87,11 +87,11 @@ class RegionMatrix:
     label.
 
     Attributes:
-        level: of the intervals.
+        level: level of the intervals.
         labels: what is told apart.
         strategies: masking strategies, in the order of the study.
         cells: one per label and pair of strategies that could be tested.
-        baselines: of the metadata, one per label; empty if there is none.
+        baselines: baselines of the metadata, one per label; empty if there is none.
         untested: why there is no cell, by "label, trained on, tested on", or no baseline, by "label, metadata"; a
             comparison that cannot be made, though its cell can, goes by "label, trained on, tested on, against ...".
     """
@@ -139,7 +139,7 @@ def region_matrix(
         outcomes: (N, L) indexed by image_id, one column per label: 1, 0, or NaN where unknown.
         patients: patient of each image, indexed by image_id.
         metadata: scores of the metadata baseline: columns fold, image_id and one per label.
-        level: of the intervals, in (0, 1).
+        level: level of the intervals, in (0, 1).
 
     Returns:
         The matrix. A fold with fewer than two patients of a class is left out of its cell, and named there.

@@ -54,9 +54,9 @@ class RegionReading:
 
     Attributes:
         label: told apart from all others.
-        inside: of what the region contains.
-        outside: of what surrounds it.
-        outline: of its size, shape and place.
+        inside: inside of what the region contains.
+        outside: outside of what surrounds it.
+        outline: outline of its size, shape and place.
         sentences: the reading in plain words.
         contrasts: further comparisons that the sentences rest on, by name; not adjusted.
     """
@@ -100,7 +100,7 @@ def read_regions(
         patients: patient of each image, indexed by image_id.
         metadata: scores of the metadata baseline: columns fold, image_id and one per label.
         tolerance: smallest difference of areas that matters.
-        level: of the intervals; 1 - level is the largest adjusted p-value that counts as evidence.
+        level: level of the intervals; 1 - level is the largest adjusted p-value that counts as evidence.
 
     Returns:
         One reading per label.

@@ -73,7 +73,7 @@ class RegionStudyRecord:
         excluded: why an image has no scores, by its id (and condition).
         settings: what the study was run with.
         software: versions by package.
-        version: of this format.
+        version: version of this format.
     """
 
     title: str
@@ -142,7 +142,7 @@ def study_record(
         metadata: scores of the metadata baseline: columns fold, image_id and one per label.
         title: what was studied.
         tolerance: smallest difference of areas that matters, for the readings.
-        level: of the intervals.
+        level: level of the intervals.
         learning_curves: epoch, training loss and validation metric, by strategy and fold.
         excluded: why an image has no scores, by its id (and condition).
         settings: what the study was run with.

@@ -37,7 +37,7 @@ class Condition:
     Attributes:
         trained_on: masking strategy of the training images.
         evaluated_on: masking strategy of the test images.
-        margin: of the region in the test images.
+        margin: margin of the region in the test images.
         cohort: name of an external cohort, or "" for the study's own test images.
     """
 

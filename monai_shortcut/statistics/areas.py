@@ -197,7 +197,7 @@ def confusion_metrics(counts: Floats, confidence: float) -> dict[str, Estimate]:
     Args:
         counts: (1 + B, M, M) images of each level (rows) that are said to be of each level (columns): observed first,
             then in bootstrap samples, of which there may be none.
-        confidence: of the percentile limits.
+        confidence: confidence level of the percentile limits.
 
     Returns:
         Estimates by name; a ratio without any image counts as 0. Without bootstrap samples the limits are the value.
@@ -225,7 +225,7 @@ def with_interval(estimate: tuple[float, float], confidence: float, spread: floa
 
     Args:
         estimate: its value and standard error.
-        confidence: of the limits.
+        confidence: confidence level of the limits.
         spread: twice the standard deviation of the null about one half, where that of a proportion is largest; the
             error is no less than that of a proportion which would have it.
     """

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
+from monai_shortcut.types import Unmeasurable
+
 Floats = NDArray[np.float64]
 
 
@@ -20,7 +22,7 @@ class AUCComparison:
 
     Attributes:
         difference: first area minus second, in [-1, 1].
-        standard_error: of the difference, patients being the independent units when they were given.
+        standard_error: standard error of the difference, patients being the independent units when they were given.
         p_value: two-sided, in [0, 1]; 1 when the scores rank all images alike.
         interval: confidence limits of the difference.
     """
@@ -43,8 +45,8 @@ def auc_covariance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | N
         The (M,) areas, dimensionless in [0, 1], and their (M, M) covariance, both float64.
 
     Raises:
-        ValueError: If the shapes disagree, a label is not 0 or 1, a score is not finite, or a class has fewer than
-            two images (two patients, when patients are given).
+        ValueError: If the shapes disagree, a label is not 0 or 1, or a score is not finite.
+        Unmeasurable: If a class has fewer than two images (two patients, when patients are given).
 
     References:
         DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44(3); midranks as in Sun and Xu (2014), IEEE SPL 21(11);
@@ -137,7 +139,7 @@ class AUCInfluence:
 
         Args:
             weights: (M,) of the areas: 1 and -1 for a difference of two, 1 for one area itself.
-            confidence: of the interval, in (0, 1).
+            confidence: confidence level of the interval, in (0, 1).
             null: the value under the hypothesis that is tested.
 
         Returns:
@@ -161,7 +163,7 @@ def normal_comparison(
     Args:
         difference: what is tested against 0.
         error: its standard error; without any, p is 1 for no difference and 0 for one.
-        confidence: of the interval, in (0, 1).
+        confidence: confidence level of the interval, in (0, 1).
         possible: limits that the interval does not leave.
     """
     if error < 1e-12:  # the same ranking, or a difference without any sampling variation
@@ -233,7 +235,7 @@ def compare_aucs(
         first: (N,) score of the first model; higher means more likely 1.
         second: (N,) score of the second model.
         patients: (N,) patient per image, when patients have several images.
-        confidence: of the interval, in (0, 1).
+        confidence: confidence level of the interval, in (0, 1).
 
     Returns:
         The difference first minus second with its standard error, p-value and interval.
@@ -273,5 +275,5 @@ def _checked(
     for value, chosen in ((1, positive), (0, ~positive)):
         if len(np.unique(unit[chosen])) < 2:
             found = len(np.unique(unit[chosen]))
-            raise ValueError(f"labels must hold at least two {what} of class {value}, got {found}.")
+            raise Unmeasurable(f"labels must hold at least two {what} of class {value}, got {found}.")
     return positive, score, unit.astype(np.int64)

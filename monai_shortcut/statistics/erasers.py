@@ -54,8 +54,8 @@ def fit_eraser(
         codes: (N,) level of each image, integers in [0, M), each present.
         strata: (N,) optional class of each image. Covariances are then those within classes, so that what only tracks
             the class is not erased.
-        shrinkage: of the covariance towards the variances of the columns, in [0, 1]; None for Ledoit and Wolf's
-            estimate. Erasure of these images is complete for any; other images move less where it is larger, as the
+        shrinkage: share of the columns' variances in the covariance, in [0, 1]; None for Ledoit and Wolf's estimate.
+            Erasure of these images is complete for any; other images move less where it is larger, as the
             covariance of few images hardly varies in some directions by chance.
 
     Returns:

@@ -25,7 +25,7 @@ class PatientHash:
     """What chance decides about patients, as functions of their id.
 
     Attributes:
-        seed: of all draws.
+        seed: seed of all draws.
         folds: number K of folds.
         attribute: name of what is drawn afresh, so that attributes differ; folds and groups do not depend on it.
         groups: number G of groups of patients, the units of limits: a standard error of G units is itself known to

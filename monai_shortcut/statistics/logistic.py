@@ -69,7 +69,7 @@ def fit_many(
             lose digits; their exact centre and scale do not matter.
         targets: (N,) class of each row, integers in [0, C).
         rows: (N, H) the rows that each head is fitted to.
-        strength: of the data against the penalty.
+        strength: strength of the data against the penalty.
         tolerance: see `PooledHead.fit`.
 
     Returns:
@@ -106,7 +106,7 @@ class PooledHead:
     Attributes:
         points: (N, D) float32 or float64. What has N rows keeps this precision; all else is float64.
         member: (C, N) the rows of each class.
-        strength: of the data against the penalty.
+        strength: strength of the data against the penalty.
         start: the pooled head.
         solve: H^-1 g of gradients g (K, D + 1, M), weights and bias, where H is the pooled head's Hessian on points
             standardized by all rows, without its terms between classes.

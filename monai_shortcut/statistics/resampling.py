@@ -42,8 +42,8 @@ class Resampling:
         held_out: number of permutations that widen the errors of heads that have not seen a level, likewise the first;
             0 takes heads as given.
         bootstraps: number of bootstrap samples of patients, at least 1.
-        confidence: of all intervals, between 0 and 1.
-        seed: of all draws, at least 0.
+        confidence: confidence level of all intervals, between 0 and 1.
+        seed: seed of all draws, at least 0.
 
     Raises:
         ValueError: If a number is no integer or out of its range.

@@ -39,7 +39,7 @@ class Evaluation:
     Attributes:
         cohort: name of an external cohort, or "" for the study's own test images.
         strategy: masking strategy.
-        margin: of the region, in the study's unit.
+        margin: margin of the region, in the study's unit.
     """
 
     cohort: str
@@ -61,14 +61,14 @@ class Cell:
         trained_on: masking strategy of the training images.
         fold: index of the patients that are left out.
         config: the bundle's training configuration, merged and not yet parsed.
-        folder: of the results.
-        seed: of the training.
+        folder: folder of the results.
+        seed: seed of the training.
         train: items to train on.
         validation: items that choose the checkpoint.
         test: items to test on, by name of the cohort; "" is the study's own.
         evaluations: what to test on, in order.
         labels: names of the columns of scores.
-        threads: of torch; results are equal for equal numbers only.
+        threads: number of threads of torch; results are equal for equal numbers only.
     """
 
     trained_on: str

@@ -60,19 +60,19 @@ class RegionStudy:
             then chooses the checkpoint once, and trains otherwise.
         validation_folds: without ``test``: one part in this many of the patients who are not tested chooses the
             checkpoint.
-        margins: of the curves, in the unit of the bundle's `MaskROId`; 0 is added. None are drawn if empty.
+        margins: margins of the curves, in the unit of the bundle's `MaskROId`; 0 is added. None are drawn if empty.
         margin_strategies: strategies whose region grows along the curves, for their own models and those of "full"; by
             default "without_roi" and "roi_only", where they are among the strategies.
         external: cohorts of other places by name, tested by every model; they need regions if a strategy does.
         external_strategies: what they are tested under.
-        findings: of a multi-label cohort, the columns that the model tells apart; by default its label.
+        findings: findings of a multi-label cohort, the columns that the model tells apart; by default its label.
         attributes: columns of the metadata-only baseline; by default all of the cohort.
         baseline: "logistic" or "gradient_boosting".
-        seed: of folds and trainings.
+        seed: seed of folds and trainings.
         n_jobs: cells at once; None leaves it to ``parallel``.
-        threads: of torch in each cell.
+        threads: number of threads of torch in each cell.
         parallel: arguments of ``joblib.parallel_config``.
-        level: of the intervals.
+        level: level of the intervals.
         title: what is studied.
 
     Raises:

@@ -57,7 +57,7 @@ def stream(
         ordered: whether the levels are ordered.
         draws: see `Resampling`; folds are drawn once, so `repeats` plays no part.
         patients: the hash, for other attributes or groups; by default the seed and folds are those of `draws`.
-        bins: of the scores; memory is proportional to them.
+        bins: number of bins of the scores; memory is proportional to them.
 
     Returns:
         The records of both analyses; `Encoding.spread` is empty.

@@ -77,7 +77,7 @@ class Sums:
 
     Attributes:
         source: the stream.
-        counts: of the first reading.
+        counts: counts of the first reading.
         totals: for probes of the attribute as observed and of its B null copies.
         named: for probes of the attribute as observed, its levels without order.
         cells: (1 + B, C, M, C + 1) sums of the answers of each label and level, and the number of images last.
