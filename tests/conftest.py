@@ -21,6 +21,12 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start, and of 
 _DRAW = Figure.draw
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Networks that a module makes when it is imported have the same weights whatever was imported before."""
+    if isinstance(collector, pytest.Module):
+        torch.manual_seed(0)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Draw figures in tests of the report and in slow ones alone: a small audit spends nine tenths of its time on them.
 
