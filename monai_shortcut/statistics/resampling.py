@@ -360,20 +360,6 @@ def permutation_p_value(observed: float, null: ArrayLike) -> float:
     return float((1 + (draws >= observed - tolerance).sum()) / (1 + len(draws)))
 
 
-def standard_score(observed: float, null: NDArray[np.float64]) -> float:
-    """Standard deviations of the null between its mean and the observed value.
-
-    Args:
-        observed: statistic.
-        null: (B,) the statistic under permutation.
-
-    Example:
-        >>> standard_score(4.0, np.array([1.0, 3.0]))
-        2.0
-    """
-    return float((observed - null.mean()) / max(null.std(), 1e-12))
-
-
 def holm(p_values: ArrayLike) -> Floats:
     """Holm's step-down adjustment of p-values for the family-wise error rate.
 
