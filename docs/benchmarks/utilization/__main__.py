@@ -5,6 +5,7 @@
 Run from the root of the repository; what is finished in the folder is kept, so the study can be stopped and resumed:
 
     python docs/benchmarks/utilization --folder output/utilization --dataset_dir BUSBRA
+    python docs/benchmarks/utilization --folder output/utilization --parts hard --draws 100
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +28,10 @@ import breast  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from cases import Case, kept, load, measure, save  # noqa: E402
+from hard_measures import measure_world  # noqa: E402
+from hard_scenarios import HARD  # noqa: E402
+from hard_tables import hard_report, truths  # noqa: E402
+from hard_worlds import SEEDS  # noqa: E402
 from joblib import Parallel, delayed  # noqa: E402
 from models import STRENGTHS, phantom_cases  # noqa: E402
 from scenarios import SCENARIOS, draw_scenario  # noqa: E402
@@ -36,6 +42,7 @@ from monai_shortcut.cohort.levels import attribute_levels  # noqa: E402
 MODELS = (False, True)  # multi-task?
 FIRST = 40  # draws
 PARTS = ("embeddings", "phantoms", "devices", "marks")
+HARD_PARTS = ("hard",)  # the second judge, asked for by name
 
 
 def models(
@@ -59,19 +66,43 @@ def scenario(folder: Path, name: str, draw: int) -> list[dict[str, Any]]:
     return kept(folder / "rows" / "embeddings" / f"{stem}.json", lambda: measure(draw_scenario(name, draw), stem))
 
 
+def hard_scenario(folder: Path, name: str, draw: int, seeds: str) -> list[dict[str, Any]]:
+    """Draw a world of the second judge and measure it."""
+    stem = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
+    path = folder / "rows" / "hard" / seeds / f"{stem}_{draw:03d}.json"
+    return kept(path, lambda: measure_world(name, draw, seeds))
+
+
+def finished(folder: Path, seeds: str) -> list[dict[str, Any]]:
+    """All rows of the second judge that a folder holds."""
+    paths = sorted((folder / "rows" / "hard" / seeds).glob("*.json"))
+    return [row for path in paths for row in kept(path, list)]
+
+
 def main() -> None:
     """Run what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("output/utilization"))
     parser.add_argument("--dataset_dir", type=Path, help="BUS-BRA; without it the parts on real images are left out")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS + HARD_PARTS, default=PARTS)
     parser.add_argument("--draws", type=int, default=100, help="of each scenario of embeddings")
     parser.add_argument("--first_draw", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=4, help="of each kind of model")
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--shortkit_python", help="Python of an environment that holds ShortKit-ML, to ask it too")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--seed_set", choices=SEEDS, default=SEEDS[0], help="of the second judge")
+    parser.add_argument("--report", action="store_true", help="of what the second judge has finished, without more")
+    parser.add_argument("--before", type=Path, help="folder of the second judge's rows of another version")
+    parser.add_argument("--truths", action="store_true", help="of the second judge's scenarios, without any audit")
     arguments = parser.parse_args()
+    if arguments.truths:
+        print(truths(arguments.draws, arguments.seed_set))
+        return
+    if arguments.report:
+        before = finished(arguments.before, arguments.seed_set) if arguments.before else []
+        print(hard_report(finished(arguments.folder, arguments.seed_set), before))
+        return
     folder, seeds = arguments.folder, range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     jobs = []
     if "phantoms" in arguments.parts:
@@ -94,13 +125,20 @@ def main() -> None:
         # Some draws of every scenario before more of any, the slow ones last.
         order = sorted(product(SCENARIOS, draws), key=lambda job: (job[1] >= FIRST, SCENARIOS[job[0]].columns))
         jobs += [delayed(scenario)(folder, name, draw) for name, draw in order]
+    if "hard" in arguments.parts:
+        draws = range(arguments.first_draw, arguments.first_draw + arguments.draws)
+        jobs += [delayed(hard_scenario)(folder, name, draw, arguments.seed_set) for draw, name in product(draws, HARD)]
     if not jobs:
         parser.error("the parts on real images need --dataset_dir, the folder of BUS-BRA")
     done = Parallel(arguments.workers, return_as="generator_unordered")(jobs)
     rows = [row for rows in done for row in rows]
+    hard, rows = [[row for row in rows if (row["part"] in HARD_PARTS) == is_hard] for is_hard in (True, False)]
+    if hard:
+        print(hard_report(hard, finished(arguments.before, arguments.seed_set) if arguments.before else []))
     if arguments.shortkit_python:
         rows = with_shortkit(rows, arguments)
-    print(report(rows))
+    if rows:
+        print(report(rows))
     if any(row["part"] in ("phantoms", "marks") for row in rows):
         figure(rows, folder / "statistics.png")
 
