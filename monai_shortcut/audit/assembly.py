@@ -130,7 +130,8 @@ def audit(
     chosen, heads = settings or AuditSettings(), dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
     check_attributes(attributes, given)
-    sample, finite, left_out = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen)
+    taken = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen)
+    sample, finite, left_out, linked = taken
     check_rows(attributes, len(finite))
     for columns in (regions or {}, counterfactuals or {}):
         check_rows(columns, len(finite), sample.classes)
@@ -142,12 +143,11 @@ def audit(
     with progress or Progress() as bar:
         findings, analysed = _findings(sample, coded, counterfactuals or {}, finite, heads, chosen, bar)
         answers = {name: np.asarray(column)[finite] for name, column in (regions or {}).items()}
-        patient_names = np.asarray(patients)[finite]
         with bar.step("regions"):
             masked = region_sensitivity(
                 sample.labels,
                 {"full": sample.probabilities, **answers},
-                patient_names,
+                sample.patients,
                 label_names,
                 confidence=chosen.confidence,
             )
@@ -174,6 +174,7 @@ def audit(
         label=label,
         weight_space=matrix,
         joint=joint,
+        linked=linked,
     )
 
 

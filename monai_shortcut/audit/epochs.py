@@ -151,7 +151,7 @@ def audit_epoch(
     """
     chosen = settings or curve_settings(len(attributes))
     check_attributes(attributes, {"kinds": kinds, "orders": orders})
-    sample, finite, _ = taken_in(embeddings, weight, bias, labels, patients, label_names, None, chosen)
+    sample, finite, *_ = taken_in(embeddings, weight, bias, labels, patients, label_names, None, chosen)
     check_rows(attributes, len(finite))
     points: dict[str, AttributePoint] = {}
     problems: dict[str, str] = {}

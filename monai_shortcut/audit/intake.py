@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,12 @@ from numpy.typing import ArrayLike
 
 from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.statistics.checks import checked_length
+from monai_shortcut.statistics.duplicates import linked_patients, near_duplicates
 from monai_shortcut.statistics.resampling import Resampling
 from monai_shortcut.types import Booleans
 
 _ROWS = 4096  # rows looked at at once; bounds the memory
+_LOG = logging.getLogger(__name__)
 
 
 def taken_in(
@@ -27,11 +30,14 @@ def taken_in(
     label_names: Sequence[str],
     image_ids: Sequence[str] | None,
     draws: Resampling,
-) -> tuple[Sample, Booleans, dict[str, str]]:
+) -> tuple[Sample, Booleans, dict[str, str], tuple[tuple[str, ...], ...]]:
     """The images whose embedding is finite; see `monai_shortcut.audit.audit` for the arguments.
 
+    Patients who share an image are one patient of the sample: in every fold, permutation and bootstrap.
+
     Returns:
-        The sample, (N,) which of the given images it holds, and the reason by image_id of those it does not.
+        The sample, (N,) which of the given images it holds, the reason by image_id of those it does not, and the
+        image_ids of each group of images that look the same and are of different patients.
 
     Raises:
         ValueError: If the shapes disagree, fewer than two classes are present, or no embedding is finite.
@@ -51,16 +57,14 @@ def taken_in(
         finite[start : start + _ROWS] = np.isfinite(points[start : start + _ROWS]).all(axis=1)
     if not finite.any():
         raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
-    sample = Sample.of(
-        points if finite.all() else points[finite],
-        weight,
-        bias,
-        np.asarray(labels)[finite],
-        np.asarray(patients)[finite].astype(str),
-        image_ids=ids[finite].tolist(),
-        draws=draws,
-    )
-    return sample, finite, dict.fromkeys(ids[~finite].tolist(), "embedding not finite")
+    points, used = points if finite.all() else points[finite], ids[finite]
+    patient, shared = linked_patients(near_duplicates(points), np.asarray(patients)[finite].astype(str))
+    sample = Sample.of(points, weight, bias, np.asarray(labels)[finite], patient, image_ids=used.tolist(), draws=draws)
+    linked = tuple(tuple(used[rows].tolist()) for rows in shared)
+    if linked:
+        count = sum(map(len, linked))
+        _LOG.warning("%d images look the same as images of other patients, who are treated as one patient.", count)
+    return sample, finite, dict.fromkeys(ids[~finite].tolist(), "embedding not finite"), linked
 
 
 def check_attributes(attributes: Mapping[str, Any], given: Mapping[str, Mapping[str, Any] | None]) -> None:

@@ -196,6 +196,8 @@ class Audit:
         label: the label as a row beside the attributes.
         weight_space: weight space correlation between all heads, clinical and probes.
         joint: the head against all attributes together.
+        linked: image ids of each group of images that look the same and are of different patients, who are one patient
+            in every fold, permutation and bootstrap.
         version: version of this format.
     """
 
@@ -215,6 +217,7 @@ class Audit:
     label: ClinicalLabel | None = None
     weight_space: TaskMatrix | None = None
     joint: JointAlignment | None = None
+    linked: tuple[tuple[str, ...], ...] = ()
     version: int = VERSION
 
     def finding(self, attribute: str) -> Finding:

@@ -1,0 +1,71 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from audit_cases import QUICK, simulated
+
+from monai_shortcut.audit import Audit, audit
+from monai_shortcut.audit.intake import taken_in
+from monai_shortcut.report import write_report
+
+NAMES = ("embeddings", "weight", "bias", "labels", "patients")
+
+
+def with_copies(rng: np.random.Generator, count: int) -> dict:
+    """The simulated cohort, and its first images once more, barely changed, of other patients."""
+    given = simulated(0)
+    points = given["embeddings"]
+    given["embeddings"] = np.concatenate([points, points[:count] + 1e-4 * rng.normal(size=(count, points.shape[1]))])
+    given["labels"] = np.concatenate([given["labels"], given["labels"][:count]])
+    given["patients"] = [*given["patients"], *(f"q{number}" for number in range(count))]
+    given["attributes"] = {name: [*values, *values[:count]] for name, values in given["attributes"].items()}
+    return given
+
+
+def test_patients_with_copies_are_one_patient(rng, caplog):
+    given = with_copies(rng, 5)  # of p0, three images, and p1, two
+    found = taken_in(*(given[name] for name in NAMES), given["label_names"], None, QUICK)
+    sample, finite, left_out, linked = found
+    assert finite.all()
+    assert left_out == {}
+    assert linked == tuple((str(number), str(120 + number)) for number in range(5))
+    expected = [*given["patients"][:120], "p0", "p0", "p0", "p1", "p1"]
+    np.testing.assert_array_equal(sample.patients, np.unique(expected, return_inverse=True)[1])
+    assert caplog.messages == ["10 images look the same as images of other patients, who are treated as one patient."]
+
+
+def test_copies_of_ones_own_are_not_told(rng, caplog):
+    given = with_copies(rng, 6)
+    given["patients"] = [*given["patients"][:120], *["p0"] * 3, *["p1"] * 3]
+    with caplog.at_level(logging.WARNING):
+        *_, linked = taken_in(*(given[name] for name in NAMES), given["label_names"], None, QUICK)
+    assert linked == ()
+    assert caplog.messages == []
+
+
+def test_an_image_that_is_left_out_links_nobody(rng):
+    given = with_copies(rng, 3)
+    given["embeddings"][1] = np.nan
+    sample, _, left_out, linked = taken_in(*(given[name] for name in NAMES), given["label_names"], None, QUICK)
+    assert list(left_out) == ["1"]
+    assert linked == (("0", "120"), ("2", "122"))
+    assert len(np.unique(sample.patients)) == 41  # q1 has lost its double
+
+
+def test_record_and_page_tell_which_images_look_the_same(rng, tmp_path):
+    found = audit(**with_copies(rng, 5))
+    assert found.patients == 40
+    assert [len(group) for group in found.linked] == [2] * 5
+    found.to_json(tmp_path / "audit.json")
+    assert Audit.from_json(tmp_path / "audit.json").linked == found.linked
+    text = " ".join(write_report(found, tmp_path).read_text(encoding="utf-8").split())
+    assert (
+        "10 images look the same as images of other patients (listed below); these patients are treated as one" in text
+    )
+    assert "<li>4, 124</li>" in text
+    without = audit(**simulated(0))
+    assert without.linked == ()
+    assert "look the same" not in write_report(without, tmp_path).read_text(encoding="utf-8")
