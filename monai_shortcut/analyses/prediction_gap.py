@@ -12,7 +12,6 @@ from scipy.optimize import brentq
 from scipy.stats import foldnorm, norm
 
 from monai_shortcut.analyses.sample import AttributeSample
-from monai_shortcut.cohort.levels import Levels, association
 from monai_shortcut.statistics.gaps import CellSums, mean_gaps, trend_gaps, without_noise
 from monai_shortcut.types import Estimate, Floats, Tested
 
@@ -36,25 +35,6 @@ class PredictionGap:
     test: Tested
     means: tuple[tuple[tuple[float | None, ...], ...], ...]
     detectable: float | None = None
-
-
-@dataclass(frozen=True)
-class GivenOther:
-    """The prediction gap of an attribute among images that agree in label and in another attribute.
-
-    Attributes:
-        other: the other attribute.
-        association: Cramer's V of the two attributes within labels, in [0, 1].
-        effect: gap between levels of the attribute at equal levels of the other.
-        p_value: unadjusted.
-        other_p_value: other p value of the other attribute's gap at equal levels of this one, unadjusted.
-    """
-
-    other: str
-    association: float
-    effect: Estimate
-    p_value: float
-    other_p_value: float = 1.0
 
 
 def prediction_gap(sample: AttributeSample) -> PredictionGap:
@@ -84,36 +64,8 @@ def prediction_gap(sample: AttributeSample) -> PredictionGap:
     return _gap(sample)
 
 
-def given_other(sample: AttributeSample, other: str, levels: Levels, least: float) -> GivenOther | None:
-    """The gap of an attribute at equal levels of another one that goes along with it.
-
-    Args:
-        sample: the images and the attribute.
-        other: name of the other attribute.
-        levels: its levels.
-        least: Cramer's V within labels from which the two go along with each other.
-
-    Returns:
-        The gap; None if the two do not go along. Where no level of the other holds two of this one, they cannot be told
-        apart: any effect is possible.
-    """
-    both = (sample.levels.codes >= 0) & (levels.codes >= 0)
-    if not both.any():
-        return None
-    codes, others = sample.levels.codes[both], levels.codes[both]
-    strength = association(codes, others, sample.images.labels[both])
-    if strength < least:
-        return None
-    rows = np.flatnonzero(both)
-    cells = sample.images.labels[rows] * len(levels.names) + others
-    if all(len(np.unique(codes[cells == cell])) < 2 for cell in np.unique(cells)):
-        return GivenOther(other, strength, Estimate(0.0, -1.0, 1.0), 1.0)
-    gap = _gap(AttributeSample(sample.images, f"{sample.name} given {other}", sample.levels, rows, codes, cells))
-    return GivenOther(other, strength, gap.effect, gap.test.p_value)
-
-
 def _gap(sample: AttributeSample) -> PredictionGap:
-    label = np.unique(sample.labels if sample.cells is None else sample.cells, return_inverse=True)[1]
+    label = np.unique(sample.labels, return_inverse=True)[1]
     sums = CellSums(sample.probabilities, label, sample.count)
     statistic = trend_gaps if sample.ordered else mean_gaps
     codes = sample.permuted

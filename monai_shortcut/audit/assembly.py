@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import permutations
 from typing import TypeVar
 
 import numpy as np
@@ -19,11 +18,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from monai_shortcut.analyses.alignment import head_matrix, label_alignment
 from monai_shortcut.analyses.encoding import recognition
 from monai_shortcut.analyses.joint_alignment import joint_alignment
-from monai_shortcut.analyses.prediction_gap import given_other
 from monai_shortcut.analyses.region_sensitivity import region_sensitivity
 from monai_shortcut.analyses.sample import AttributeSample, Sample, two_rows
-from monai_shortcut.audit.evidence import attribute_evidence, coded_levels, giveaways
+from monai_shortcut.audit.company import in_company
+from monai_shortcut.audit.evidence import FAMILIES, attribute_evidence, coded_levels, giveaways, unadjusted
 from monai_shortcut.audit.intake import check_attributes, check_rows, taken_in
+from monai_shortcut.audit.names import Names
+from monai_shortcut.audit.power import tell_power
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import (
     INCONCLUSIVE,
@@ -36,13 +37,13 @@ from monai_shortcut.audit.record import (
     Finding,
 )
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.audit.verdict import judge
+from monai_shortcut.audit.verdict import Judgement, judge
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.statistics.resampling import holm
 from monai_shortcut.types import Floats, Unmeasurable
 
 _MAPPED = 2000  # images in the picture of the embeddings
-_QUESTIONS = 8  # steps of an attribute: its analyses, and the images that give it away
+_QUESTIONS = 9  # steps of an attribute: its analyses, and the images that give it away
 Answer = TypeVar("Answer")
 
 
@@ -85,6 +86,7 @@ def audit(
     software: Mapping[str, str] | None = None,
     attribute_heads: Mapping[str, ArrayLike] | None = None,
     progress: Progress | None = None,
+    audits: int = 1,
 ) -> Audit:
     """Audit a classifier on images it was not trained on.
 
@@ -116,6 +118,8 @@ def audit(
         software: versions by package, for the report.
         attribute_heads: (M, D) weights by attribute, of the heads that a multi-task network was trained with.
         progress: shows a bar and collects the seconds of each analysis; by default a bar on a terminal.
+        audits: number of audits, one for each clinical label, over which p-values are adjusted too. Where one of so many
+            tests could not be significant with the permutations of the settings, more are drawn.
 
     Returns:
         The audit.
@@ -127,7 +131,8 @@ def audit(
     References:
         Wong et al. (2026), Weight Space Correlation Analysis; Sourget et al. (2025), Mask of truth.
     """
-    chosen, heads = settings or AuditSettings(), dict(attribute_heads or {})
+    chosen = (settings or AuditSettings()).able(len(attributes) * audits)
+    heads = dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
     check_attributes(attributes, given)
     taken = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen)
@@ -141,7 +146,9 @@ def audit(
         for name, column in values.items()
     }
     with progress or Progress() as bar:
-        findings, analysed = _findings(sample, coded, counterfactuals or {}, finite, heads, chosen, bar)
+        findings, analysed = _findings(
+            sample, coded, counterfactuals or {}, finite, heads, chosen, bar, label_names, audits
+        )
         answers = {name: np.asarray(column)[finite] for name, column in (regions or {}).items()}
         with bar.step("regions"):
             masked = region_sensitivity(
@@ -195,9 +202,12 @@ def _findings(
     heads: Mapping[str, ArrayLike],
     settings: AuditSettings,
     progress: Progress,
+    label_names: Sequence[str],
+    audits: int,
 ) -> tuple[tuple[Finding, ...], dict[str, AttributeSample]]:
     """A finding for each attribute, and the attributes that could be analysed."""
     progress.expect(_QUESTIONS * len(coded) + 4)
+    tell_power(sample, coded, settings, label_names, audits)
     with progress.step("shared factorizations"):
         _answered(lambda: _prepare(sample))
 
@@ -207,7 +217,8 @@ def _findings(
         moved = None if changed is None else _counterfactual(changed, sample)
         try:
             one = sample.by(name, coded[name])
-            evidence = attribute_evidence(one, settings, progress, heads.get(name))
+            covariates = {other: coded[other] for other in settings.adjust_for}
+            evidence = attribute_evidence(one, settings, progress, heads.get(name), covariates)
         except Unmeasurable as reason:
             return _Measured(None, str(reason), moved)
         return _Measured(replace(one), evidence, moved)  # without the sums that its analyses shared
@@ -215,13 +226,15 @@ def _findings(
     found = dict(zip(coded, _side_by_side(measure, list(coded)), strict=True))
     measured = {name: one.evidence for name, one in found.items() if isinstance(one.evidence, Evidence)}
     analysed = {name: one.sample for name, one in found.items() if one.sample is not None}
-    measured = _given_others(_adjusted(measured, settings), analysed, coded, settings)
+    measured = in_company(_adjusted(measured, settings, audits), analysed, coded, settings)
 
     def conclude(name: str) -> Finding:
         evidence = measured.get(name)
         reason = str(found[name].evidence) if evidence is None else ""
         with progress.step("giveaways", name):
-            return _finding(name, coded[name], sample, evidence, reason, found[name].counterfactual, settings, analysed)
+            names = Names(tuple(label_names), coded[name].names)
+            moved = found[name].counterfactual
+            return _finding(name, coded[name], sample, evidence, reason, moved, settings, analysed, names)
 
     return tuple(map(conclude, coded)), analysed
 
@@ -256,42 +269,21 @@ def _answered(question: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def _adjusted(measured: Mapping[str, Evidence], settings: AuditSettings) -> dict[str, Evidence]:
-    """The evidence with p-values adjusted over the attributes."""
-    if not measured:
-        return {}
-    families = [[e.encoding.test.p_value for e in measured.values()], [e.gap.test.p_value for e in measured.values()]]
-    rates = [false_discovery_control(family) for family in families]
-    decisive = rates if settings.correction == "fdr" else [holm(family) for family in families]
-    return {
-        name: replace(
-            evidence,
-            encoding_p_value=float(decisive[0][index]),
-            gap_p_value=float(decisive[1][index]),
-            encoding_q_value=float(rates[0][index]),
-            gap_q_value=float(rates[1][index]),
-        )
-        for index, (name, evidence) in enumerate(measured.items())
-    }
-
-
-def _given_others(
-    measured: Mapping[str, Evidence],
-    samples: Mapping[str, AttributeSample],
-    coded: Mapping[str, Levels],
-    settings: AuditSettings,
-) -> dict[str, Evidence]:
-    """The evidence with gaps at equal levels of one another, among the attributes whose gaps are significant."""
-    differ = [name for name, evidence in measured.items() if evidence.gap_p_value <= settings.significance]
-    given = {
-        (name, other): given_other(samples[name], other, coded[other], settings.associated)
-        for name, other in permutations(differ, 2)
-    }
+def _adjusted(measured: Mapping[str, Evidence], settings: AuditSettings, audits: int) -> dict[str, Evidence]:
+    """The evidence with p-values adjusted over the attributes, and over the audits by Bonferroni's inequality."""
     result = dict(measured)
-    for name in differ:
-        pairs = [(found, given[other, name]) for (own, other), found in given.items() if own == name]
-        told = [replace(own, other_p_value=back.p_value) for own, back in pairs if own is not None and back is not None]
-        result[name] = replace(measured[name], given=tuple(told))
+    for family, (analysis, _) in FAMILIES.items():
+        found = {name: unadjusted(family, vars(evidence)) for name, evidence in measured.items()}
+        known = {name: value for name, value in found.items() if value is not None}
+        if not known:
+            continue
+        rates = false_discovery_control(list(known.values()))
+        decisive = rates if settings.correction == "fdr" else holm(list(known.values()))
+        for name, value, rate in zip(known, decisive, rates, strict=True):
+            changed = {family: min(1.0, float(value) * audits)}
+            if analysis + "_q_value" in vars(result[name]) and family == analysis + "_p_value":
+                changed[analysis + "_q_value"] = min(1.0, float(rate) * audits)
+            result[name] = replace(result[name], **changed)
     return result
 
 
@@ -319,15 +311,17 @@ def _finding(
     counterfactual: Counterfactual | None,
     settings: AuditSettings,
     analysed: Mapping[str, AttributeSample],
+    names: Names,
 ) -> Finding:
     if evidence is None:
-        verdict, why = INCONCLUSIVE, f"It could not be analysed: {reason}."
+        found = Judgement(INCONCLUSIVE, f"It could not be analysed: {reason}.")
     else:
-        verdict, why = judge(evidence, settings)
+        found = judge(evidence, settings, names)
     return Finding(
         attribute=name,
-        verdict=verdict,
-        reason=why,
+        verdict=found.verdict,
+        reason=found.reason,
+        shared_with=found.shared_with,
         levels={level: int((levels.codes == code).sum()) for code, level in enumerate(levels.names)},
         edges=levels.edges,
         missing=levels.missing,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monai_shortcut.analyses.alignment import alignment
+from monai_shortcut.analyses.differences import Differences, differences
 from monai_shortcut.analyses.encoding import encoding, held_out_margins
 from monai_shortcut.analyses.erasure import erasure
 from monai_shortcut.analyses.held_out_levels import held_out_levels
@@ -27,18 +28,20 @@ from monai_shortcut.types import Unmeasurable
 
 
 def questions(
-    settings: AuditSettings, own_head: ArrayLike | None = None
+    settings: AuditSettings, own_head: ArrayLike | None = None, covariates: Mapping[str, Levels] | None = None
 ) -> Mapping[str, Callable[[AttributeSample], Any]]:
     """The analyses of an attribute by field of `Evidence`.
 
     Args:
         settings: settings of the audit.
         own_head: (M, D) weights of the attribute's head, if the network was trained with one.
+        covariates: levels of attributes at whose equal levels answers are compared.
     """
     pointing = partial(alignment, variance=settings.variance, min_components=settings.min_components, own_head=own_head)
     return {
         "encoding": encoding,
         "gap": prediction_gap,
+        "differences": partial(_differences, settings=settings, covariates=covariates or {}),
         "alignment": pointing,
         "latent": latent_counterfactual,
         "erasure": erasure,
@@ -48,7 +51,11 @@ def questions(
 
 
 def attribute_evidence(
-    sample: AttributeSample, settings: AuditSettings, progress: Progress, own_head: ArrayLike | None = None
+    sample: AttributeSample,
+    settings: AuditSettings,
+    progress: Progress,
+    own_head: ArrayLike | None = None,
+    covariates: Mapping[str, Levels] | None = None,
 ) -> Evidence:
     """Ask all questions of an attribute.
 
@@ -57,6 +64,7 @@ def attribute_evidence(
         settings: settings of the audit.
         progress: progress of the audit.
         own_head: (M, D) weights of the attribute's head, if the network was trained with one.
+        covariates: levels of attributes at whose equal levels answers are compared.
 
     Returns:
         The evidence, p-values not adjusted yet; ``not_computed`` says why an analysis has no answer.
@@ -66,7 +74,7 @@ def attribute_evidence(
     """
     found: dict[str, Any] = {}
     unanswered: dict[str, str] = {}
-    for name, question in questions(settings, own_head).items():
+    for name, question in questions(settings, own_head, covariates).items():
         with progress.step(name, sample.name):
             try:
                 found[name] = question(sample)
@@ -74,8 +82,42 @@ def attribute_evidence(
                 if name in ("encoding", "gap"):
                     raise
                 unanswered[name] = str(reason)
-    p_values = {"encoding_p_value": found["encoding"].test.p_value, "gap_p_value": found["gap"].test.p_value}
+    p_values: dict[str, Any] = {family: unadjusted(family, found) for family in FAMILIES}
     return Evidence(**found, **p_values, not_computed=unanswered)
+
+
+def _differences(sample: AttributeSample, settings: AuditSettings, covariates: Mapping[str, Levels]) -> Differences:
+    """Differences at equal levels of the covariates, where all of these are known."""
+    others = {name: levels.codes for name, levels in covariates.items() if name != sample.name and not levels.problem}
+    if not others:
+        return differences(sample, threshold=settings.threshold)
+    known = np.all([codes[sample.rows] >= 0 for codes in others.values()], axis=0)
+    rows = sample.rows[known]
+    adjust = {name: codes[rows] for name, codes in others.items()}
+    cells = np.unique(np.stack([sample.images.labels[rows], *adjust.values()]), axis=1, return_inverse=True)[1]
+    equal = AttributeSample(sample.images, sample.name, sample.levels, rows, sample.codes[known], cells.reshape(-1))
+    return differences(equal, threshold=settings.threshold, adjust=adjust)
+
+
+def unadjusted(family: str, found: Mapping[str, Any]) -> float | None:
+    """The p-value of a family of `FAMILIES` before it is adjusted over the attributes; None if it has no answer.
+
+    Args:
+        family: field of `Evidence`.
+        found: answers by field of `Evidence`.
+    """
+    analysis, tests = FAMILIES[family]
+    answers = [getattr(found.get(analysis), test, None) for test in tests]
+    return next((float(test.p_value) for test in answers if test is not None), None)
+
+
+# p-values that are adjusted over the attributes: the analysis, and the test of it that counts, the first there is.
+FAMILIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "encoding_p_value": ("encoding", ("anywhere", "test")),
+    "gap_p_value": ("gap", ("test",)),
+    "differences_p_value": ("differences", ("test",)),
+    "spread_p_value": ("differences", ("spread",)),
+}
 
 
 def coded_levels(

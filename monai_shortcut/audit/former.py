@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Records of the former format versions 1 to 3, as those of version 4."""
+"""Records of the former format versions 1 to 4, as those of version 5."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ def modern(record: Json) -> Json:
 
     Before version 4 numbers had limits as triples, or in a field beside them, and tests kept their p-value.
     """
-    if record["version"] >= 4:
+    if record["version"] >= 5:
         return record
-    value = {**record, "version": 4}
+    value = {**record, "version": 5}
+    if record["version"] == 4:  # which lacks fields alone
+        return value
     if isinstance(count := value.get("unseen"), int):  # before version 3
         value["unseen"] = ["(not recorded)"] * count
     settings = dict(value["settings"])

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_shortcut.analyses.alignment import Alignment
+from monai_shortcut.analyses.differences import Difference, Differences
 from monai_shortcut.analyses.encoding import Encoding
 from monai_shortcut.analyses.erasure import ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
 from monai_shortcut.analyses.joint_alignment import JointAlignment
 from monai_shortcut.analyses.latent_counterfactual import LatentCounterfactual
-from monai_shortcut.analyses.prediction_gap import GivenOther, PredictionGap
+from monai_shortcut.analyses.prediction_gap import PredictionGap
 from monai_shortcut.analyses.region_sensitivity import RegionSensitivity
 from monai_shortcut.analyses.subgroups import SubgroupGaps
 from monai_shortcut.audit.former import modern
@@ -27,7 +28,7 @@ NOT_USED = "encoded, not used"
 USED = "used"
 INCONCLUSIVE = "inconclusive"
 VERDICTS = (USED, NOT_USED, NOT_ENCODED, INCONCLUSIVE)
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,42 @@ class Counterfactual:
 
     images: int
     change: Estimate
+
+
+@dataclass(frozen=True)
+class GivenOther:
+    """The prediction gap among images that agree in label and in another attribute; in records before version 5 only.
+
+    Attributes:
+        other: the other attribute.
+        association: Cramer's V of the two attributes within labels, in [0, 1].
+        effect: gap between levels of the attribute at equal levels of the other.
+        p_value: unadjusted.
+        other_p_value: other p value of the other attribute's gap at equal levels of this one, unadjusted.
+    """
+
+    other: str
+    association: float
+    effect: Estimate
+    p_value: float
+    other_p_value: float = 1.0
+
+
+@dataclass(frozen=True)
+class Company:
+    """Attributes that answers differ with too, and that go along with this one.
+
+    Attributes:
+        association: Cramer's V with each of them, within labels.
+        differences: of this attribute at equal levels of all of them, as far as they can be told apart.
+        kept: those whose own differences stay at equal levels of this one and the rest.
+        keeps: whether this one's stay.
+    """
+
+    association: dict[str, float]
+    differences: tuple[Difference, ...]
+    kept: tuple[str, ...]
+    keeps: bool
 
 
 @dataclass(frozen=True)
@@ -59,8 +96,12 @@ class Evidence:
         erasure: does the output change when it is erased from the embedding?
         subgroups: does the model serve its levels equally well?
         held_out: does a clinical head that has not seen a level work on it?
-        given: its gap at equal levels of each attribute that goes along with it, where both differ significantly.
+        given: its gap at equal levels of other attributes, in records before version 5.
         not_computed: why an analysis has no answer, by its field.
+        differences: do answers differ with it in any label, between any levels, on any scale? The verdict rests on it.
+        differences_p_value: adjusted over the attributes by the correction of the settings.
+        spread_p_value: of the scatter of the answers, likewise.
+        company: what becomes of the differences at equal levels of attributes that go along with it.
     """
 
     encoding: Encoding
@@ -76,6 +117,10 @@ class Evidence:
     held_out: tuple[HeldOutLevel, ...] = ()
     given: tuple[GivenOther, ...] = ()
     not_computed: dict[str, str] = field(default_factory=dict)
+    differences: Differences | None = None
+    differences_p_value: float | None = None
+    spread_p_value: float | None = None
+    company: Company | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +155,7 @@ class Finding:
         counterfactual: None when no image could be redrawn.
         giveaways: the images that give their level away most.
         kind: "categorical", "ordinal" or "continuous"; empty in records of versions before 4.
+        shared_with: attributes that share the verdict "used": the audited images cannot tell which of them it is.
     """
 
     attribute: str
@@ -124,6 +170,7 @@ class Finding:
     counterfactual: Counterfactual | None
     giveaways: tuple[Giveaway, ...] = ()
     kind: str = ""
+    shared_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
+from monai_shortcut.analyses.differences import DECISION, ODDS, PROBABILITY, RANK, SCALES
 from monai_shortcut.statistics.resampling import Resampling
 
 CORRECTIONS = ("holm", "fdr")
@@ -22,7 +23,18 @@ class AuditSettings(Resampling):
         significance: largest adjusted p-value that counts as evidence.
         correction: how p-values are adjusted over the attributes: "holm" (family-wise error rate) or "fdr" (false
             discovery rate, Benjamini and Hochberg). Both are reported; this one decides.
-        tolerance: smallest prediction gap that matters, in probability.
+        tolerance: smallest difference of predicted probability between two levels that matters, for images of one label.
+        decision_tolerance: the same for the share of images that are answered otherwise.
+        rank_tolerance: the same for the rank: how far from one half the area under the ROC curve may lie that tells two
+            levels apart by the answers to images of one label.
+        odds_tolerance: ratio of the odds of a rare class, at least 1, that matters.
+        tolerances: other tolerances by label and scale ("probability", "decision", "rank", "odds").
+        threshold: probability of the second of two classes from which on it is the answer; by default the likeliest
+            class is.
+        judged_patients: patients that a label and level must have for "not used" to speak of it; smaller ones are
+            named as exceptions.
+        adjust_for: attributes that may rightly move predictions (severity, size): answers are compared at equal levels
+            of them.
         readable: smallest area under the ROC curve that counts as readable when it cannot be told from one half.
         bins: quantile bins of a continuous attribute.
         edges: inner cut points of continuous attributes, by attribute, instead of quantiles.
@@ -30,7 +42,10 @@ class AuditSettings(Resampling):
         maximum_levels: an attribute with more categories is not analysed.
         variance: share of variance of the subspace for the weight space correlation.
         min_components: its least number of components.
-        associated: least Cramer's V of two attributes whose gaps are also compared at equal levels of the other.
+        associated: least Cramer's V within labels of two attributes that go along with each other, and whose answers are
+            compared at equal levels of one another.
+        alike: Cramer's V from which one of them may be the other with errors in the table, so that neither is cleared
+            by the other.
         giveaways: number of images listed that give their level away most.
 
     Raises:
@@ -40,6 +55,13 @@ class AuditSettings(Resampling):
     significance: float = 0.05
     correction: str = "holm"
     tolerance: float = 0.1
+    decision_tolerance: float = 0.1
+    rank_tolerance: float = 0.1
+    odds_tolerance: float = 2.0
+    tolerances: dict[str, dict[str, float]] = field(default_factory=dict)
+    threshold: float | None = None
+    judged_patients: int = 20
+    adjust_for: tuple[str, ...] = ()
     readable: float = 0.6
     bins: int = 3
     edges: dict[str, tuple[float, ...]] = field(default_factory=dict)
@@ -48,6 +70,7 @@ class AuditSettings(Resampling):
     variance: float = 0.99
     min_components: int = 50
     associated: float = 0.2
+    alike: float = 0.6
     giveaways: int = 6
 
     def __post_init__(self) -> None:
@@ -70,8 +93,50 @@ class AuditSettings(Resampling):
             if not all(low < high for low, high in pairwise(cuts)) or not np.isfinite(cuts).all():
                 raise ValueError(f"edges of {name} must be finite and ascend, got {list(cuts)}.")
         object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "adjust_for", tuple(self.adjust_for))
+        self._check_scales()
+
+    def _check_scales(self) -> None:
+        if not 1 <= self.odds_tolerance < np.inf:
+            raise ValueError(f"odds_tolerance must be finite and at least 1, got {self.odds_tolerance}.")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ValueError(f"threshold must be between 0 and 1, got {self.threshold}.")
+        for label, given in self.tolerances.items():
+            for scale, value in given.items():
+                if scale not in SCALES:
+                    raise ValueError(f"tolerances of {label} must be by {', '.join(SCALES)}, got {scale!r}.")
+                low, high = (1, np.inf) if scale == ODDS else (0, 1)
+                if not low <= value <= high:
+                    raise ValueError(f"tolerances of {label} by {scale} must be between {low} and {high}, got {value}.")
+
+    def tolerated(self, label: str, scale: str) -> float:
+        """The smallest difference that matters of a label on a scale; the logarithm of the ratio for odds."""
+        own = {
+            PROBABILITY: self.tolerance,
+            DECISION: self.decision_tolerance,
+            RANK: self.rank_tolerance,
+            ODDS: self.odds_tolerance,
+        } | self.tolerances.get(label, {})
+        return float(np.log(own[scale])) if scale == ODDS else float(own[scale])
+
+    def able(self, tests: int) -> AuditSettings:
+        """The same with as many permutations as it takes for one of many tests to be significant, if these are more.
+
+        Args:
+            tests: number of attributes, over which p-values are adjusted. The smallest p-value of B permutations is
+                1 / (B + 1), and the smallest adjusted one that times the number of tests.
+        """
+        needed = int(np.ceil(tests / self.significance - 1e-9)) - 1
+        return replace(self, permutations=needed) if needed > self.permutations else self
 
 
 _ABOVE_ZERO = {"significance": 0.5, "variance": 1.0}
-_UP_TO_ONE = {"tolerance": 0.0, "readable": 0.5, "associated": 0.0}
-_COUNTS = {"bins": 2, "minimum_patients": 1, "maximum_levels": 2, "min_components": 1, "giveaways": 0}
+_UP_TO_ONE = {
+    "tolerance": 0.0,
+    "decision_tolerance": 0.0,
+    "rank_tolerance": 0.0,
+    "readable": 0.5,
+    "associated": 0.0,
+    "alike": 0.0,
+}
+_COUNTS = {"bins": 2, "minimum_patients": 1, "judged_patients": 2, "maximum_levels": 2, "min_components": 1, "giveaways": 0}

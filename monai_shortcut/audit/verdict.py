@@ -4,58 +4,274 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
+from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.types import with_limits
+from monai_shortcut.types import plain, with_limits
+
+_HOPELESS = 25  # times as many patients that nobody will find
+_NAMED = 4  # exceptions that are spelled out
 
 
-def judge(evidence: Evidence, settings: AuditSettings) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict.
+
+    Attributes:
+        verdict: "used", "encoded, not used", "not encoded" or "inconclusive".
+        reason: why, in sentences with numbers.
+        shared_with: attributes that cannot be told apart from this one, if the verdict is "used".
+    """
+
+    verdict: str
+    reason: str
+    shared_with: tuple[str, ...] = ()
+
+
+def judge(evidence: Evidence, settings: AuditSettings, names: Names) -> Judgement:
     """Turn the evidence for an attribute into a verdict and its reason.
 
-    An attribute is encoded when the permutation test of the probe within labels says so. Of an encoded attribute, the
-    test of the prediction gap and its size say whether it is used: significant and at least the tolerance is used,
-    an interval below the tolerance is not used, anything else is inconclusive. Where another attribute goes along with
-    it and keeps its gap at equal levels of this one, this one has to keep its own too. An attribute the probe cannot
-    read is never used, however the head is aligned; it is not encoded when the probe's interval stays below what counts
-    as readable and predictions do not differ by what matters.
+    *Used*: the largest studentized difference is significant, and some difference is certain to exceed its tolerance.
+    *Encoded, not used*: every difference of every label and pair of levels with enough patients stays below its
+    tolerance (an intersection of one-sided tests, so that none needs to be adjusted for the others), and answers do not
+    scatter more at one level. Smaller cells are named as exceptions.
+    *Not encoded*: no probe finds a trace, and the intervals of all of them stay below what counts as readable. Anything
+    else is inconclusive. An attribute that goes along with others is judged at equal levels of them.
+
+    Args:
+        evidence: what was measured.
+        settings: what counts.
+        names: what labels and levels are called.
     """
-    encoding, gap = evidence.encoding, evidence.gap
-    read = f"a probe tells its levels apart with AUROC {with_limits(encoding.own_auroc)} among images of one label"
-    moved = f"predictions of one label differ by {with_limits(gap.effect)}"
-    differs = evidence.gap_p_value <= settings.significance
-    if evidence.encoding_p_value > settings.significance:
-        if differs and gap.effect.high >= settings.tolerance:
-            return INCONCLUSIVE, f"The probe finds no trace ({read}), yet {moved} with it: more images are needed."
-        if encoding.own_auroc.high < settings.readable:
-            return NOT_ENCODED, f"The embedding holds no readable trace of it: {read}."
-        return INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}."
-    if differs and gap.effect.value >= settings.tolerance:
-        return _used(evidence, settings, read, moved)
-    if gap.effect.high < settings.tolerance:
-        return NOT_USED, f"The embedding encodes it ({read}), but {moved}, less than {settings.tolerance:g}."
-    return (
-        INCONCLUSIVE,
-        f"The embedding encodes it ({read}); {moved}: too uncertain, or too near {settings.tolerance:g}.",
+    found = evidence.differences
+    if found is None or evidence.differences_p_value is None:
+        why = evidence.not_computed.get("differences", "answers were not compared")
+        return Judgement(INCONCLUSIVE, f"Whether the answers differ with it cannot be told: {why}.")
+    differs = evidence.differences_p_value <= settings.significance
+    certain = [row for row in found.rows if row.certain > _tolerated(row, settings, names)]
+    if differs and certain:
+        return _used(evidence, found, certain, settings, names)
+    encoded = evidence.encoding_p_value <= settings.significance
+    if not encoded:
+        return _unread(evidence, found, differs, settings, names)
+    read = f"The embedding encodes it ({_read(evidence)})"
+    doubt = _doubt(evidence, found, settings, names)
+    if doubt:
+        return Judgement(INCONCLUSIVE, f"{read}; {doubt}")
+    widest = max((row for row in found.rows if row.scale != ODDS), key=lambda row: abs(row.estimate.value))
+    except_for = _exceptions(found, settings, names)
+    return Judgement(
+        NOT_USED,
+        f"{read}, but answers differ by less than the tolerances, at most {_said(widest, names)}.{except_for}",
     )
 
 
-def _used(evidence: Evidence, settings: AuditSettings, read: str, moved: str) -> tuple[str, str]:
-    """Whether it is this attribute that is used, or another that goes along with it and keeps its gap without it."""
-    rivals = [other for other in evidence.given if other.other_p_value <= settings.significance]
-    explained = [rival.other for rival in rivals if rival.effect.high < settings.tolerance]
-    if explained:
-        return (
-            NOT_USED,
-            f"The embedding encodes it ({read}) and {moved}, but not among images that agree in "
-            f"{' or in '.join(explained)}, which it goes along with.",
+def _tolerated(row: Difference, settings: AuditSettings, names: Names) -> float:
+    return settings.tolerated(names.labels[row.label], row.scale)
+
+
+def _read(evidence: Evidence) -> str:
+    encoding = evidence.encoding
+    told = f"a linear probe tells its levels apart with AUROC {with_limits(encoding.own_auroc)} among images of one label"
+    return told if evidence.encoding.test.p_value <= 0.05 else f"{told}, other readers do better"
+
+
+def _unread(
+    evidence: Evidence, found: Differences, differs: bool, settings: AuditSettings, names: Names
+) -> Judgement:
+    """No probe finds a trace."""
+    encoding, read = evidence.encoding, _read_by_all(evidence)
+    if differs and _open(found.rows, settings, names):
+        return Judgement(
+            INCONCLUSIVE, f"No reader finds a trace ({read}), yet answers differ with it: more images are needed."
         )
-    doubtful = [rival.other for rival in rivals if rival.p_value > settings.significance]
-    if doubtful:
+    readers = [encoding.own_auroc, *encoding.by_label, encoding.nonlinear]
+    if all(area.high < settings.readable for area in readers if area is not None):
+        unread = [names.labels[index] for index, area in enumerate(encoding.by_label) if area is None]
+        except_for = f" Within {' and '.join(unread)} there are too few patients to say." if unread else ""
+        return Judgement(NOT_ENCODED, f"The embedding holds no readable trace of it: {read}.{except_for}")
+    return Judgement(INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}.")
+
+
+def _read_by_all(evidence: Evidence) -> str:
+    encoding = evidence.encoding
+    told = f"a linear probe tells its levels apart with AUROC {with_limits(encoding.own_auroc)} among images of one label"
+    return told + (f", a non-linear one with {with_limits(encoding.nonlinear)}" if encoding.nonlinear else "")
+
+
+def _open(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> list[Difference]:
+    """Differences of cells with enough patients that may reach the tolerance."""
+    return [
+        row
+        for row in rows
+        if row.patients >= settings.judged_patients
+        and row.possible >= _tolerated(row, settings, names)
+    ]
+
+
+def _doubt(evidence: Evidence, found: Differences, settings: AuditSettings, names: Names) -> str:
+    """Why an encoded attribute whose use is not certain cannot be called unused; empty if it can."""
+    judged = [row for row in found.rows if row.patients >= settings.judged_patients]
+    if not judged:
         return (
+            f"no label has two levels of at least {settings.judged_patients} patients each, too few to say that "
+            "answers do not differ with it."
+        )
+    undecided = _open(found.rows, settings, names)
+    if undecided:
+        return _settled_by(undecided, settings, names)
+    small = [
+        row
+        for row in found.rows
+        if row.patients < settings.judged_patients
+        and max(row.estimate.low, -row.estimate.high) > 0
+        and abs(row.estimate.value) > _tolerated(row, settings, names)
+    ]
+    if small:
+        return f"among few patients answers may differ: {_said(small[0], names)}."
+    if evidence.spread_p_value is not None and evidence.spread_p_value <= settings.significance and found.scattered:
+        label, first, second = found.scattered
+        return (
+            f"answers do not differ in the mean, but among images of {names.labels[label]} they scatter unequally at "
+            f"{names.levels[first]} and {names.levels[second]}: images that vary more look so, and so does a use to and "
+            "fro. Attributes at whose equal levels answers are compared, or images with it swapped, can tell."
+        )
+    return ""
+
+
+def _settled_by(undecided: list[Difference], settings: AuditSettings, names: Names) -> str:
+    """What would settle the difference that needs most."""
+    factors = [(_needed(row, _tolerated(row, settings, names)), row) for row in undecided]
+    factor, row = max(factors, key=lambda pair: pair[0])
+    tolerance = f"{_number(row, _tolerated(row, settings, names))}"
+    said = f"{_said(row, names)}: too uncertain, or too near {tolerance}"
+    if factor > _HOPELESS:
+        return f"{said}. It lies so near the tolerance that only another tolerance settles it."
+    wanted = int(round(factor * row.patients, -1)) or 10
+    cells = f"{names.labels[row.label]} at {names.levels[row.first]} and at {names.levels[row.second]}"
+    return f"{said}. About {max(wanted, row.patients + 1)} patients each of {cells} would settle it (the fewer: {row.patients})."
+
+
+def _needed(row: Difference, tolerance: float) -> float:
+    """Times as many patients it takes until the interval is within the tolerance, or clear of it."""
+    size, reach = abs(row.estimate.value), row.possible - abs(row.estimate.value)
+    if size < tolerance:
+        return float((reach / (tolerance - size)) ** 2)
+    every = size - row.certain if row.certain > 0 else max(size, reach)
+    return float((every / max(size - tolerance, 1e-9)) ** 2)
+
+
+def _used(
+    evidence: Evidence, found: Differences, certain: list[Difference], settings: AuditSettings, names: Names
+) -> Judgement:
+    """Whether it is this attribute that is used, or another that goes along with it."""
+    top = max(certain, key=lambda row: (row.certain - _tolerated(row, settings, names)) / max(row.certain, 1e-9))
+    moved = f"answers depend on it: {_said(top, names)}"
+    company = evidence.company
+    if company is None:
+        return Judgement(USED, f"The {moved}.{_closer(found, certain, names)} {_CAUSE}")
+    if company.keeps:
+        at = f"also at equal levels of {_listed(company.association)}, which it goes along with"
+        return Judgement(USED, f"The {moved}, {at}.{_closer(found, certain, names)} {_CAUSE}")
+    if not company.kept:
+        others = tuple(company.association)
+        return Judgement(
+            USED,
+            f"The {moved}. It cannot be told apart from {_listed(others)}, which goes along with it: one of them is "
+            f"used. {_CAUSE}",
+            others,
+        )
+    return _explained(evidence, moved, settings, names)
+
+
+_CAUSE = (
+    "This shows that the answers differ with it, not why: something that goes along with it and is not in the table "
+    "looks the same, and so do labels that were recorded otherwise. Only swapping it in the same image tells."
+)
+
+
+def _explained(evidence: Evidence, moved: str, settings: AuditSettings, names: Names) -> Judgement:
+    """Others keep their differences at equal levels of this one, and this one does not keep its own."""
+    company = evidence.company
+    assert company is not None
+    rest = company.differences
+    kept = _listed(company.kept)
+    close = [other for other in company.kept if company.association[other] >= settings.alike]
+    judged = [row for row in rest if row.patients >= settings.judged_patients]
+    if close:
+        return Judgement(
             INCONCLUSIVE,
-            f"The embedding encodes it ({read}) and {moved}; whether it is this or {' or '.join(doubtful)}, which goes "
-            "along with it, takes more images to tell.",
+            f"The {moved}, but not at equal levels of {kept}. It goes along so closely with {_listed(close)} that errors "
+            "in the table would look the same: neither is cleared by the other.",
         )
-    alike = [other.other for other in evidence.given if other.p_value > settings.significance]
-    note = f" It cannot be told apart from {' or '.join(alike)}, which goes along with it." if alike else ""
-    return USED, f"The embedding encodes it ({read}) and the output depends on it: {moved}.{note}"
+    if not judged or _open(rest, settings, names):
+        return Judgement(
+            INCONCLUSIVE, f"The {moved}; whether it is this or {kept}, which goes along with it, takes more images."
+        )
+    noticed = max(row.detectable + _tolerated(row, settings, names) for row in judged if row.scale == PROBABILITY)
+    return Judgement(
+        NOT_USED,
+        f"The {moved}, but not among images that agree in {kept}, which it goes along with: there a difference of "
+        f"{plain(min(noticed, 1.0))} in probability would have been found.",
+    )
+
+
+def _closer(found: Differences, certain: list[Difference], names: Names) -> str:
+    """A note where two classes lie closer together at one level, which errors of the recorded labels do too."""
+    if len(names.labels) != 2:
+        return ""
+    pairs = combinations([row for row in certain if row.scale == PROBABILITY], 2)
+    for one, other in pairs:
+        same = (one.first, one.second) == (other.first, other.second)
+        if same and one.label != other.label and one.estimate.value * other.estimate.value < 0:
+            rises = one if one.label == 0 else other
+            level = names.levels[rises.second if rises.estimate.value > 0 else rises.first]
+            return (
+                f" The two classes lie closer together at {level}: poorer images do that, and so do labels recorded "
+                "wrongly there."
+            )
+    return ""
+
+
+def _exceptions(found: Differences, settings: AuditSettings, names: Names) -> str:
+    """Cells of which "not used" does not speak."""
+    small = [
+        f"{names.labels[label]} at {names.levels[level]} ({count} patients)"
+        for label, counts in enumerate(found.patients)
+        for level, count in enumerate(counts)
+        if count < settings.judged_patients and sum(counts)
+    ]
+    if not small:
+        return ""
+    more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
+    return f" This does not speak of {', '.join(small[:_NAMED])}{more}: too few."
+
+
+def _said(row: Difference, names: Names) -> str:
+    """A difference in words."""
+    where = f"among images of {names.labels[row.label]}, {names.levels[row.second]} against {names.levels[row.first]}"
+    limits = f"{_number(row, row.estimate.value)} ({_number(row, row.estimate.low)} to {_number(row, row.estimate.high)})"
+    return f"{_WORDS[row.scale]} {limits} {where}"
+
+
+def _number(row: Difference, value: float) -> str:
+    return plain(math.exp(min(value, 50.0))) if row.scale == ODDS else plain(value)
+
+
+_WORDS = {
+    "probability": "probability moves by",
+    "decision": "the share of answers moves by",
+    "rank": "percentiles move by",
+    "odds": "the ratio of the odds is",
+}
+
+
+def _listed(names: Sequence[str] | dict[str, float]) -> str:
+    given = list(names)
+    return given[0] if len(given) == 1 else f"{', '.join(given[:-1])} and {given[-1]}"

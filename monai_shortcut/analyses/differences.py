@@ -1,0 +1,354 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Do answers differ with an attribute in any label, between any two levels, on any scale that matters to a user?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+
+from monai_shortcut.analyses.sample import AttributeSample
+from monai_shortcut.statistics.cells import Cells, t_value
+from monai_shortcut.statistics.contrasts import Contrast, LevelContrasts
+from monai_shortcut.types import Estimate, Floats, Integers, Tested, Unmeasurable
+
+PROBABILITY, DECISION, RANK, ODDS = "probability", "decision", "rank", "odds"
+SCALES = (PROBABILITY, DECISION, RANK, ODDS)
+FEWEST = 5  # patients a cell must have to be compared at all
+_RARE = 0.05  # share of images up to which a class is rare, and its odds are compared
+_POWER = float(norm.ppf(0.8))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the answers to images of one label differ between two levels.
+
+    Attributes:
+        label: the label.
+        first: a level.
+        second: a later level.
+        scale: "probability": mean predicted probability of the second of two classes; of more classes, the probability
+            that moves between them, which has no sign. "decision": the same of the answers given. "rank": mean
+            percentile of the label's own log odds among all images of the label; of two levels, the area under the ROC
+            curve that tells them apart, less 0.5. "odds": logarithm of the ratio of the odds of a rare class.
+        estimate: the second level less the first, with limits for this difference alone.
+        certain: what the absolute difference exceeds, as far as can be said of all differences of the attribute at
+            once; 0 if nothing.
+        possible: what the absolute difference stays below, with one-sided confidence for this difference alone.
+        detectable: by how much more than a tolerance it has to differ for `certain` to exceed that tolerance in four
+            of five such cohorts.
+        patients: patients of the smaller of the two cells.
+        p_value: of all differences of the attribute together (maximum under permutation); 1 for "odds", which test
+            what "probability" tests. At equal levels of others: by Bonferroni's inequality.
+        outcome: the class whose odds are compared.
+    """
+
+    label: int
+    first: int
+    second: int
+    scale: str
+    estimate: Estimate
+    certain: float
+    possible: float
+    detectable: float
+    patients: int
+    p_value: float
+    outcome: int | None = None
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Differences of the answers by label, pair of levels and scale.
+
+    Attributes:
+        rows: what was compared.
+        test: the largest studentized difference in mean probabilities, decisions and ranks, as a normal score.
+        spread: the same of how far ranks lie from the middle: answers that scatter more at one level. None where
+            nothing could be compared.
+        scattered: label, first and second level where the scatter differs most.
+        critical: normal score that the largest of all differences exceeds by chance with 1 - confidence.
+        patients: (C, M) patients of each label and level.
+        adjusted_for: attributes at whose equal levels the answers were compared.
+    """
+
+    rows: tuple[Difference, ...]
+    test: Tested
+    spread: Tested | None = None
+    scattered: tuple[int, int, int] | None = None
+    critical: float = 0.0
+    patients: tuple[tuple[int, ...], ...] = ()
+    adjusted_for: tuple[str, ...] = ()
+
+
+def differences(
+    sample: AttributeSample, *, threshold: float | None = None, adjust: dict[str, NDArray[Any]] | None = None
+) -> Differences:
+    """Compare the answers between all pairs of levels, label by label, on all scales.
+
+    Each difference d of cell means is divided by its standard error, clustered by patient and taken anew in each
+    permutation; the t-value becomes a normal score, so that small and large cells compare. The test is of the largest
+    score, by permutation between patients within labels. An error of its own for each cell keeps a level that merely
+    scatters more from passing for one that differs (Chung and Romano).
+
+    Limits add two patients to each cell (`Contrast`) and use Student's t with the patients' effective number.
+
+    Args:
+        sample: the images and the attribute; only their answers are used.
+        threshold: probability of the second of two classes from which on it is the answer; by default the likeliest
+            class is.
+        adjust: (n,) levels, integers from 0, by attribute at whose equal levels answers are compared. The sample is
+            then permuted within these (`AttributeSample.cells`).
+
+    Raises:
+        Unmeasurable: If no label has two levels of at least five patients each.
+
+    References:
+        Chung and Romano (2013), Annals of Statistics 41(2); Westfall and Young (1993), Resampling-Based Multiple
+        Testing; Agresti and Caffo (2000), American Statistician 54(4).
+    """
+    given = adjust or {}
+    scales = _Values.of(sample, threshold)
+    label, patient = np.unique(sample.labels, return_inverse=True)[1], sample.patients
+    columns = scales.columns if sample.cells is None else _centred(scales.columns, sample.cells, label)
+    moments = Cells(columns, label, patient, sample.count).of(sample.permuted)
+    contrasts = moments.differences()
+    enough = contrasts.patients[0] >= FEWEST
+    if not enough.any():
+        raise Unmeasurable(f"no label has two levels of at least {FEWEST} patients each")
+    scores = contrasts.scores() * enough[..., None]
+    tests = scores[..., : scales.tested].max(axis=(1, 2, 3))
+    critical = float(np.quantile(tests[1:], sample.draws.confidence, method="higher"))
+    spread = scores[..., scales.tested]
+    found = _Rows(sample, scales, list(given.values()), critical, len(contrasts.value[0, 0]))
+    # What a row is tested by are the scores of its columns.
+    by_scale = [(name, scores[0][..., place].max(axis=-1)) for name, place in scales.places.items()]
+    p_values = {name: (1 + (tests[1:, None, None] >= own - 1e-9).sum(axis=0)) / len(tests) for name, own in by_scale}
+    rows = tuple(found.rows(enough, p_values))
+    place = np.unravel_index(int(spread[0].argmax()), spread[0].shape)
+    pair = list(combinations(range(sample.count), 2))[int(place[1])]
+    return Differences(
+        rows=rows,
+        test=Tested(float(tests[0]), tuple(tests[1:].tolist())),
+        spread=_tested(spread.max(axis=(1, 2))),
+        scattered=(int(found.labels[int(place[0])]), *pair),
+        critical=critical,
+        patients=_patients(sample),
+        adjusted_for=tuple(given),
+    )
+
+
+def joint_differences(
+    sample: AttributeSample, others: dict[str, NDArray[Any]], *, threshold: float | None = None
+) -> tuple[Difference, ...]:
+    """Differences at equal levels of other attributes, all in one linear model of each label.
+
+    Args:
+        sample: the images and the attribute.
+        others: (N,) levels of other attributes over all images of the sample, -1 where unknown; images with an unknown
+            one are left out.
+        threshold: as `differences`.
+
+    Returns:
+        The differences that can be told from the others', tested by Bonferroni's inequality.
+    """
+    known = np.all([codes[sample.rows] >= 0 for codes in others.values()], axis=0)
+    if not known.any():
+        return ()
+    part = AttributeSample(sample.images, sample.name, sample.levels, sample.rows[known], sample.codes[known])
+    given = [codes[part.rows] for codes in others.values()]
+    pairs = part.count * (part.count - 1) // 2
+    tests = len(np.unique(part.labels)) * pairs * 3
+    critical = float(norm.isf((1 - part.draws.confidence) / 2 / max(tests, 1)))
+    return tuple(_Rows(part, _Values.of(part, threshold), given, critical, pairs).rows(None, None))
+
+
+def foreseen(sample: AttributeSample, tests: int, confidence: float, threshold: float | None = None) -> list[Difference]:
+    """Rows of the differences before any permutation, for what they can detect.
+
+    Args:
+        sample: the images and the attribute.
+        tests: number of attributes, over which p-values will be adjusted.
+        confidence: one less the significance.
+        threshold: as `differences`.
+    """
+    pairs = sample.count * (sample.count - 1) // 2
+    rows = len(np.unique(sample.labels)) * pairs * 3 * tests
+    critical = float(norm.isf((1 - confidence) / 2 / max(rows, 1)))
+    return list(_Rows(sample, _Values.of(sample, threshold), [], critical, pairs).rows(None, None))
+
+
+def _patients(sample: AttributeSample) -> tuple[tuple[int, ...], ...]:
+    """(C, M) patients of each label and level."""
+    cell = sample.labels * sample.count + sample.codes
+    pairs = np.unique(np.stack([cell, sample.patients]), axis=1)[0]
+    counts = np.bincount(pairs, minlength=sample.images.classes * sample.count)
+    return tuple(tuple(row) for row in counts.reshape(-1, sample.count).tolist())
+
+
+def _tested(statistic: Floats) -> Tested:
+    return Tested(float(statistic[0]), tuple(statistic[1:].tolist()))
+
+
+def _centred(columns: Floats, cells: Integers, label: Integers) -> Floats:
+    """Values (n, K) with the mean of their cell replaced by that of their label: what other attributes say is gone."""
+    cell = np.unique(cells, return_inverse=True)[1]
+
+    def mean(group: Integers) -> Floats:
+        sums = np.stack([np.bincount(group, column) for column in columns.T], axis=1)
+        return np.asarray((sums / np.bincount(group)[:, None])[group])
+
+    return np.asarray(columns - mean(cell) + mean(label))
+
+
+@dataclass(frozen=True, eq=False)
+class _Values:
+    """Values of the images, all in [0, 1].
+
+    Attributes:
+        columns: (n, K) what is tested, and at last how far the rank lies from the middle.
+        places: columns of each scale.
+        probabilities: (n, C).
+        decisions: (n, C) one for the answer.
+        ranks: (n,) percentile among the images of the label.
+    """
+
+    columns: Floats
+    places: dict[str, list[int]]
+    probabilities: Floats
+    decisions: Floats
+    ranks: Floats
+
+    @property
+    def tested(self) -> int:
+        """Number of columns whose means are tested."""
+        return self.columns.shape[1] - 1
+
+    @classmethod
+    def of(cls, sample: AttributeSample, threshold: float | None) -> _Values:
+        answers = sample.probabilities
+        classes = answers.shape[1]
+        likeliest = answers.argmax(axis=1) if threshold is None else (answers[:, 1] >= threshold).astype(np.int64)
+        decisions = np.eye(classes)[likeliest]
+        margins, ranks = sample.images.margins[sample.rows], np.empty(len(answers))
+        for value in np.unique(sample.labels):
+            inside = sample.labels == value
+            ranks[inside] = (rankdata(margins[inside]) - 0.5) / inside.sum()
+        shown = slice(1, 2) if classes == 2 else slice(None)
+        parts = [answers[:, shown], decisions[:, shown], ranks[:, None], np.abs(2 * ranks - 1)[:, None]]
+        width = parts[0].shape[1]
+        places = {
+            PROBABILITY: list(range(width)),
+            DECISION: list(range(width, 2 * width)),
+            RANK: [2 * width],
+        }
+        return cls(np.concatenate(parts, axis=1), places, answers, decisions, ranks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Makes the rows of an attribute."""
+
+    sample: AttributeSample
+    values: _Values
+    others: Sequence[NDArray[Any]]
+    critical: float
+    pairs: int
+
+    @property
+    def labels(self) -> Integers:
+        """Labels that are present."""
+        return np.unique(self.sample.labels)
+
+    def rows(self, enough: NDArray[np.bool_] | None, p_values: dict[str, Floats] | None) -> Iterator[Difference]:
+        """Rows of the pairs (L, P) of which there is enough."""
+        tests = len(self.labels) * self.pairs * 3
+        for index, label in enumerate(self.labels.tolist()):
+            inside = np.flatnonzero(self.sample.labels == label)
+            patient = np.unique(self.sample.patients[inside], return_inverse=True)[1]
+            codes = self.sample.codes[inside]
+            held = [len(np.unique(patient[codes == level])) for level in range(self.sample.count)]
+            model = LevelContrasts(codes, patient, self.sample.count, [other[inside] for other in self.others])
+            for place, (first, second) in enumerate(combinations(range(self.sample.count), 2)):
+                patients = min(held[first], held[second])
+                if patients < FEWEST or (enough is not None and not enough[index, place]):
+                    continue
+                for scale, outcome, found, log in self._scales(model, inside, first, second):
+                    if found is None:
+                        continue
+                    if p_values is None:
+                        p_value = min(1.0, 2 * float(norm.sf(found.score)) * tests)
+                    else:
+                        p_value = float(p_values[scale][index, place]) if scale in p_values else 1.0
+                    yield self._row((label, first, second), scale, outcome, found, log, patients, p_value)
+
+    def _row(
+        self,
+        where: tuple[int, int, int],
+        scale: str,
+        outcome: int | None,
+        found: Contrast,
+        log: tuple[float, float] | None,
+        patients: int,
+        p_value: float,
+    ) -> Difference:
+        value, error = log if log else (found.cautious_value, found.cautious_error)
+        freedom = np.array(found.freedom)
+        alone = float(t_value(float(norm.ppf(0.5 + self.sample.draws.confidence / 2)), freedom)) * error
+        one_sided = float(t_value(float(norm.ppf(self.sample.draws.confidence)), freedom)) * error
+        every = float(t_value(self.critical, freedom)) * error
+        return Difference(
+            label=where[0],
+            first=where[1],
+            second=where[2],
+            scale=scale,
+            estimate=Estimate(value, value - alone, value + alone),
+            certain=max(abs(value) - every, 0.0),
+            possible=abs(value) + one_sided,
+            detectable=every + float(t_value(_POWER, freedom)) * error,
+            patients=patients,
+            p_value=p_value if scale != ODDS else 1.0,
+            outcome=outcome,
+        )
+
+    def _scales(
+        self, model: LevelContrasts, inside: Integers, first: int, second: int
+    ) -> Iterator[tuple[str, int | None, Contrast | None, tuple[float, float] | None]]:
+        for scale, answers in ((PROBABILITY, self.values.probabilities), (DECISION, self.values.decisions)):
+            yield scale, None, self._moved(model, answers[inside], first, second), None
+        yield RANK, None, model.between(first, second, self.values.ranks[inside]), None
+        shares = np.bincount(self.sample.images.labels, minlength=self.sample.images.classes) / len(self.sample.images)
+        for outcome in np.flatnonzero(shares <= _RARE).tolist():
+            answers = self.values.probabilities[inside, outcome]
+            found = model.between(first, second, answers)
+            log = None if found is None else _log_odds(found, answers, model.codes, first, second)
+            if log is not None:
+                yield ODDS, outcome, found, log
+
+    @staticmethod
+    def _moved(model: LevelContrasts, answers: Floats, first: int, second: int) -> Contrast | None:
+        """What moves to the second of two classes; of more, to all classes that gain, which is what moves at all."""
+        if answers.shape[1] == 2:
+            return model.between(first, second, answers[:, 1])
+        gains = [model.between(first, second, column) for column in answers.T]
+        gaining = [index for index, gain in enumerate(gains) if gain is not None and gain.value > 0]
+        if not gaining:
+            return gains[0]
+        return model.between(first, second, answers[:, gaining].sum(axis=1))
+
+
+def _log_odds(
+    found: Contrast, answers: Floats, codes: Integers, first: int, second: int
+) -> tuple[float, float] | None:
+    """Logarithm of the ratio of the odds of mean probabilities, and its standard error by the delta method."""
+    middle = float(answers[(codes == first) | (codes == second)].mean())
+    low, high = middle - found.value / 2, middle + found.value / 2
+    if min(low, high) <= 0 or max(low, high) >= 1:
+        return None
+    slope = (1 / (low * (1 - low)) + 1 / (high * (1 - high))) / 2
+    return float(np.log(high / (1 - high)) - np.log(low / (1 - low))), slope * found.error

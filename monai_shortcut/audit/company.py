@@ -1,0 +1,83 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Attributes that go along with each other: which of them keeps its differences when all are modelled together?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from monai_shortcut.analyses.differences import Difference, joint_differences
+from monai_shortcut.analyses.sample import AttributeSample
+from monai_shortcut.audit.record import Company, Evidence
+from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.cohort.levels import Levels, association
+
+
+def in_company(
+    measured: Mapping[str, Evidence],
+    samples: Mapping[str, AttributeSample],
+    coded: Mapping[str, Levels],
+    settings: AuditSettings,
+) -> dict[str, Evidence]:
+    """The evidence, with what becomes of differences at equal levels of the attributes that go along.
+
+    Attributes whose differences are significant and that are associated within labels, directly or through others, are
+    one company. Each is measured in a linear model of each label together with all the others.
+
+    Args:
+        measured: evidence by attribute, p-values adjusted.
+        samples: the attributes' samples.
+        coded: the attributes' levels, over all images.
+        settings: settings of the audit.
+    """
+    differ = [
+        name
+        for name, evidence in measured.items()
+        if evidence.differences_p_value is not None and evidence.differences_p_value <= settings.significance
+    ]
+    strength = {frozenset(pair): _associated(samples[pair[0]], *pair, coded) for pair in combinations(differ, 2)}
+    result = dict(measured)
+    for group in _groups(differ, {pair for pair, value in strength.items() if value >= settings.associated}):
+        rows = {
+            name: joint_differences(
+                samples[name], {other: coded[other].codes for other in group if other != name}, threshold=settings.threshold
+            )
+            for name in group
+        }
+        keeps = {name: _keeps(rows[name], settings) for name in group}
+        for name in group:
+            others = [other for other in group if other != name]
+            company = Company(
+                association={other: strength[frozenset((name, other))] for other in others},
+                differences=rows[name],
+                kept=tuple(other for other in others if keeps[other]),
+                keeps=keeps[name],
+            )
+            result[name] = replace(measured[name], company=company)
+    return result
+
+
+def _keeps(rows: tuple[Difference, ...], settings: AuditSettings) -> bool:
+    return any(row.p_value <= settings.significance for row in rows)
+
+
+def _associated(sample: AttributeSample, name: str, other: str, coded: Mapping[str, Levels]) -> float:
+    """Cramer's V within labels of two attributes, over the images that have both."""
+    both = (coded[name].codes >= 0) & (coded[other].codes >= 0)
+    if not both.any():
+        return 0.0
+    return association(coded[name].codes[both], coded[other].codes[both], sample.images.labels[np.flatnonzero(both)])
+
+
+def _groups(names: list[str], pairs: set[frozenset[str]]) -> list[list[str]]:
+    """Names that are linked by pairs, directly or through others; those of one alone are left out."""
+    group = {name: index for index, name in enumerate(names)}
+    for first, second in map(tuple, pairs):
+        joined, gone = sorted((group[first], group[second]))
+        group = {name: joined if value == gone else value for name, value in group.items()}
+    found = [[name for name in names if group[name] == value] for value in sorted(set(group.values()))]
+    return [members for members in found if len(members) > 1]

@@ -1,0 +1,59 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What an audit of these images can find, told before it begins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from monai_shortcut.analyses.differences import PROBABILITY, foreseen
+from monai_shortcut.analyses.sample import Sample
+from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.cohort.levels import Levels
+from monai_shortcut.types import Unmeasurable, plain
+
+logger = logging.getLogger(__name__)
+
+
+def detectable(
+    sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, audits: int = 1
+) -> dict[str, dict[int, tuple[float, int]]]:
+    """The smallest use in probability that would be found in four of five such cohorts, before any permutation.
+
+    Args:
+        sample: the images.
+        coded: levels by attribute.
+        settings: settings of the audit.
+        audits: number of audits over which p-values are adjusted.
+
+    Returns:
+        By attribute and label: how far the probability between the two levels with the most patients has to move for
+        the verdict "used", and the patients of the smaller of these two cells.
+    """
+    found: dict[str, dict[int, tuple[float, int]]] = {}
+    for name, levels in coded.items():
+        try:
+            one = sample.by(name, levels)
+        except Unmeasurable:
+            continue
+        rows = foreseen(one, len(coded) * audits, 1 - settings.significance, settings.threshold)
+        best: dict[int, tuple[float, int]] = {}
+        for row in sorted((row for row in rows if row.scale == PROBABILITY), key=lambda row: row.patients):
+            best[row.label] = row.detectable, row.patients
+        found[name] = best
+    return found
+
+
+def tell_power(
+    sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, label_names: Sequence[str], audits: int
+) -> None:
+    """Log what can be found, by attribute and label."""
+    for name, labels in detectable(sample, coded, settings, audits).items():
+        parts = [
+            f"{plain(min(settings.tolerated(label_names[label], PROBABILITY) + reach, 1.0))} in {label_names[label]} "
+            f"({patients} patients)"
+            for label, (reach, patients) in sorted(labels.items())
+        ]
+        told = ", ".join(parts) or "none: fewer than five patients in each label and level"
+        logger.info("%s: smallest use that these images would show, in probability: %s.", name, told)
