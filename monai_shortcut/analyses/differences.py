@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -47,6 +47,7 @@ class Difference:
         p_value: of all differences of the attribute together (maximum under permutation); 1 for "odds", which test
             what "probability" tests. At equal levels of others: by Bonferroni's inequality.
         outcome: the class whose odds are compared.
+        within: another attribute and its level, if only images of that level are compared.
     """
 
     label: int
@@ -60,6 +61,7 @@ class Difference:
     patients: int
     p_value: float
     outcome: int | None = None
+    within: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def joint_differences(
     known = np.all([codes[sample.rows] >= 0 for codes in others.values()], axis=0)
     if not known.any():
         return ()
-    part = AttributeSample(sample.images, sample.name, sample.levels, sample.rows[known], sample.codes[known])
+    part = _part(sample, known)
     given = [codes[part.rows] for codes in others.values()]
     pairs = part.count * (part.count - 1) // 2
     tests = len(np.unique(part.labels)) * pairs * 3
@@ -168,7 +170,50 @@ def joint_differences(
     return tuple(_Rows(part, _Values.of(part, threshold), given, critical, pairs).rows(None, None))
 
 
-def foreseen(sample: AttributeSample, tests: int, confidence: float, threshold: float | None = None) -> list[Difference]:
+def sliced_differences(
+    sample: AttributeSample,
+    others: dict[str, NDArray[Any]],
+    *,
+    fewest: int,
+    tests: int,
+    threshold: float | None = None,
+) -> tuple[Difference, ...]:
+    """Differences among the images of each level of other attributes, one after the other.
+
+    A use whose direction depends on another attribute cancels over all images, and shows here.
+
+    Args:
+        sample: the images and the attribute.
+        others: (N,) levels of other attributes over all images of the sample, -1 where unknown.
+        fewest: patients that both cells must have.
+        tests: number of attributes that are asked this.
+        threshold: as `differences`.
+
+    Returns:
+        The differences, tested by Bonferroni's inequality over all of them and all attributes.
+    """
+    slices = [(name, level) for name, codes in others.items() for level in range(int(codes.max(initial=-1)) + 1)]
+    values, pairs = _Values.of(sample, threshold), sample.count * (sample.count - 1) // 2
+    every = len(np.unique(sample.labels)) * pairs * 3 * len(slices) * tests
+    critical = float(norm.isf((1 - sample.draws.confidence) / 2 / max(every, 1)))
+    found: list[Difference] = []
+    for name, level in slices:
+        chosen = others[name][sample.rows] == level
+        if chosen.any():
+            rows = _Rows(_part(sample, chosen), values.of_images(chosen), [], critical, pairs, fewest).rows(None, None)
+            factor = len(slices) * tests
+            found += [replace(row, within=(name, level), p_value=min(1.0, row.p_value * factor)) for row in rows]
+    return tuple(found)
+
+
+def _part(sample: AttributeSample, chosen: NDArray[np.bool_]) -> AttributeSample:
+    """Some images (n,) of a sample."""
+    return AttributeSample(sample.images, sample.name, sample.levels, sample.rows[chosen], sample.codes[chosen])
+
+
+def foreseen(
+    sample: AttributeSample, tests: int, confidence: float, threshold: float | None = None
+) -> list[Difference]:
     """Rows of the differences before any permutation, for what they can detect.
 
     Args:
@@ -227,7 +272,13 @@ class _Values:
     @property
     def tested(self) -> int:
         """Number of columns whose means are tested."""
-        return self.columns.shape[1] - 1
+        return int(self.columns.shape[1]) - 1
+
+    def of_images(self, chosen: NDArray[np.bool_]) -> _Values:
+        """The same of some images; ranks stay those among all images of the label."""
+        return _Values(
+            self.columns[chosen], self.places, self.probabilities[chosen], self.decisions[chosen], self.ranks[chosen]
+        )
 
     @classmethod
     def of(cls, sample: AttributeSample, threshold: float | None) -> _Values:
@@ -259,6 +310,7 @@ class _Rows:
     others: Sequence[NDArray[Any]]
     critical: float
     pairs: int
+    fewest: int = FEWEST
 
     @property
     def labels(self) -> Integers:
@@ -276,7 +328,7 @@ class _Rows:
             model = LevelContrasts(codes, patient, self.sample.count, [other[inside] for other in self.others])
             for place, (first, second) in enumerate(combinations(range(self.sample.count), 2)):
                 patients = min(held[first], held[second])
-                if patients < FEWEST or (enough is not None and not enough[index, place]):
+                if patients < self.fewest or (enough is not None and not enough[index, place]):
                     continue
                 for scale, outcome, found, log in self._scales(model, inside, first, second):
                     if found is None:
@@ -342,9 +394,7 @@ class _Rows:
         return model.between(first, second, answers[:, gaining].sum(axis=1))
 
 
-def _log_odds(
-    found: Contrast, answers: Floats, codes: Integers, first: int, second: int
-) -> tuple[float, float] | None:
+def _log_odds(found: Contrast, answers: Floats, codes: Integers, first: int, second: int) -> tuple[float, float] | None:
     """Logarithm of the ratio of the odds of mean probabilities, and its standard error by the delta method."""
     middle = float(answers[(codes == first) | (codes == second)].mean())
     low, high = middle - found.value / 2, middle + found.value / 2

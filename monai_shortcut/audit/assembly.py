@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,8 +20,15 @@ from monai_shortcut.analyses.encoding import recognition
 from monai_shortcut.analyses.joint_alignment import joint_alignment
 from monai_shortcut.analyses.region_sensitivity import region_sensitivity
 from monai_shortcut.analyses.sample import AttributeSample, Sample, two_rows
-from monai_shortcut.audit.company import in_company
-from monai_shortcut.audit.evidence import FAMILIES, attribute_evidence, coded_levels, giveaways, unadjusted
+from monai_shortcut.audit.company import in_company, in_slices
+from monai_shortcut.audit.evidence import (
+    FAMILIES,
+    attribute_evidence,
+    coded_levels,
+    giveaways,
+    held_equal,
+    unadjusted,
+)
 from monai_shortcut.audit.intake import check_attributes, check_rows, taken_in
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.power import tell_power
@@ -118,8 +125,8 @@ def audit(
         software: versions by package, for the report.
         attribute_heads: (M, D) weights by attribute, of the heads that a multi-task network was trained with.
         progress: shows a bar and collects the seconds of each analysis; by default a bar on a terminal.
-        audits: number of audits, one for each clinical label, over which p-values are adjusted too. Where one of so many
-            tests could not be significant with the permutations of the settings, more are drawn.
+        audits: number of audits, one for each clinical label, over which p-values are adjusted too. Where one of so
+            many tests could not be significant with the permutations of the settings, more are drawn.
 
     Returns:
         The audit.
@@ -134,7 +141,7 @@ def audit(
     chosen = (settings or AuditSettings()).able(len(attributes) * audits)
     heads = dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
-    check_attributes(attributes, given)
+    check_attributes(attributes, given | {"adjust_for": dict.fromkeys(chosen.adjust_for)})
     taken = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen)
     sample, finite, left_out, linked = taken
     check_rows(attributes, len(finite))
@@ -145,9 +152,10 @@ def audit(
         name: coded_levels(name, column, sample.patients, chosen, (kinds or {}).get(name), (orders or {}).get(name))
         for name, column in values.items()
     }
+    fine = {name: held_equal(coded[name], column, sample.patients) for name, column in values.items()}
     with progress or Progress() as bar:
         findings, analysed = _findings(
-            sample, coded, counterfactuals or {}, finite, heads, chosen, bar, label_names, audits
+            sample, coded, fine, counterfactuals or {}, finite, heads, chosen, bar, label_names, audits
         )
         answers = {name: np.asarray(column)[finite] for name, column in (regions or {}).items()}
         with bar.step("regions"):
@@ -197,6 +205,7 @@ class _Measured:
 def _findings(
     sample: Sample,
     coded: Mapping[str, Levels],
+    fine: Mapping[str, NDArray[np.int64]],
     counterfactuals: Mapping[str, ArrayLike],
     finite: NDArray[np.bool_],
     heads: Mapping[str, ArrayLike],
@@ -217,7 +226,7 @@ def _findings(
         moved = None if changed is None else _counterfactual(changed, sample)
         try:
             one = sample.by(name, coded[name])
-            covariates = {other: coded[other] for other in settings.adjust_for}
+            covariates = {other: fine[other] for other in settings.adjust_for if other in fine}
             evidence = attribute_evidence(one, settings, progress, heads.get(name), covariates)
         except Unmeasurable as reason:
             return _Measured(None, str(reason), moved)
@@ -226,13 +235,15 @@ def _findings(
     found = dict(zip(coded, _side_by_side(measure, list(coded)), strict=True))
     measured = {name: one.evidence for name, one in found.items() if isinstance(one.evidence, Evidence)}
     analysed = {name: one.sample for name, one in found.items() if one.sample is not None}
-    measured = in_company(_adjusted(measured, settings, audits), analysed, coded, settings)
+    measured = in_company(_adjusted(measured, settings, audits), analysed, coded, fine, settings)
+    measured = in_slices(measured, analysed, coded, settings, label_names)
 
     def conclude(name: str) -> Finding:
         evidence = measured.get(name)
         reason = str(found[name].evidence) if evidence is None else ""
         with progress.step("giveaways", name):
-            names = Names(tuple(label_names), coded[name].names)
+            others = {other: levels.names for other, levels in coded.items()}
+            names = Names(tuple(label_names), coded[name].names, others)
             moved = found[name].counterfactual
             return _finding(name, coded[name], sample, evidence, reason, moved, settings, analysed, names)
 
@@ -280,9 +291,9 @@ def _adjusted(measured: Mapping[str, Evidence], settings: AuditSettings, audits:
         rates = false_discovery_control(list(known.values()))
         decisive = rates if settings.correction == "fdr" else holm(list(known.values()))
         for name, value, rate in zip(known, decisive, rates, strict=True):
-            changed = {family: min(1.0, float(value) * audits)}
-            if analysis + "_q_value" in vars(result[name]) and family == analysis + "_p_value":
-                changed[analysis + "_q_value"] = min(1.0, float(rate) * audits)
+            changed: dict[str, Any] = {family: min(1.0, float(value) * audits)}
+            if family in ("encoding_p_value", "gap_p_value"):
+                changed[f"{analysis}_q_value"] = min(1.0, float(rate) * audits)
             result[name] = replace(result[name], **changed)
     return result
 

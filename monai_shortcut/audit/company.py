@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from monai_shortcut.analyses.differences import Difference, joint_differences
+from monai_shortcut.analyses.differences import Difference, joint_differences, sliced_differences
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.audit.record import Company, Evidence
 from monai_shortcut.audit.settings import AuditSettings
@@ -21,6 +22,7 @@ def in_company(
     measured: Mapping[str, Evidence],
     samples: Mapping[str, AttributeSample],
     coded: Mapping[str, Levels],
+    fine: Mapping[str, NDArray[np.int64]],
     settings: AuditSettings,
 ) -> dict[str, Evidence]:
     """The evidence, with what becomes of differences at equal levels of the attributes that go along.
@@ -32,6 +34,7 @@ def in_company(
         measured: evidence by attribute, p-values adjusted.
         samples: the attributes' samples.
         coded: the attributes' levels, over all images.
+        fine: (N,) the same as others are held equal by them: numbers in narrow bins, -1 where unknown.
         settings: settings of the audit.
     """
     differ = [
@@ -44,7 +47,7 @@ def in_company(
     for group in _groups(differ, {pair for pair, value in strength.items() if value >= settings.associated}):
         rows = {
             name: joint_differences(
-                samples[name], {other: coded[other].codes for other in group if other != name}, threshold=settings.threshold
+                samples[name], {other: fine[other] for other in group if other != name}, threshold=settings.threshold
             )
             for name in group
         }
@@ -58,6 +61,38 @@ def in_company(
                 keeps=keeps[name],
             )
             result[name] = replace(measured[name], company=company)
+    return result
+
+
+def in_slices(
+    measured: Mapping[str, Evidence],
+    samples: Mapping[str, AttributeSample],
+    coded: Mapping[str, Levels],
+    settings: AuditSettings,
+    label_names: Sequence[str],
+) -> dict[str, Evidence]:
+    """The evidence, with differences that show only among images of one level of another attribute.
+
+    Args:
+        measured: evidence by attribute, with company.
+        samples: the attributes' samples.
+        coded: the attributes' levels, over all images.
+        settings: settings of the audit.
+        label_names: names of the classes.
+    """
+    result = dict(measured)
+    for name, evidence in measured.items():
+        if evidence.company is not None or evidence.differences is None or len(coded) < 2:
+            continue
+        rows = sliced_differences(
+            samples[name],
+            {other: levels.codes for other, levels in coded.items() if other != name and not levels.problem},
+            fewest=settings.judged_patients,
+            tests=len(measured),
+            threshold=settings.threshold,
+        )
+        certain = [row for row in rows if row.certain > settings.tolerated(label_names[row.label], row.scale)]
+        result[name] = replace(evidence, slices=tuple(certain))
     return result
 
 

@@ -23,19 +23,24 @@ from monai_shortcut.analyses.subgroups import subgroups
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import Evidence, Giveaway
 from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.cohort.columns import CONTINUOUS
 from monai_shortcut.cohort.levels import Levels, attribute_levels
 from monai_shortcut.types import Unmeasurable
 
+_NARROW = 10  # bins of a number that is held equal
+
 
 def questions(
-    settings: AuditSettings, own_head: ArrayLike | None = None, covariates: Mapping[str, Levels] | None = None
+    settings: AuditSettings,
+    own_head: ArrayLike | None = None,
+    covariates: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> Mapping[str, Callable[[AttributeSample], Any]]:
     """The analyses of an attribute by field of `Evidence`.
 
     Args:
         settings: settings of the audit.
         own_head: (M, D) weights of the attribute's head, if the network was trained with one.
-        covariates: levels of attributes at whose equal levels answers are compared.
+        covariates: (N,) levels of attributes at whose equal levels answers are compared, -1 where unknown.
     """
     pointing = partial(alignment, variance=settings.variance, min_components=settings.min_components, own_head=own_head)
     return {
@@ -55,7 +60,7 @@ def attribute_evidence(
     settings: AuditSettings,
     progress: Progress,
     own_head: ArrayLike | None = None,
-    covariates: Mapping[str, Levels] | None = None,
+    covariates: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> Evidence:
     """Ask all questions of an attribute.
 
@@ -64,7 +69,7 @@ def attribute_evidence(
         settings: settings of the audit.
         progress: progress of the audit.
         own_head: (M, D) weights of the attribute's head, if the network was trained with one.
-        covariates: levels of attributes at whose equal levels answers are compared.
+        covariates: (N,) levels of attributes at whose equal levels answers are compared, -1 where unknown.
 
     Returns:
         The evidence, p-values not adjusted yet; ``not_computed`` says why an analysis has no answer.
@@ -86,9 +91,24 @@ def attribute_evidence(
     return Evidence(**found, **p_values, not_computed=unanswered)
 
 
-def _differences(sample: AttributeSample, settings: AuditSettings, covariates: Mapping[str, Levels]) -> Differences:
+def held_equal(levels: Levels, values: ArrayLike, patients: NDArray[Any]) -> NDArray[np.int64]:
+    """Levels (N,) at which other attributes are compared: numbers in ten bins, so that little is left within one.
+
+    Args:
+        levels: the attribute's levels.
+        values: (N,) its values.
+        patients: (N,) patient of each image.
+    """
+    if levels.kind != CONTINUOUS or levels.problem:
+        return levels.codes
+    return attribute_levels(values, patients, bins=_NARROW, minimum_patients=1, kind=CONTINUOUS).codes
+
+
+def _differences(
+    sample: AttributeSample, settings: AuditSettings, covariates: Mapping[str, NDArray[np.int64]]
+) -> Differences:
     """Differences at equal levels of the covariates, where all of these are known."""
-    others = {name: levels.codes for name, levels in covariates.items() if name != sample.name and not levels.problem}
+    others = {name: codes for name, codes in covariates.items() if name != sample.name and (codes >= 0).any()}
     if not others:
         return differences(sample, threshold=settings.threshold)
     known = np.all([codes[sample.rows] >= 0 for codes in others.values()], axis=0)

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,9 @@ class Names:
     Attributes:
         labels: of the classes.
         levels: of the levels of an attribute.
+        others: of the levels of other attributes.
     """
 
     labels: tuple[str, ...]
     levels: tuple[str, ...]
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -70,8 +70,8 @@ class Company:
     Attributes:
         association: Cramer's V with each of them, within labels.
         differences: of this attribute at equal levels of all of them, as far as they can be told apart.
-        kept: those whose own differences stay at equal levels of this one and the rest.
-        keeps: whether this one's stay.
+        kept: those whose own differences stay significant at equal levels of this one and the rest.
+        keeps: whether this one's stay significant.
     """
 
     association: dict[str, float]
@@ -102,6 +102,8 @@ class Evidence:
         differences_p_value: adjusted over the attributes by the correction of the settings.
         spread_p_value: of the scatter of the answers, likewise.
         company: what becomes of the differences at equal levels of attributes that go along with it.
+        slices: differences among images of one level of another attribute that are certain to exceed their tolerance,
+            of an attribute that is not used otherwise.
     """
 
     encoding: Encoding
@@ -121,6 +123,7 @@ class Evidence:
     differences_p_value: float | None = None
     spread_p_value: float | None = None
     company: Company | None = None
+    slices: tuple[Difference, ...] = ()
 
 
 @dataclass(frozen=True)

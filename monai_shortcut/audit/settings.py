@@ -23,7 +23,7 @@ class AuditSettings(Resampling):
         significance: largest adjusted p-value that counts as evidence.
         correction: how p-values are adjusted over the attributes: "holm" (family-wise error rate) or "fdr" (false
             discovery rate, Benjamini and Hochberg). Both are reported; this one decides.
-        tolerance: smallest difference of predicted probability between two levels that matters, for images of one label.
+        tolerance: smallest difference of predicted probability between two levels that matters, for images of a label.
         decision_tolerance: the same for the share of images that are answered otherwise.
         rank_tolerance: the same for the rank: how far from one half the area under the ROC curve may lie that tells two
             levels apart by the answers to images of one label.
@@ -42,8 +42,8 @@ class AuditSettings(Resampling):
         maximum_levels: an attribute with more categories is not analysed.
         variance: share of variance of the subspace for the weight space correlation.
         min_components: its least number of components.
-        associated: least Cramer's V within labels of two attributes that go along with each other, and whose answers are
-            compared at equal levels of one another.
+        associated: least Cramer's V within labels of two attributes that go along with each other, and whose answers
+            are compared at equal levels of one another.
         alike: Cramer's V from which one of them may be the other with errors in the table, so that neither is cleared
             by the other.
         giveaways: number of images listed that give their level away most.
@@ -139,4 +139,11 @@ _UP_TO_ONE = {
     "associated": 0.0,
     "alike": 0.0,
 }
-_COUNTS = {"bins": 2, "minimum_patients": 1, "judged_patients": 2, "maximum_levels": 2, "min_components": 1, "giveaways": 0}
+_COUNTS = {
+    "bins": 2,
+    "minimum_patients": 1,
+    "judged_patients": 2,
+    "maximum_levels": 2,
+    "min_components": 1,
+    "giveaways": 0,
+}

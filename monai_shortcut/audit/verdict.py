@@ -57,6 +57,10 @@ def judge(evidence: Evidence, settings: AuditSettings, names: Names) -> Judgemen
     certain = [row for row in found.rows if row.certain > _tolerated(row, settings, names)]
     if differs and certain:
         return _used(evidence, found, certain, settings, names)
+    if evidence.slices:
+        top = _leading(evidence.slices, settings, names)
+        said = f"Answers do not differ with it over all images, but do in part of them: {_said(top, names)}"
+        return Judgement(USED, f"{said}. {_CAUSE}")
     encoded = evidence.encoding_p_value <= settings.significance
     if not encoded:
         return _unread(evidence, found, differs, settings, names)
@@ -78,13 +82,13 @@ def _tolerated(row: Difference, settings: AuditSettings, names: Names) -> float:
 
 def _read(evidence: Evidence) -> str:
     encoding = evidence.encoding
-    told = f"a linear probe tells its levels apart with AUROC {with_limits(encoding.own_auroc)} among images of one label"
+    told = (
+        f"a linear probe tells its levels apart with AUROC {with_limits(encoding.own_auroc)} among images of one label"
+    )
     return told if evidence.encoding.test.p_value <= 0.05 else f"{told}, other readers do better"
 
 
-def _unread(
-    evidence: Evidence, found: Differences, differs: bool, settings: AuditSettings, names: Names
-) -> Judgement:
+def _unread(evidence: Evidence, found: Differences, differs: bool, settings: AuditSettings, names: Names) -> Judgement:
     """No probe finds a trace."""
     encoding, read = evidence.encoding, _read_by_all(evidence)
     if differs and _open(found.rows, settings, names):
@@ -101,7 +105,9 @@ def _unread(
 
 def _read_by_all(evidence: Evidence) -> str:
     encoding = evidence.encoding
-    told = f"a linear probe tells its levels apart with AUROC {with_limits(encoding.own_auroc)} among images of one label"
+    told = (
+        f"a linear probe tells its levels apart with AUROC {with_limits(encoding.own_auroc)} among images of one label"
+    )
     return told + (f", a non-linear one with {with_limits(encoding.nonlinear)}" if encoding.nonlinear else "")
 
 
@@ -110,8 +116,7 @@ def _open(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> 
     return [
         row
         for row in rows
-        if row.patients >= settings.judged_patients
-        and row.possible >= _tolerated(row, settings, names)
+        if row.patients >= settings.judged_patients and row.possible >= _tolerated(row, settings, names)
     ]
 
 
@@ -139,8 +144,8 @@ def _doubt(evidence: Evidence, found: Differences, settings: AuditSettings, name
         label, first, second = found.scattered
         return (
             f"answers do not differ in the mean, but among images of {names.labels[label]} they scatter unequally at "
-            f"{names.levels[first]} and {names.levels[second]}: images that vary more look so, and so does a use to and "
-            "fro. Attributes at whose equal levels answers are compared, or images with it swapped, can tell."
+            f"{names.levels[first]} and {names.levels[second]}. Images that vary more look so, and so does a use to "
+            "and fro: another attribute on which its direction depends, or images with it swapped, can tell."
         )
     return ""
 
@@ -155,7 +160,8 @@ def _settled_by(undecided: list[Difference], settings: AuditSettings, names: Nam
         return f"{said}. It lies so near the tolerance that only another tolerance settles it."
     wanted = int(round(factor * row.patients, -1)) or 10
     cells = f"{names.labels[row.label]} at {names.levels[row.first]} and at {names.levels[row.second]}"
-    return f"{said}. About {max(wanted, row.patients + 1)} patients each of {cells} would settle it (the fewer: {row.patients})."
+    wanted = max(wanted, row.patients + 1)
+    return f"{said}. About {wanted} patients each of {cells} would settle it; the fewer are {row.patients} now."
 
 
 def _needed(row: Difference, tolerance: float) -> float:
@@ -171,23 +177,28 @@ def _used(
     evidence: Evidence, found: Differences, certain: list[Difference], settings: AuditSettings, names: Names
 ) -> Judgement:
     """Whether it is this attribute that is used, or another that goes along with it."""
-    top = max(certain, key=lambda row: (row.certain - _tolerated(row, settings, names)) / max(row.certain, 1e-9))
-    moved = f"answers depend on it: {_said(top, names)}"
+    moved = f"Answers differ with it: {_said(_leading(certain, settings, names), names)}"
     company = evidence.company
     if company is None:
-        return Judgement(USED, f"The {moved}.{_closer(found, certain, names)} {_CAUSE}")
-    if company.keeps:
+        return Judgement(USED, f"{moved}.{_closer(found, certain, names)} {_CAUSE}")
+    sure = [row for row in company.differences if row.certain > _tolerated(row, settings, names)]
+    if company.keeps and (sure or not company.kept):
         at = f"also at equal levels of {_listed(company.association)}, which it goes along with"
-        return Judgement(USED, f"The {moved}, {at}.{_closer(found, certain, names)} {_CAUSE}")
+        return Judgement(USED, f"{moved}, {at}.{_closer(found, certain, names)} {_CAUSE}")
     if not company.kept:
         others = tuple(company.association)
         return Judgement(
             USED,
-            f"The {moved}. It cannot be told apart from {_listed(others)}, which goes along with it: one of them is "
+            f"{moved}. It cannot be told apart from {_listed(others)}, which goes along with it: one of them is "
             f"used. {_CAUSE}",
             others,
         )
     return _explained(evidence, moved, settings, names)
+
+
+def _leading(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> Difference:
+    """The row that exceeds its tolerance most, for its size."""
+    return max(rows, key=lambda row: 1 - _tolerated(row, settings, names) / max(row.certain, 1e-9))
 
 
 _CAUSE = (
@@ -207,17 +218,17 @@ def _explained(evidence: Evidence, moved: str, settings: AuditSettings, names: N
     if close:
         return Judgement(
             INCONCLUSIVE,
-            f"The {moved}, but not at equal levels of {kept}. It goes along so closely with {_listed(close)} that errors "
-            "in the table would look the same: neither is cleared by the other.",
+            f"{moved}, but it is not certain to matter at equal levels of {kept}. It goes along so closely with "
+            f"{_listed(close)} that errors in the table would look the same: neither is cleared by the other.",
         )
-    if not judged or _open(rest, settings, names):
+    if company.keeps or not judged or _open(rest, settings, names):
         return Judgement(
-            INCONCLUSIVE, f"The {moved}; whether it is this or {kept}, which goes along with it, takes more images."
+            INCONCLUSIVE, f"{moved}; whether it is this or {kept}, which goes along with it, takes more images."
         )
     noticed = max(row.detectable + _tolerated(row, settings, names) for row in judged if row.scale == PROBABILITY)
     return Judgement(
         NOT_USED,
-        f"The {moved}, but not among images that agree in {kept}, which it goes along with: there a difference of "
+        f"{moved}, but not among images that agree in {kept}, which it goes along with: there a difference of "
         f"{plain(min(noticed, 1.0))} in probability would have been found.",
     )
 
@@ -245,7 +256,7 @@ def _exceptions(found: Differences, settings: AuditSettings, names: Names) -> st
         f"{names.labels[label]} at {names.levels[level]} ({count} patients)"
         for label, counts in enumerate(found.patients)
         for level, count in enumerate(counts)
-        if count < settings.judged_patients and sum(counts)
+        if count < settings.judged_patients and any(counts)
     ]
     if not small:
         return ""
@@ -256,7 +267,12 @@ def _exceptions(found: Differences, settings: AuditSettings, names: Names) -> st
 def _said(row: Difference, names: Names) -> str:
     """A difference in words."""
     where = f"among images of {names.labels[row.label]}, {names.levels[row.second]} against {names.levels[row.first]}"
-    limits = f"{_number(row, row.estimate.value)} ({_number(row, row.estimate.low)} to {_number(row, row.estimate.high)})"
+    if row.within:
+        other, level = row.within
+        where = f"{where}, where {other} is {names.others[other][level]}"
+    limits = (
+        f"{_number(row, row.estimate.value)} ({_number(row, row.estimate.low)} to {_number(row, row.estimate.high)})"
+    )
     return f"{_WORDS[row.scale]} {limits} {where}"
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Differences between two levels among images of one label, at equal levels of other attributes, with cautious limits."""
+"""Differences between two levels for images of one label, at equal levels of others, with cautious limits."""
 
 from __future__ import annotations
 
