@@ -28,7 +28,8 @@ import breast  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from cases import Case, kept, load, measure, save  # noqa: E402
-from hard_measures import measure_world  # noqa: E402
+from hard_measures import measure_case, measure_world  # noqa: E402
+from hard_models import MARKS, STORIES, VARIANTS, mark_cases, story_cases  # noqa: E402
 from hard_scenarios import HARD  # noqa: E402
 from hard_tables import hard_report, truths  # noqa: E402
 from hard_worlds import SEEDS  # noqa: E402
@@ -42,7 +43,7 @@ from monai_shortcut.cohort.levels import attribute_levels  # noqa: E402
 MODELS = (False, True)  # multi-task?
 FIRST = 40  # draws
 PARTS = ("embeddings", "phantoms", "devices", "marks")
-HARD_PARTS = ("hard",)  # the second judge, asked for by name
+HARD_PARTS = ("hard", "hard_phantoms", "hard_marks")  # the second judge, asked for by name
 
 
 def models(
@@ -66,10 +67,27 @@ def scenario(folder: Path, name: str, draw: int) -> list[dict[str, Any]]:
     return kept(folder / "rows" / "embeddings" / f"{stem}.json", lambda: measure(draw_scenario(name, draw), stem))
 
 
+def stem(name: str) -> str:
+    """A name as part of the name of a file."""
+    return re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def hard_models(folder: Path, name: str, make: Callable[[], dict[str, Case]], seeds: str) -> list[dict[str, Any]]:
+    """Train a model of the second judge unless its cases are kept, and measure its variants unless their rows are."""
+    torch.set_num_threads(1)
+    paths = {variant: folder / "cases" / "hard" / seeds / f"{name}_{stem(variant)}.npz" for variant in VARIANTS}
+    if not all(path.exists() for path in paths.values()):
+        for variant, case in make().items():
+            save(case, paths[variant])
+    rows = []
+    for path in paths.values():
+        rows += kept(folder / "rows" / "hard" / seeds / f"{path.stem}.json", lambda path=path: measure_case(load(path)))
+    return rows
+
+
 def hard_scenario(folder: Path, name: str, draw: int, seeds: str) -> list[dict[str, Any]]:
     """Draw a world of the second judge and measure it."""
-    stem = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
-    path = folder / "rows" / "hard" / seeds / f"{stem}_{draw:03d}.json"
+    path = folder / "rows" / "hard" / seeds / f"{stem(name)}_{draw:03d}.json"
     return kept(path, lambda: measure_world(name, draw, seeds))
 
 
@@ -128,6 +146,14 @@ def main() -> None:
     if "hard" in arguments.parts:
         draws = range(arguments.first_draw, arguments.first_draw + arguments.draws)
         jobs += [delayed(hard_scenario)(folder, name, draw, arguments.seed_set) for draw, name in product(draws, HARD)]
+    if "hard_phantoms" in arguments.parts:
+        for seed, name in product(seeds, STORIES):
+            make = partial(story_cases, name, seed, arguments.seed_set)
+            jobs.append(delayed(hard_models)(folder, f"story_{stem(name)}_{seed}", make, arguments.seed_set))
+    if "hard_marks" in arguments.parts and arguments.dataset_dir:
+        for seed, name in product(seeds, MARKS):
+            make = partial(mark_cases, arguments.dataset_dir, name, seed, arguments.seed_set)
+            jobs.append(delayed(hard_models)(folder, f"mark_{stem(name)}_{seed}", make, arguments.seed_set))
     if not jobs:
         parser.error("the parts on real images need --dataset_dir, the folder of BUS-BRA")
     done = Parallel(arguments.workers, return_as="generator_unordered")(jobs)
