@@ -67,7 +67,7 @@ def scenario(folder: Path, name: str, draw: int) -> list[dict[str, Any]]:
     return kept(folder / "rows" / "embeddings" / f"{stem}.json", lambda: measure(draw_scenario(name, draw), stem))
 
 
-def stem(name: str) -> str:
+def slug(name: str) -> str:
     """A name as part of the name of a file."""
     return re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
 
@@ -75,7 +75,7 @@ def stem(name: str) -> str:
 def hard_models(folder: Path, name: str, make: Callable[[], dict[str, Case]], seeds: str) -> list[dict[str, Any]]:
     """Train a model of the second judge unless its cases are kept, and measure its variants unless their rows are."""
     torch.set_num_threads(1)
-    paths = {variant: folder / "cases" / "hard" / seeds / f"{name}_{stem(variant)}.npz" for variant in VARIANTS}
+    paths = {variant: folder / "cases" / "hard" / seeds / f"{name}_{slug(variant)}.npz" for variant in VARIANTS}
     if not all(path.exists() for path in paths.values()):
         for variant, case in make().items():
             save(case, paths[variant])
@@ -87,14 +87,14 @@ def hard_models(folder: Path, name: str, make: Callable[[], dict[str, Case]], se
 
 def hard_scenario(folder: Path, name: str, draw: int, seeds: str) -> list[dict[str, Any]]:
     """Draw a world of the second judge and measure it."""
-    path = folder / "rows" / "hard" / seeds / f"{stem(name)}_{draw:03d}.json"
+    path = folder / "rows" / "hard" / seeds / f"{slug(name)}_{draw:03d}.json"
     return kept(path, lambda: measure_world(name, draw, seeds))
 
 
 def finished(folder: Path, seeds: str) -> list[dict[str, Any]]:
     """All rows of the second judge that a folder holds."""
     paths = sorted((folder / "rows" / "hard" / seeds).glob("*.json"))
-    return [row for path in paths for row in kept(path, list)]
+    return [row for path in paths for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def main() -> None:
@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--shortkit_python", help="Python of an environment that holds ShortKit-ML, to ask it too")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--seed_set", choices=SEEDS, default=SEEDS[0], help="of the second judge")
+    parser.add_argument("--scenarios", nargs="+", default=[""], help="parts of names, of the second judge")
     parser.add_argument("--report", action="store_true", help="of what the second judge has finished, without more")
     parser.add_argument("--before", type=Path, help="folder of the second judge's rows of another version")
     parser.add_argument("--truths", action="store_true", help="of the second judge's scenarios, without any audit")
@@ -145,15 +146,18 @@ def main() -> None:
         jobs += [delayed(scenario)(folder, name, draw) for name, draw in order]
     if "hard" in arguments.parts:
         draws = range(arguments.first_draw, arguments.first_draw + arguments.draws)
-        jobs += [delayed(hard_scenario)(folder, name, draw, arguments.seed_set) for draw, name in product(draws, HARD)]
+        chosen = [name for name in HARD if any(part in name for part in arguments.scenarios)]
+        jobs += [
+            delayed(hard_scenario)(folder, name, draw, arguments.seed_set) for draw, name in product(draws, chosen)
+        ]
     if "hard_phantoms" in arguments.parts:
         for seed, name in product(seeds, STORIES):
             make = partial(story_cases, name, seed, arguments.seed_set)
-            jobs.append(delayed(hard_models)(folder, f"story_{stem(name)}_{seed}", make, arguments.seed_set))
+            jobs.append(delayed(hard_models)(folder, f"story_{slug(name)}_{seed}", make, arguments.seed_set))
     if "hard_marks" in arguments.parts and arguments.dataset_dir:
         for seed, name in product(seeds, MARKS):
             make = partial(mark_cases, arguments.dataset_dir, name, seed, arguments.seed_set)
-            jobs.append(delayed(hard_models)(folder, f"mark_{stem(name)}_{seed}", make, arguments.seed_set))
+            jobs.append(delayed(hard_models)(folder, f"mark_{slug(name)}_{seed}", make, arguments.seed_set))
     if not jobs:
         parser.error("the parts on real images need --dataset_dir, the folder of BUS-BRA")
     done = Parallel(arguments.workers, return_as="generator_unordered")(jobs)

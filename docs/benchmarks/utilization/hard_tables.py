@@ -27,12 +27,17 @@ NULLS = ("gap.test", "encoding.test")
 def hard_report(rows: list[dict[str, Any]], before: list[dict[str, Any]]) -> str:
     """All tables; `before` may be empty."""
     frame, other = _marked(rows), _marked(before) if before else None
-    parts = ["## In short", _summary(frame, other), "## Scenarios", _scenarios(frame, other)]
-    if (frame["part"] != "hard").any():
-        parts += ["## Models", _models(frame, other)]
-    parts += ["## p-values where nothing is used", _calibration(frame, other)]
-    blank = _blank(frame)
-    return "\n\n".join([*parts, "## Every p-value where nothing is encoded either", blank] if blank else parts)
+    is_model = frame["part"] != "hard"
+    parts = ["## In short", _summary(frame, other)]
+    if not is_model.all():
+        parts += ["## Scenarios", _scenarios(frame, other)]
+    if is_model.any():
+        parts += ["## Models", _models(frame, other), _performance(frame[is_model])]
+    if (frame["calibrated"] != "").any():
+        parts += ["## p-values where nothing is used", _calibration(frame, other)]
+    if (frame["calibrated"] == "blank").any():
+        parts += ["## Every p-value where nothing is encoded either", _blank(frame)]
+    return "\n\n".join(parts)
 
 
 def truths(draws: int, seeds: str) -> str:
@@ -203,6 +208,21 @@ def _models(frame: pd.DataFrame, other: pd.DataFrame | None) -> str:
     return _table([*keys, *FACTS, *ANSWERS, *(["before"] if earlier else [])], lines)
 
 
+def _performance(frame: pd.DataFrame) -> str:
+    """Sensitivity and area under the ROC curve with all images under one level, mean over models."""
+    trained = frame[(frame["variant"] == "as trained") & (frame["attribute"] == "acting")]
+    lines = [
+        [
+            *key,
+            str(len(group)),
+            *(f"{value:.2f}" for name in ("sensitivity", "auc") for value in np.mean(list(group[name]), axis=0)),
+        ]
+        for key, group in trained.groupby(["part", "scenario"], sort=False)
+    ]
+    head = ["part", "scenario", "models", "sensitivity, absent", "present", "area, absent", "present"]
+    return _table(head, lines)
+
+
 def _calibration(frame: pd.DataFrame, other: pd.DataFrame | None) -> str:
     """Shares of small p-values of the gap's and the probe's test where their null holds."""
     head = ["scenario", "attribute", "p-values"]
@@ -233,4 +253,4 @@ def _blank(frame: pd.DataFrame) -> str:
     blank = frame[frame["calibrated"] == "blank"]
     names = sorted({name for found in blank["p"] for name in found})
     lines = [[name, str(sum(name in found for found in blank["p"])), *_rates(blank, name)] for name in names]
-    return _table(["test", "p-values", "<= 0.05", "<= 0.01"], lines) if names else ""
+    return _table(["test", "p-values", "<= 0.05", "<= 0.01"], lines)
