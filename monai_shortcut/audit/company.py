@@ -51,7 +51,7 @@ def in_company(
             )
             for name in group
         }
-        keeps = {name: _keeps(rows[name], settings) for name in group}
+        keeps = {name: _keeps(rows[name], settings.significance / len(group)) for name in group}
         for name in group:
             others = [other for other in group if other != name]
             company = Company(
@@ -96,8 +96,8 @@ def in_slices(
     return result
 
 
-def _keeps(rows: tuple[Difference, ...], settings: AuditSettings) -> bool:
-    return any(row.p_value <= settings.significance for row in rows)
+def _keeps(rows: tuple[Difference, ...], significance: float) -> bool:
+    return any(row.p_value <= significance for row in rows)
 
 
 def _associated(sample: AttributeSample, name: str, other: str, coded: Mapping[str, Levels]) -> float:

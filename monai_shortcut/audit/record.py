@@ -70,7 +70,8 @@ class Company:
     Attributes:
         association: Cramer's V with each of them, within labels.
         differences: of this attribute at equal levels of all of them, as far as they can be told apart.
-        kept: those whose own differences stay significant at equal levels of this one and the rest.
+        kept: those whose own differences stay significant at equal levels of this one and the rest, by Bonferroni's
+            inequality over the differences and the attributes of the company.
         keeps: whether this one's stay significant.
     """
 

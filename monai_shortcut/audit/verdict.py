@@ -82,10 +82,14 @@ def _tolerated(row: Difference, settings: AuditSettings, names: Names) -> float:
 
 def _read(evidence: Evidence) -> str:
     encoding = evidence.encoding
-    told = (
-        f"a linear probe tells its levels apart with AUROC {with_limits(encoding.own_auroc)} among images of one label"
-    )
-    return told if evidence.encoding.test.p_value <= 0.05 else f"{told}, other readers do better"
+    linear = encoding.anywhere is None or encoding.test.p_value <= encoding.anywhere.p_value
+    told = _read_linearly(evidence)
+    return told if linear else f"{told}, a probe of one label or a non-linear one reads more"
+
+
+def _read_linearly(evidence: Evidence) -> str:
+    area = with_limits(evidence.encoding.own_auroc)
+    return f"a linear probe tells its levels apart with AUROC {area} among images of one label"
 
 
 def _unread(evidence: Evidence, found: Differences, differs: bool, settings: AuditSettings, names: Names) -> Judgement:
@@ -104,11 +108,8 @@ def _unread(evidence: Evidence, found: Differences, differs: bool, settings: Aud
 
 
 def _read_by_all(evidence: Evidence) -> str:
-    encoding = evidence.encoding
-    told = (
-        f"a linear probe tells its levels apart with AUROC {with_limits(encoding.own_auroc)} among images of one label"
-    )
-    return told + (f", a non-linear one with {with_limits(encoding.nonlinear)}" if encoding.nonlinear else "")
+    other = evidence.encoding.nonlinear
+    return _read_linearly(evidence) + (f", a non-linear one with {with_limits(other)}" if other else "")
 
 
 def _open(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> list[Difference]:
@@ -181,8 +182,7 @@ def _used(
     company = evidence.company
     if company is None:
         return Judgement(USED, f"{moved}.{_closer(found, certain, names)} {_CAUSE}")
-    sure = [row for row in company.differences if row.certain > _tolerated(row, settings, names)]
-    if company.keeps and (sure or not company.kept):
+    if company.keeps:
         at = f"also at equal levels of {_listed(company.association)}, which it goes along with"
         return Judgement(USED, f"{moved}, {at}.{_closer(found, certain, names)} {_CAUSE}")
     if not company.kept:
@@ -221,7 +221,7 @@ def _explained(evidence: Evidence, moved: str, settings: AuditSettings, names: N
             f"{moved}, but it is not certain to matter at equal levels of {kept}. It goes along so closely with "
             f"{_listed(close)} that errors in the table would look the same: neither is cleared by the other.",
         )
-    if company.keeps or not judged or _open(rest, settings, names):
+    if not judged or _open(rest, settings, names):
         return Judgement(
             INCONCLUSIVE, f"{moved}; whether it is this or {kept}, which goes along with it, takes more images."
         )
@@ -270,10 +270,8 @@ def _said(row: Difference, names: Names) -> str:
     if row.within:
         other, level = row.within
         where = f"{where}, where {other} is {names.others[other][level]}"
-    limits = (
-        f"{_number(row, row.estimate.value)} ({_number(row, row.estimate.low)} to {_number(row, row.estimate.high)})"
-    )
-    return f"{_WORDS[row.scale]} {limits} {where}"
+    value, low, high = (_number(row, end) for end in (row.estimate.value, row.estimate.low, row.estimate.high))
+    return f"{_WORDS[row.scale]} {value} ({low} to {high}) {where}"
 
 
 def _number(row: Difference, value: float) -> str:

@@ -9,8 +9,7 @@ import pytest
 from samples import images_of, levels_of, sample_of
 from scipy.special import expit, softmax
 
-from monai_shortcut.analyses.prediction_gap import GivenOther, PredictionGap, given_other, prediction_gap
-from monai_shortcut.cohort.levels import association
+from monai_shortcut.analyses.prediction_gap import PredictionGap, prediction_gap
 from monai_shortcut.storage.records import decode, encode
 from monai_shortcut.types import Estimate
 
@@ -241,71 +240,6 @@ def test_a_gap_of_the_size_called_detectable_is_found_in_about_four_of_five_coho
 def test_predictions_that_never_vary_have_nothing_to_detect():
     found = gap_of(np.full((40, 2), 0.5), np.arange(40) % 2, np.arange(40) // 2 % 2)
     assert found.detectable == 0.0
-
-
-def pair(rng, patients: int = 200, together: float = 0.8):
-    """Answers that follow one attribute, another one that goes along with it, labels and patients of two images."""
-    patient = np.repeat(np.arange(patients), 2)
-    label, code = rng.integers(2, size=patients)[patient], rng.integers(3, size=patients)
-    other = np.where(rng.random(patients) < together, code, rng.integers(3, size=patients))[patient]
-    code = code[patient]
-    answer = expit(rng.normal(size=len(patient)) + label + 1.5 * code)
-    return np.stack([1 - answer, answer], axis=1), code, other, label, patient
-
-
-@pytest.mark.parametrize("kind", ["categorical", "ordinal"])
-def test_a_gap_given_another_attribute_is_that_at_its_equal_levels(rng, kind):
-    score, code, other, label, patient = pair(rng)
-    code[:20], other[10:30] = -1, -1
-    sample = sample_of(code, label, patient, kind=kind, answers=score, permutations=39, bootstraps=50)
-    found = given_other(sample, "sex", levels_of(other), 0.2)
-    both = np.arange(30, 400)
-    cells = label[both] * 3 + other[both]
-    expected = between_levels(score[both], code[both], cells)
-    if kind == "ordinal":
-        expected = along_levels(score[both], code[both], cells, 3)
-    assert found.other == "sex"
-    assert found.association == pytest.approx(association(code[both], other[both], label[both]))
-    assert found.effect.value == pytest.approx(expected, abs=0.03)  # less its noise
-    assert found.effect.low < found.effect.value < found.effect.high
-    assert (found.p_value, found.other_p_value) == (1 / 40, 1.0)
-
-
-def test_what_an_attribute_owes_to_another_vanishes_at_equal_levels_of_it(rng):
-    score, code, other, label, patient = pair(rng)
-    driver, follower = (sample_of(each, label, patient, answers=score, **QUICK) for each in (code, other))
-    assert prediction_gap(follower).test.p_value == 1 / 40
-    assert given_other(follower, "driver", levels_of(code), 0.2).p_value > 0.05
-    assert given_other(driver, "follower", levels_of(other), 0.2).p_value == 1 / 40
-
-
-def test_attributes_that_do_not_go_along_or_never_meet_are_not_compared(rng):
-    score, code, other, label, patient = pair(rng, together=0.0)
-    sample = sample_of(code, label, patient, answers=score, **QUICK)
-    assert given_other(sample, "sex", levels_of(other), 0.2) is None
-    assert given_other(sample, "sex", levels_of(other), 0.0) is not None
-    code[::2], other[1::2] = -1, -1
-    apart = sample_of(code, label, patient, answers=score, **QUICK)
-    assert given_other(apart, "sex", levels_of(other), 0.0) is None  # no image has both
-
-
-def test_of_attributes_that_cannot_be_told_apart_any_effect_is_possible(rng):
-    score, code, _, label, patient = pair(rng)
-    sample = sample_of(code, label, patient, answers=score, **QUICK)
-    assert given_other(sample, "copy", levels_of(code), 0.2) == GivenOther("copy", 1.0, Estimate(0.0, -1.0, 1.0), 1.0)
-
-
-def test_levels_that_no_image_with_both_attributes_has_keep_their_place_in_the_order(rng):
-    """Level 1 of three is never seen with the other attribute: the line still ends at level 2."""
-    score, code, other, label, patient = pair(rng)
-    code, other = np.where(code == 1, 2 * rng.integers(2, size=400), code), np.where(code == 1, -1, other)
-    code[:3] = 1
-    other[:3] = -1
-    sample = sample_of(code, label, patient, kind="ordinal", answers=score, **QUICK)
-    found = given_other(sample, "sex", levels_of(other), 0.0)
-    chosen = other >= 0
-    expected = along_levels(score[chosen], code[chosen], label[chosen] * 3 + other[chosen], 3)
-    assert found.effect.value == pytest.approx(expected, abs=0.02)
 
 
 def test_images_with_answers_alone_have_a_gap(rng):

@@ -12,6 +12,7 @@ from samples import FEW, images_of, levels_of
 
 from monai_shortcut.audit import AuditSettings, audit
 from monai_shortcut.audit import evidence as module
+from monai_shortcut.audit.evidence import FAMILIES
 
 SETTINGS = AuditSettings(**FEW, seed=3)
 
@@ -38,7 +39,7 @@ def answers(data, attribute, order):
 @pytest.mark.parametrize("attribute", ["site", "age"])
 def test_the_order_of_the_questions_moves_no_answer(rng, attribute):
     data, names = cohort(rng), list(module.questions(SETTINGS))
-    assert len(names) == 7
+    assert len(names) == 8
     first = answers(data, attribute, names)
     assert answers(data, attribute, names[::-1]) == first
     for name in names:
@@ -56,7 +57,7 @@ def audited(data, names):
 
 def answered(found, names):
     """Findings by attribute, but for what is adjusted for the other attributes."""
-    unadjusted = {"encoding_p_value": 1.0, "gap_p_value": 1.0, "encoding_q_value": 1.0, "gap_q_value": 1.0, "given": ()}
+    unadjusted = dict.fromkeys((*FAMILIES, "encoding_q_value", "gap_q_value"), 1.0) | {"company": None}
     findings = {finding.attribute: finding for finding in found.findings}
     return {
         name: (replace(findings[name].evidence, **unadjusted), findings[name].giveaways, findings[name].levels)

@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 import pytest
 from audit_cases import ALIGNED, QUICK, measured, simulated
 
+from monai_shortcut.analyses.differences import Difference, Differences
 from monai_shortcut.analyses.erasure import ClassChange, ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
 from monai_shortcut.analyses.joint_alignment import JointAlignment
 from monai_shortcut.analyses.latent_counterfactual import LatentCounterfactual
-from monai_shortcut.analyses.prediction_gap import GivenOther
 from monai_shortcut.analyses.region_sensitivity import RegionScore, RegionSensitivity
 from monai_shortcut.analyses.subgroups import LevelScore, SubgroupGaps
 from monai_shortcut.audit import Audit, AuditSettings, Finding, audit
@@ -21,10 +21,12 @@ from monai_shortcut.audit.record import (
     USED,
     VERDICTS,
     ClinicalLabel,
+    Company,
     Counterfactual,
     EmbeddingMap,
     Evidence,
     Example,
+    GivenOther,
     Giveaway,
 )
 from monai_shortcut.statistics.task_space import TaskMatrix
@@ -63,6 +65,7 @@ def evidence() -> Evidence:
         logits=((0.3, 0.6),),
         sweep=Sweep((1, 2), (((0.1, -0.1),), ((0.2, -0.2),))),
     )
+    row = Difference(1, 0, 1, "rank", Estimate(0.25, 0.125, 1 / 3), 0.0625, 0.375, 0.5, 17, 0.02)
     return replace(
         measured(0.01, 0.9, 0.02, 0.3, 0.4, aligned),
         encoding_q_value=0.015,
@@ -73,6 +76,10 @@ def evidence() -> Evidence:
         held_out=(head,),
         given=(GivenOther("âge", 0.45, Estimate(0.28, -1.0, 1.0), 0.03, 0.04),),
         not_computed={"erasure": "erasure takes at least 3 folds, got 2"},
+        differences=Differences((row,), Tested(3.5, (1.5,)), Tested(1.0, (2.0,)), (1, 0, 1), 2.5, ((3, 4),), ("age",)),
+        differences_p_value=0.03,
+        spread_p_value=0.75,
+        company=Company({"âge": 0.45}, (replace(row, scale="odds", outcome=1),), ("âge",), True),
     )
 
 
@@ -92,6 +99,7 @@ def record() -> Audit:
         counterfactual=Counterfactual(55, Estimate(0.25, 0.125, 1 / 3)),
         giveaways=(Giveaway("y", "A", 2.25),),
         kind="ordinal",
+        shared_with=("âge",),
     )
     unknown = Finding("âge", INCONCLUSIVE, "All missing.", {}, (1.5, 2.5), 55, {}, 0, None, None)
     scores = (
@@ -104,7 +112,13 @@ def record() -> Audit:
         labels={"other": 25, "plane": 30},
         patients=20,
         excluded={"x": "embedding not finite"},
-        settings=AuditSettings(permutations=9, tolerance=0.125, edges={"âge": (1.5, 2.5)}),
+        settings=AuditSettings(
+            permutations=9,
+            tolerance=0.125,
+            edges={"âge": (1.5, 2.5)},
+            tolerances={"plane": {"rank": 0.25}},
+            adjust_for=("âge",),
+        ),
         regions=RegionSensitivity("full", scores, {"other": "too few"}),
         findings=(used, unknown),
         embedding_map=EmbeddingMap(((0.5, -1.0), (1e-17, 3.0)), (0.75, 0.125), ("other", "plane"), {"âge": ("", "")}),
@@ -139,7 +153,7 @@ def test_a_record_survives_its_json_without_loss(record, tmp_path):
     assert again.findings[0].evidence.gap.means[1][0] == (None, None)
     again.to_json(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
-    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 4
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 5
 
 
 def test_an_audit_survives_its_json_without_loss(tmp_path):
@@ -174,7 +188,7 @@ def broken(content: dict, *path: str | int, value: object = None, remove: bool =
         (lambda c: broken(c, "version", remove=True), "must hold the JSON of an audit, got other JSON"),
         (lambda c: broken(c, "version", value="1"), "must hold the JSON of an audit, got other JSON"),
         (lambda c: broken(c, "findings", remove=True), "must hold the JSON of an audit, got other JSON"),
-        (lambda c: broken(c, "version", value=5), "must have format version 4 or older, got 5: update monai_shortcut"),
+        (lambda c: broken(c, "version", value=6), "must have format version 5 or older, got 6: update monai_shortcut"),
         (
             lambda c: broken(c, "title", remove=True),
             r"audit must hold the fields of Audit: absent \['title'\], unknown \[\]",
