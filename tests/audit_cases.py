@@ -15,7 +15,7 @@ from monai_shortcut.audit import AuditSettings
 from monai_shortcut.audit.record import Evidence
 from monai_shortcut.types import Estimate, Tested
 
-QUICK = AuditSettings(permutations=39, bootstraps=39, repeats=2, erasures=9, held_out=1)
+QUICK = AuditSettings(permutations=99, bootstraps=39, repeats=2, erasures=9, held_out=1)
 ALIGNED = Alignment(((0.99, -0.99),), Tested(0.99, (0.1, 0.2)), ((1.0, -1.0),), Tested(1.0, (0.1, 0.3)))
 NOT_ALIGNED = Alignment(((0.0, 0.0),), Tested(0.0, (0.1, 0.2)), ((0.0, 0.0),), Tested(0.0, (0.1, 0.3)))
 

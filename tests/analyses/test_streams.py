@@ -14,7 +14,7 @@ from monai_shortcut.audit import AuditSettings, audit
 from monai_shortcut.audit import evidence as module
 from monai_shortcut.audit.evidence import FAMILIES
 
-SETTINGS = AuditSettings(**FEW, seed=3)
+SETTINGS = AuditSettings(**FEW | {"permutations": 59}, seed=3)  # as many as three attributes need
 
 
 def cohort(rng, patients: int = 80):
@@ -57,7 +57,7 @@ def audited(data, names):
 
 def answered(found, names):
     """Findings by attribute, but for what is adjusted for the other attributes."""
-    unadjusted = dict.fromkeys((*FAMILIES, "encoding_q_value", "gap_q_value"), 1.0) | {"company": None}
+    unadjusted = dict.fromkeys((*FAMILIES, "encoding_q_value", "gap_q_value"), 1.0) | {"company": None, "slices": ()}
     findings = {finding.attribute: finding for finding in found.findings}
     return {
         name: (replace(findings[name].evidence, **unadjusted), findings[name].giveaways, findings[name].levels)

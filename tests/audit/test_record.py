@@ -26,8 +26,8 @@ from monai_shortcut.audit.record import (
     EmbeddingMap,
     Evidence,
     Example,
-    GivenOther,
     Giveaway,
+    GivenOther,
 )
 from monai_shortcut.statistics.task_space import TaskMatrix
 from monai_shortcut.statistics.weight_space import Sweep
@@ -79,6 +79,7 @@ def evidence() -> Evidence:
         differences=Differences((row,), Tested(3.5, (1.5,)), Tested(1.0, (2.0,)), (1, 0, 1), 2.5, ((3, 4),), ("age",)),
         differences_p_value=0.03,
         spread_p_value=0.75,
+        slices=(replace(row, within=("âge", 2)),),
         company=Company({"âge": 0.45}, (replace(row, scale="odds", outcome=1),), ("âge",), True),
     )
 
@@ -129,6 +130,7 @@ def record() -> Audit:
         label=ClinicalLabel({"f1": Estimate(0.5, 0.4, 0.6)}, Estimate(0.7, 0.6, 0.8), {"f1": 0.1}, ((0.9, -0.9),)),
         weight_space=TaskMatrix(("label", "scanner (probe)"), ((1.0, 0.5), (0.5, 1.0))),
         joint=JointAlignment(("scanner",), (0.7, 0.1), Tested(0.7, (0.2, 0.8)), 0.4),
+        linked=(("y", "w"),),
     )
 
 

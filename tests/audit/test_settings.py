@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
 
+from monai_shortcut.analyses.differences import SCALES
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.statistics.resampling import Resampling
 
@@ -48,6 +50,9 @@ def test_a_number_of_things_is_an_integer_in_its_range(name, least):
         ("significance", (1e-9, 0.5), (0.0, -0.1, 0.51, float("nan")), "above 0 and at most 0.5"),
         ("variance", (1e-9, 1.0, 1), (0.0, -1.0, 1.01, float("nan")), "above 0 and at most 1"),
         ("tolerance", (0.0, 1.0), (-1e-9, 1.01, float("nan")), "between 0 and 1"),
+        ("decision_tolerance", (0.0, 1.0), (-1e-9, 1.01, float("nan")), "between 0 and 1"),
+        ("rank_tolerance", (0.0, 1.0), (-1e-9, 1.01, float("nan")), "between 0 and 1"),
+        ("alike", (0.0, 1.0), (-1e-9, 1.01, float("nan")), "between 0 and 1"),
         ("readable", (0.5, 1.0), (0.49, 1.01, float("nan")), "between 0.5 and 1"),
         ("associated", (0.0, 1.0), (-1e-9, 1.01, float("nan")), "between 0 and 1"),
     ],
@@ -78,3 +83,50 @@ def test_edges_are_numbers_that_ascend():
         message = f"edges of age must be finite and ascend, got {list(map(float, wrong))}."
         with pytest.raises(ValueError, match=re.escape(message)):
             AuditSettings(edges={"age": wrong})
+
+
+def test_tolerances_are_by_scale_and_those_of_a_label_come_first():
+    settings = AuditSettings(tolerance=0.2, odds_tolerance=3.0, tolerances={"ill": {"decision": 0.05, "odds": 1.5}})
+    told = {(label, scale): settings.tolerated(label, scale) for label in ("well", "ill") for scale in SCALES}
+    assert told == {
+        ("well", "probability"): 0.2,
+        ("well", "decision"): 0.1,
+        ("well", "rank"): 0.1,
+        ("well", "odds"): math.log(3),
+        ("ill", "probability"): 0.2,
+        ("ill", "decision"): 0.05,
+        ("ill", "rank"): 0.1,
+        ("ill", "odds"): math.log(1.5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"odds_tolerance": 0.9}, "odds_tolerance must be finite and at least 1, got 0.9."),
+        ({"odds_tolerance": float("inf")}, "odds_tolerance must be finite and at least 1, got inf."),
+        ({"threshold": 1.0}, "threshold must be between 0 and 1, got 1.0."),
+        (
+            {"tolerances": {"ill": {"logit": 0.1}}},
+            "tolerances of ill must be by probability, decision, rank, odds, got 'logit'.",
+        ),
+        ({"tolerances": {"ill": {"rank": 1.5}}}, "tolerances of ill by rank must be between 0 and 1, got 1.5."),
+        ({"tolerances": {"ill": {"odds": 0.5}}}, "tolerances of ill by odds must be between 1 and inf, got 0.5."),
+    ],
+)
+def test_tolerances_and_thresholds_that_make_no_sense_are_refused(given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AuditSettings(**given)
+
+
+@pytest.mark.parametrize(("tests", "permutations"), [(1, 99), (5, 99), (6, 119), (11, 219), (100, 1999)])
+def test_there_are_as_many_permutations_as_one_of_many_tests_needs(tests, permutations):
+    """1 / (B + 1) times the number of tests must be able to be significant."""
+    able = AuditSettings(permutations=99).able(tests)
+    assert able.permutations == permutations
+    assert tests / (able.permutations + 1) <= 0.05
+    assert able.permutations == 99 or tests / able.permutations > 0.05  # and no more
+
+
+def test_lists_from_json_become_what_they_are():
+    assert AuditSettings(adjust_for=["size"]).adjust_for == ("size",)
