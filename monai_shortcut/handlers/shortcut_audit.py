@@ -213,7 +213,7 @@ class ShortcutAudit(CohortHandler):
 
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
         with self.timings.of("audit"):
-            self.audits = {task.name: self._audit(task) for task in tasks}
+            self.audits = {task.name: self._audit(task, len(tasks)) for task in tasks}
         with self.timings.of("report"):
             page = self._report()
         numbers: dict[str, float] = {}
@@ -231,15 +231,15 @@ class ShortcutAudit(CohortHandler):
         folders = label_folders(self.audits) if self.labels else {"": "."}
         for name, record in self.audits.items():
             page = write_report(record, self.output_dir / folders[name])
-            print(f"\n{record.title}\n\n{summary(record.findings)}\n", flush=True)
+            print(f"\n{record.title}\n\n{summary(record)}\n", flush=True)
         return (
             write_overview(self.audits, self.output_dir, title=self.title, problems=self.problems)
             if self.labels
             else page
         )
 
-    def _audit(self, task: ClinicalTask) -> Audit:
-        """The record of one label; attributes are analysed side by side, so seconds may add up to more than passed."""
+    def _audit(self, task: ClinicalTask, audits: int) -> Audit:
+        """The record of one label of several; attributes are analysed side by side, so seconds may add up to more than passed."""
         cohort, matcher = task.cohort, self._matchers[task.name]
         problems = {matcher.find(name): why for name, why in self._problems.items()}
         shown = [self._shown.get((task.name, level), {}) for level in cohort.label_names]
@@ -267,6 +267,7 @@ class ShortcutAudit(CohortHandler):
             software=versions(),
             attribute_heads=self._attribute_heads(task.attributes),
             progress=progress,
+            audits=audits,
         )
         for analysis, seconds in progress.seconds.items():
             part = f"audit/{analysis}"
