@@ -4,21 +4,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from monai_shortcut.audit.record import Finding
+from monai_shortcut.audit.leading import exceptions, together, told
+from monai_shortcut.audit.record import Audit, Finding
 from monai_shortcut.types import p_text, with_limits
 
+_HEAD = ("attribute", "verdict", "AUROC in label", "p", "difference", "scale, label: levels", "p", "when swapped")
 
-def summary(findings: Sequence[Finding]) -> str:
-    """The findings as a plain text table."""
-    rows = [("attribute", "verdict", "AUROC in label", "p", "prediction gap", "p", "when swapped")]
-    for finding in findings:
-        shown, swapped = finding.evidence, finding.counterfactual
-        encoded = (with_limits(shown.encoding.own_auroc), p_text(shown.encoding_p_value)) if shown else ("-", "-")
-        used = (with_limits(shown.gap.effect), p_text(shown.gap_p_value)) if shown else ("-", "-")
-        moved = with_limits(swapped.change) if swapped else "-"
-        rows.append((finding.attribute, finding.verdict, *encoded, *used, moved))
+
+def summary(audit: Audit) -> str:
+    """The findings as a plain text table.
+
+    Attributes that share a verdict are one finding of several lines: "scanner", then "or site". Below the table are
+    the cells that "encoded, not used" does not speak of.
+    """
+    rows: list[tuple[str, ...]] = [_HEAD]
+    for group in together(audit.findings):
+        for place, (name, finding) in enumerate(group):
+            first = (f"  {name}", "") if place else (name, finding.verdict)
+            rows.append((*first, *_numbers(finding, audit)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *_not_judged(audit)])
+
+
+def _numbers(finding: Finding, audit: Audit) -> tuple[str, ...]:
+    shown, swapped, used = finding.evidence, finding.counterfactual, told(finding, audit)
+    read = (with_limits(shown.encoding.own_auroc), p_text(shown.encoding_p_value)) if shown else ("-", "-")
+    differs = (with_limits(used.value), used.where, p_text(used.p_value)) if used else ("-", "-", "-")
+    return *read, *differs, with_limits(swapped.change) if swapped else "-"
+
+
+def _not_judged(audit: Audit) -> list[str]:
+    small = {finding.attribute: exceptions(finding, audit) for finding in audit.findings}
+    lines = [f"{name}: too few patients to speak of {', '.join(cells)}" for name, cells in small.items() if cells]
+    return ["", *lines] if lines else []

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit
+from monai_shortcut.audit.leading import exceptions, least_noticed, naming, together, told
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Finding
+from monai_shortcut.report.differences import lines, scales, tolerances
 from monai_shortcut.report.figures.audit import figures
 from monai_shortcut.report.figures.style import ANSWERS, VERDICTS
 from monai_shortcut.report.files import in_base64, label_folders, png, write_files
@@ -21,10 +23,10 @@ from monai_shortcut.report.wording import limits, number, words
 from monai_shortcut.types import Estimate, p_text
 
 _HEADLINES = {
-    USED: "The predictions depend on",
+    USED: "The predictions differ with",
     INCONCLUSIVE: "The data cannot tell for",
-    NOT_USED: "Visible to the model, but the predictions do not depend on",
-    NOT_ENCODED: "No trace in the model of",
+    NOT_USED: "Visible to the model, but the predictions hardly differ with",
+    NOT_ENCODED: "No readable trace in the model of",
 }
 _EVIDENCE, _SUFFIX = "evidence/", ".html.jinja"
 
@@ -75,7 +77,7 @@ def write_overview(
         title=title,
         audits=audits,
         attributes=list(dict.fromkeys(finding.attribute for audit in audits.values() for finding in audit.findings)),
-        verdicts={label: {f.attribute: f.verdict for f in audit.findings} for label, audit in audits.items()},
+        findings={label: {f.attribute: f for f in audit.findings} for label, audit in audits.items()},
         folders=label_folders(audits),
         problems=dict(problems or {}),
     )
@@ -97,7 +99,10 @@ def render(page: str, **values: Any) -> str:
 
 
 def _html(audit: Audit, pictures: dict[str, str]) -> str:
-    named = {verdict: [f.attribute for f in audit.findings if f.verdict == verdict] for verdict in _HEADLINES}
+    groups = together(audit.findings)
+    named = {
+        verdict: [_name(group, audit) for group in groups if group[0][1].verdict == verdict] for verdict in _HEADLINES
+    }
     headlines = [(verdict, text, named[verdict]) for verdict, text in _HEADLINES.items() if named[verdict]]
     return render(
         "audit",
@@ -105,8 +110,24 @@ def _html(audit: Audit, pictures: dict[str, str]) -> str:
         audit=audit,
         pictures=pictures,
         headlines=headlines,
+        groups=groups,
+        exceptions={finding.attribute: exceptions(finding, audit) for finding in audit.findings},
+        noticed={finding.attribute: _noticed(finding, audit) for finding in audit.findings},
+        former=any((one := told(finding, audit)) and one.row is None for finding in audit.findings),
+        tolerances=tolerances(audit.settings, audit.label_names),
         analyses=_analyses(),
     )
+
+
+def _name(group: Sequence[tuple[str, Finding]], audit: Audit) -> tuple[str, list[str]]:
+    """The names of a finding, and what its verdict does not speak of."""
+    return " ".join(name for name, _ in group), [cell for _, finding in group for cell in exceptions(finding, audit)]
+
+
+def _noticed(finding: Finding, audit: Audit) -> dict[str, float]:
+    """The smallest use that these images would show, by label."""
+    found = finding.evidence and finding.evidence.differences
+    return least_noticed(found, audit.settings, naming(finding, audit)) if found else {}
 
 
 def _analyses() -> list[str]:
@@ -122,4 +143,5 @@ def _environment() -> Environment:
     found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     found.filters |= {"p": p_text, "number": number, "limits": limits, "words": words}
     found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS}
+    found.globals |= {"told": told, "lines": lines, "scales": scales}
     return found

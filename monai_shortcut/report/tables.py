@@ -9,14 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from monai_shortcut.audit.leading import between, naming, told
 from monai_shortcut.audit.record import Audit, Evidence, Finding
 from monai_shortcut.audit.training import TrainingCurves
 from monai_shortcut.types import Estimate
 
 
 def findings_table(audit: Audit) -> pd.DataFrame:
-    """One row per attribute: verdict, evidence and counts."""
-    return pd.DataFrame([_finding_row(finding) for finding in audit.findings])
+    """One row per attribute: verdict, evidence and counts. A leading difference in odds is their ratio."""
+    return pd.DataFrame([_finding_row(finding, audit) for finding in audit.findings])
 
 
 def regions_table(audit: Audit) -> pd.DataFrame:
@@ -55,10 +56,11 @@ def curves_table(curves: TrainingCurves) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _finding_row(finding: Finding) -> dict[str, object]:
+def _finding_row(finding: Finding, audit: Audit) -> dict[str, object]:
     row: dict[str, object] = {
         "attribute": finding.attribute,
         "verdict": finding.verdict,
+        "shared_with": "; ".join(finding.shared_with),
         "images": sum(finding.levels.values()),
         "patients": finding.patients,
         "missing": finding.missing,
@@ -66,7 +68,7 @@ def _finding_row(finding: Finding) -> dict[str, object]:
         "levels": "; ".join(f"{name}: {count}" for name, count in finding.levels.items()),
     }
     if finding.evidence is not None:
-        row |= _tested(finding.evidence) | _described(finding.evidence)
+        row |= _tested(finding.evidence) | _leading(finding, finding.evidence, audit) | _described(finding.evidence)
     if finding.counterfactual is not None:
         row |= _limits("swapped", finding.counterfactual.change)
     return {**row, "reason": finding.reason}
@@ -80,6 +82,21 @@ def _tested(shown: Evidence) -> dict[str, object]:
         **{name: value.value for name, value in shown.encoding.metrics.items()},
     }
     return row | _limits("gap", shown.gap.effect) | {"gap_p": shown.gap_p_value}
+
+
+def _leading(finding: Finding, shown: Evidence, audit: Audit) -> dict[str, object]:
+    """The leading difference, and p-values adjusted over the attributes; empty in records before version 5."""
+    one = told(finding, audit)
+    tests: dict[str, object] = {"differences_p": shown.differences_p_value, "spread_p": shown.spread_p_value}
+    if one is None or one.row is None:
+        return tests
+    names = naming(finding, audit)
+    place = {
+        "difference_scale": one.row.scale,
+        "difference_label": names.labels[one.row.label],
+        "difference_levels": between(one.row, names),
+    }
+    return place | _limits("difference", one.value) | tests
 
 
 def _described(shown: Evidence) -> dict[str, object]:

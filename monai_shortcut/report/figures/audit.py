@@ -17,12 +17,11 @@ from numpy.typing import ArrayLike
 
 from monai_shortcut.audit.record import Audit, Evidence, Finding
 from monai_shortcut.report.figures.heads import weight_space
+from monai_shortcut.report.figures.overview import overview
 from monai_shortcut.report.figures.style import (
     INK,
-    MARKERS,
     MISSING,
     NULL,
-    TOLERANCE,
     VERDICTS,
     level_marker,
     literal,
@@ -53,43 +52,6 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
     for index, finding in enumerate(audit.findings):
         if finding.evidence is not None:
             yield f"evidence_{index}", evidence(finding, audit)
-
-
-@literal
-def overview(audit: Audit) -> Figure:
-    """Encoding and use of every attribute, with intervals, side by side."""
-    found = [finding for finding in audit.findings if finding.evidence is not None]
-    figure = Figure(figsize=(9, 1.6 + 0.5 * max(len(found), 1)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for row, finding in enumerate(found):
-        shown, colour, marker = finding.evidence, VERDICTS[finding.verdict], MARKERS[finding.verdict]
-        assert shown is not None
-        for axes, measured in ((left, shown.encoding.own_auroc), (right, shown.gap.effect)):
-            axes.plot([measured.low, measured.high], [row, row], color=colour, linewidth=2)
-            axes.plot(measured.value, row, marker, color=colour, markersize=8)
-        if finding.counterfactual is not None:
-            right.plot(finding.counterfactual.change.value, row, "|", color="black", markersize=18, markeredgewidth=2)
-    lowest = [f.evidence.encoding.own_auroc.low - 0.02 for f in found if f.evidence is not None]
-    left.axvline(0.5, color=INK, linewidth=1)
-    left.set(xlabel="encoded: AUROC of the probe within labels", xlim=(min([0.35, *lowest]), 1.02))
-    left.set_yticks(range(len(found)), [finding.attribute for finding in found])
-    left.set_ylim(max(len(found), 1) - 0.5, -0.5)
-    right.axvspan(-audit.settings.tolerance, audit.settings.tolerance, color=TOLERANCE, zorder=0)
-    right.axvline(0, color=INK, linewidth=1)
-    right.set(xlabel="used: probability that moves with it")
-    _verdict_legend(figure, found)
-    return figure
-
-
-def _verdict_legend(figure: Figure, found: Sequence[Finding]) -> None:
-    axes = figure.axes[1]
-    for verdict in VERDICTS:
-        if any(finding.verdict == verdict for finding in found):
-            axes.plot([], [], MARKERS[verdict], color=VERDICTS[verdict], label=verdict)
-    if any(finding.counterfactual is not None for finding in found):
-        axes.plot([], [], "|", color="black", markersize=12, markeredgewidth=2, label="same images, attribute swapped")
-    if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=9)
 
 
 @literal
@@ -172,7 +134,10 @@ def evidence(finding: Finding, audit: Audit) -> Figure:
 
 def _tests(shown: Evidence) -> dict[str, Tested]:
     """The tests of an attribute by what they ask."""
-    tests = {"encoded? AUROC within labels": shown.encoding.test, "used? prediction gap": shown.gap.test}
+    used = {"used? prediction gap": shown.gap.test}
+    if shown.differences is not None:
+        used = {"used? largest difference": shown.differences.test}
+    tests = {"encoded? AUROC within labels": shown.encoding.test, **used}
     if shown.alignment is not None:
         tests["aligned? largest |WSC|"] = shown.alignment.wsc_test
     if shown.erasure is not None:

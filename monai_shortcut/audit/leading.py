@@ -1,0 +1,164 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What is told of an attribute first: its leading difference, the least use noticed, what a verdict leaves out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
+from monai_shortcut.audit.names import Names
+from monai_shortcut.audit.record import NOT_USED, Audit, Finding
+from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.types import Estimate
+
+_LARGEST = 50.0  # logarithm of a ratio of odds, beyond which it is printed as that
+
+
+@dataclass(frozen=True)
+class Told:
+    """The number that speaks for an attribute.
+
+    Attributes:
+        value: the number with its limits; of odds, their ratio.
+        where: scale, label and levels, "decision, malignant: B against A".
+        p_value: of the largest difference, adjusted over the attributes; in part of the images, of this one.
+        row: the difference; None where the record holds only a prediction gap.
+    """
+
+    value: Estimate
+    where: str
+    p_value: float | None
+    row: Difference | None = None
+
+
+def told(finding: Finding, audit: Audit) -> Told | None:
+    """The leading difference of a finding; in records before version 5 its prediction gap.
+
+    Where the verdict rests on part of the images, it is the leading one of these.
+
+    Returns:
+        None where answers were not compared.
+    """
+    shown = finding.evidence
+    if shown is None or "differences" in shown.not_computed:
+        return None
+    if shown.differences is None:
+        return Told(shown.gap.effect, "prediction gap, all labels", shown.gap_p_value)
+    names, settings = naming(finding, audit), audit.settings
+    row, p_value = leading(shown.differences.rows, settings, names), shown.differences_p_value
+    differs = p_value is not None and p_value <= settings.significance
+    part = leading(shown.slices, settings, names)
+    if part is not None and not (differs and row is not None and exceeds(row, settings, names)):
+        row, p_value = part, part.p_value
+    return None if row is None else Told(as_told(row), where(row, names), p_value, row)
+
+
+def leading(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> Difference | None:
+    """The difference that is certain to exceed its tolerance by the largest factor.
+
+    If none exceeds it for certain: the largest difference in probability, decision or rank between cells with enough
+    patients, else between any.
+    """
+    certain = [row for row in rows if exceeds(row, settings, names)]
+    if certain:
+        return max(certain, key=lambda row: (1 - tolerated(row, settings, names) / row.certain, row.certain))
+    return max(
+        rows,
+        key=lambda row: (row.scale != ODDS, row.patients >= settings.judged_patients, abs(row.estimate.value)),
+        default=None,
+    )
+
+
+def least_noticed(found: Differences, settings: AuditSettings, names: Names) -> dict[str, float]:
+    """The smallest use in probability that four of five such cohorts would show, at most 1, by label.
+
+    It is the tolerance and what has to come on top, between the two levels with the most patients.
+    """
+    best: dict[int, Difference] = {}
+    for row in found.rows:
+        known = best.get(row.label)
+        more = known is None or (row.patients, -row.detectable) > (known.patients, -known.detectable)
+        if row.scale == PROBABILITY and more:
+            best[row.label] = row
+    return {
+        names.labels[label]: min(tolerated(row, settings, names) + row.detectable, 1.0)
+        for label, row in sorted(best.items())
+    }
+
+
+def exceptions(finding: Finding, audit: Audit) -> list[str]:
+    """Cells with too few patients for "encoded, not used" to speak of them, in words; none of other verdicts."""
+    found = finding.evidence and finding.evidence.differences
+    if not found or finding.verdict != NOT_USED:
+        return []
+    return too_small(found, audit.settings, naming(finding, audit))
+
+
+def too_small(found: Differences, settings: AuditSettings, names: Names) -> list[str]:
+    """Cells with fewer patients than are judged, in words; labels without a patient are left out."""
+    return [
+        f"{names.labels[label]} at {names.levels[level]} ({count} patients)"
+        for label, counts in enumerate(found.patients)
+        for level, count in enumerate(counts)
+        if count < settings.judged_patients and any(counts)
+    ]
+
+
+def together(findings: Sequence[Finding]) -> list[list[tuple[str, Finding]]]:
+    """The findings with their names; those that share a verdict, because nothing tells them apart, are one.
+
+    Returns:
+        Groups of findings, named "scanner" and "or site"; a name that shares the verdict of the first and has another
+        verdict itself is added to the first: "scanner or site".
+    """
+    groups: dict[frozenset[str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(frozenset((finding.attribute, *finding.shared_with)), []).append(finding)
+    return [_named(group) for group in groups.values()]
+
+
+def _named(group: Sequence[Finding]) -> list[tuple[str, Finding]]:
+    first, members = group[0], [finding.attribute for finding in group]
+    further = [name for name in first.shared_with if name not in members]
+    lines = [" or ".join([first.attribute, *further]), *(f"or {name}" for name in members[1:])]
+    return list(zip(lines, group, strict=True))
+
+
+def naming(finding: Finding, audit: Audit) -> Names:
+    """What labels and levels of a finding are called."""
+    levels = {other.attribute: tuple(other.levels) for other in audit.findings}
+    return Names(tuple(audit.label_names), tuple(finding.levels), levels)
+
+
+def exceeds(row: Difference, settings: AuditSettings, names: Names) -> bool:
+    """Whether a difference is certain to exceed its tolerance."""
+    return row.certain > tolerated(row, settings, names)
+
+
+def tolerated(row: Difference, settings: AuditSettings, names: Names) -> float:
+    """The tolerance of a difference, in its unit; of odds the logarithm of the ratio."""
+    return settings.tolerated(names.labels[row.label], row.scale)
+
+
+def as_told(row: Difference) -> Estimate:
+    """A difference as people read it: odds as a ratio."""
+    if row.scale != ODDS:
+        return row.estimate
+    return Estimate(
+        *(math.exp(min(end, _LARGEST)) for end in (row.estimate.value, row.estimate.low, row.estimate.high))
+    )
+
+
+def where(row: Difference, names: Names) -> str:
+    """Scale, label and levels of a difference."""
+    of = "" if row.outcome is None else f" of {names.labels[row.outcome]}"
+    return f"{row.scale}{of}, {names.labels[row.label]}: {between(row, names)}"
+
+
+def between(row: Difference, names: Names) -> str:
+    """The levels of a difference, "B against A", and the part of the images."""
+    part = f" where {row.within[0]} is {names.others[row.within[0]][row.within[1]]}" if row.within else ""
+    return f"{names.levels[row.second]} against {names.levels[row.first]}{part}"

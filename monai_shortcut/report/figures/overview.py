@@ -1,0 +1,107 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The picture at the head of an audit's page: what is encoded, and how far answers differ with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import fill
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from monai_shortcut.analyses.differences import DECISION, PROBABILITY, Difference
+from monai_shortcut.audit.leading import Told, between, naming, together, told, tolerated
+from monai_shortcut.audit.record import Audit, Finding
+from monai_shortcut.report.differences import beside
+from monai_shortcut.report.figures.style import INK, MARKERS, TOLERANCE, VERDICTS, literal
+from monai_shortcut.report.wording import limits
+from monai_shortcut.types import Estimate
+
+_TOGETHER = 0.17  # rows between a line and the middle of its attribute
+
+
+@literal
+def overview(audit: Audit) -> Figure:
+    """Encoding and use of every attribute, with intervals, side by side; what shares a verdict stands together."""
+    named = [pair for group in together(audit.findings) for pair in group if pair[1].evidence is not None]
+    found = [finding for _, finding in named]
+    figure = Figure(figsize=(9, 1.8 + 0.6 * max(len(found), 1)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for place, finding in enumerate(found):
+        assert finding.evidence is not None
+        _point(left, finding.evidence.encoding.own_auroc, place, finding)
+        _use(right, place, finding, audit)
+    lowest = [f.evidence.encoding.own_auroc.low - 0.02 for f in found if f.evidence is not None]
+    left.axvline(0.5, color=INK, linewidth=1)
+    left.set(xlabel="encoded: AUROC of the probe within labels", xlim=(min([0.35, *lowest]), 1.02))
+    left.set_yticks(range(len(found)), [fill(name, 24) for name, _ in named])
+    left.set_ylim(max(len(found), 1) - 0.5, -0.5)
+    right.axvline(0, color=INK, linewidth=1)
+    right.set(xlabel="used: how far answers differ with it")
+    _legend(figure, found)
+    return figure
+
+
+def _point(axes: Axes, measured: Estimate, place: float, finding: Finding, hollow: bool = False) -> None:
+    colour = VERDICTS[finding.verdict]
+    face, marker = "white" if hollow else colour, MARKERS[finding.verdict]
+    axes.plot([measured.low, measured.high], [place, place], color=colour, linewidth=2, zorder=2)
+    axes.plot(measured.value, place, marker, color=colour, markerfacecolor=face, markersize=7, zorder=3)
+
+
+def _use(axes: Axes, place: int, finding: Finding, audit: Audit) -> None:
+    """How far answers differ, and how far probability moves when only the attribute is swapped.
+
+    The swap has no sign; it is drawn on the side of the difference.
+    """
+    one, side = told(finding, audit), 1.0
+    if one is not None and one.row is None:
+        _band(axes, place, audit.settings.tolerance, 0.9)
+        _point(axes, one.value, place, finding)
+    elif one is not None and one.row is not None:
+        rows = beside(one.row, finding)
+        _differences(axes, place, rows, finding, audit)
+        side = rows[PROBABILITY].estimate.value if PROBABILITY in rows else side
+        words = fill(_words(one, one.row, rows, finding, audit), 36)
+        axes.annotate(
+            words, (1.02, place), xycoords=("axes fraction", "data"), annotation_clip=False, fontsize=8, va="center"
+        )
+    if finding.counterfactual is not None:
+        moved = np.copysign(finding.counterfactual.change.value, side)
+        axes.plot(moved, place, "|", color="black", markersize=22, markeredgewidth=2, zorder=1)
+
+
+def _differences(axes: Axes, place: int, rows: dict[str, Difference], finding: Finding, audit: Audit) -> None:
+    """Probability and decision of one label and two levels, each on its tolerance."""
+    names = naming(finding, audit)
+    for scale, away in ((PROBABILITY, -_TOGETHER), (DECISION, _TOGETHER)):
+        if scale in rows:
+            _band(axes, place + away, tolerated(rows[scale], audit.settings, names), 2 * _TOGETHER)
+            _point(axes, rows[scale].estimate, place + away, finding, hollow=scale == DECISION)
+
+
+def _band(axes: Axes, place: float, tolerance: float, height: float) -> None:
+    axes.barh(place, 2 * tolerance, height, -tolerance, color=TOLERANCE, zorder=0)
+
+
+def _words(one: Told, row: Difference, rows: dict[str, Difference], finding: Finding, audit: Audit) -> str:
+    """Label and levels of what is drawn; with its number, if the leading difference is on another scale."""
+    if row.scale not in rows:
+        return f"{limits(one.value)} {one.where}"
+    return f"{audit.label_names[row.label]}: {between(row, naming(finding, audit))}"
+
+
+def _legend(figure: Figure, found: Sequence[Finding]) -> None:
+    axes = figure.axes[1]
+    for verdict in VERDICTS:
+        if any(finding.verdict == verdict for finding in found):
+            axes.plot([], [], MARKERS[verdict], color=VERDICTS[verdict], label=verdict)
+    if any(finding.evidence and finding.evidence.differences for finding in found):
+        axes.plot([], [], "o", color=INK, label="mean probability")
+        axes.plot([], [], "o", color=INK, markerfacecolor="white", label="share of answers")
+    if any(finding.counterfactual is not None for finding in found):
+        axes.plot([], [], "|", color="black", markersize=12, markeredgewidth=2, label="same images, attribute swapped")
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
