@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
-from monai_shortcut.statistics.delong import auc_covariance, compare_aucs
+from monai_shortcut.statistics.delong import compare_aucs, estimate_auc
 from monai_shortcut.statistics.resampling import holm
 from monai_shortcut.types import Estimate, Unmeasurable
 
@@ -82,7 +81,8 @@ def region_sensitivity(
         ValueError: If "full" is absent or the shapes disagree.
 
     References:
-        Sourget et al. (2025), Mask of truth; paired DeLong tests clustered by patient, Holm-adjusted.
+        Sourget et al. (2025), Mask of truth; limits and tests of areas as in `estimate_auc` and `compare_aucs`,
+        Holm-adjusted.
     """
     label, patient = np.asarray(labels), np.asarray(patients)
     if "full" not in probabilities:
@@ -122,17 +122,15 @@ def _score(
     patient: NDArray[np.generic],
     confidence: float,
 ) -> RegionScore:
-    known, reach = np.isfinite(score) & np.isfinite(full), float(norm.ppf(0.5 + confidence / 2))
-    areas, covariance = auc_covariance(positive[known], score[known][None], patient[known])
-    area, error = float(areas[0]), float(np.sqrt(max(covariance[0, 0], 0.0)))
+    known = np.isfinite(score) & np.isfinite(full)
+    alone = estimate_auc(positive[known], score[known], patient[known], confidence)
     paired = compare_aucs(positive[known], full[known], score[known], patient[known], confidence)
-    z = abs(area - 0.5) / error if error > 0 else (0.0 if area == 0.5 else np.inf)
     return RegionScore(
         label=name,
         evaluated_on=strategy,
         images=int(known.sum()),
-        auc=Estimate(area, max(area - reach * error, 0.0), min(area + reach * error, 1.0)),
-        chance_p_value=float(2 * norm.sf(z)),
+        auc=alone.auc,
+        chance_p_value=alone.chance_p_value,
         difference=paired.difference,
         p_value=paired.p_value,
     )

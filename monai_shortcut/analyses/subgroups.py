@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from monai_shortcut.analyses.sample import AttributeSample
-from monai_shortcut.statistics.areas import with_interval
-from monai_shortcut.statistics.delong import auc_covariance
+from monai_shortcut.statistics.delong import estimate_auc
 from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Tested
 
 _BLOCK = 16  # draws at once; few enough for the cache
@@ -31,12 +30,13 @@ class LevelScore:
         level: the level.
         images: number of images of the level.
         patients: number of its patients.
-        auc: area under the ROC curve, the class against the rest, with DeLong's limits clustered by patient; None where
-            fewer than five patients have either.
+        auc: area under the ROC curve, the class against the rest, with limits clustered by patient that hold with few
+            patients; None where fewer than five patients have either.
         mean_probability: mean probability of the class.
         observed: share of images of the class.
         calibration: mean_probability - observed ("calibration in the large"): above 0 the model says it too often.
-        calibration_limits: its confidence limits, clustered by patient; None with fewer than five patients.
+        calibration_limits: its confidence limits, clustered by patient, of Student's distribution with the effective
+            number of patients; None with fewer than five patients.
     """
 
     label: int
@@ -116,13 +116,14 @@ def _level_score(
     auc, limits = None, None
     people, residual = np.unique(patient), probability - positive
     if min(len(np.unique(patient[positive])), len(np.unique(patient[~positive]))) >= _FEWEST_PATIENTS:
-        area, variance = auc_covariance(positive, probability[None], patient)
-        auc = with_interval((float(area[0]), float(np.sqrt(max(variance[0, 0], 0.0)))), confidence)
+        auc = estimate_auc(positive, probability, patient, confidence).auc
     calibration, count = float(residual.mean()), len(people)
     if count >= _FEWEST_PATIENTS:
-        sums = np.bincount(np.searchsorted(people, patient), residual - calibration)
+        person = np.searchsorted(people, patient)
+        sums, images = np.bincount(person, residual - calibration), np.bincount(person)
         error = np.sqrt(count / (count - 1) * (sums**2).sum()) / len(patient)
-        reach = float(t.ppf(0.5 + confidence / 2, count - 1) * error)
+        effective = len(patient) ** 2 / float((images**2).sum())
+        reach = float(t.ppf(0.5 + confidence / 2, max(effective - 1, 0.1)) * error)
         limits = max(calibration - reach, -1.0), min(calibration + reach, 1.0)
     return LevelScore(
         label=names[0],

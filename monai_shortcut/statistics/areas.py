@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
+from monai_shortcut.statistics.area_errors import AreaError
 from monai_shortcut.statistics.delong import placements
 from monai_shortcut.types import Estimate
 
@@ -221,14 +222,20 @@ def confusion_metrics(counts: Floats, confidence: float) -> dict[str, Estimate]:
 
 
 def with_interval(estimate: tuple[float, float], confidence: float, spread: float = 0.0) -> Estimate:
-    """An estimate in [0, 1] with limits by the normal approximation.
+    """An area, or another estimate in [0, 1], with limits.
 
     Args:
         estimate: its value and standard error.
         confidence: confidence level of the limits.
         spread: twice the standard deviation of the null about one half, where that of a proportion is largest; the
-            error is no less than that of a proportion which would have it.
+            error is no less than that of a proportion which would have it. The null of m and n patients has the
+            variance (1 / m + 1 / n) / 12, so it tells how many there are, and the limits are those of `AreaError`: they
+            hold with few patients and lie apart for an area of 1. Without it they are normal.
     """
-    value, least = estimate[0], spread * float(np.sqrt(max(estimate[0] * (1 - estimate[0]), 0.0)))
-    reach = float(norm.ppf(0.5 + confidence / 2)) * max(estimate[1], least)
+    value, error = estimate
+    if spread > 0:
+        inverse = 3 * spread**2  # 1 / m + 1 / n, no more than the inverse of the smaller number
+        variance = max(error**2, spread**2 * value * (1 - value))
+        return Estimate(value, *AreaError.of(value, variance, inverse, max(1 / inverse - 1, 0.1)).limits(confidence))
+    reach = float(norm.ppf(0.5 + confidence / 2)) * error
     return Estimate(value, max(value - reach, 0.0), min(value + reach, 1.0))

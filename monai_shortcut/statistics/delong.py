@@ -5,13 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata, t
 
-from monai_shortcut.types import Unmeasurable
+from monai_shortcut.statistics.area_errors import (
+    AreaError,
+    EffectiveNumbers,
+    at_least,
+    estimated_share,
+    placement_variance,
+)
+from monai_shortcut.types import Estimate, Unmeasurable
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +30,7 @@ class AUCComparison:
     Attributes:
         difference: first area minus second, in [-1, 1].
         standard_error: standard error of the difference, patients being the independent units when they were given.
-        p_value: two-sided, in [0, 1]; 1 when the scores rank all images alike.
+        p_value: two-sided, in (0, 1]; 1 when the scores rank all images alike.
         interval: confidence limits of the difference.
     """
 
@@ -31,6 +38,19 @@ class AUCComparison:
     standard_error: float
     p_value: float
     interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AUCEstimate:
+    """Area under the ROC curve of one score.
+
+    Attributes:
+        auc: the area with its confidence limits.
+        chance_p_value: two-sided, in (0, 1], of an area of one half.
+    """
+
+    auc: Estimate
+    chance_p_value: float
 
 
 def auc_covariance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None) -> tuple[Floats, Floats]:
@@ -113,11 +133,15 @@ class AUCInfluence:
             number, of the negatives over theirs, each with the factor of its own sum of squares, and both again with
             the factor of their products.
         fold_areas: (K, M) float64, whose means the areas are.
+        alone: (M,) float64, variances of the areas if all images were independent.
+        numbers: to how many patients the images amount.
     """
 
     areas: Floats
     parts: Floats
     fold_areas: Floats
+    alone: Floats
+    numbers: EffectiveNumbers
 
     def beside(self, *others: AUCInfluence) -> AUCInfluence:
         """These areas and those of others, measured on the same images and folds."""
@@ -126,6 +150,8 @@ class AUCInfluence:
             np.concatenate([one.areas for one in all_of_them]),
             np.concatenate([one.parts for one in all_of_them], axis=1),
             np.concatenate([one.fold_areas for one in all_of_them], axis=1),
+            np.concatenate([one.alone for one in all_of_them]),
+            self.numbers,
         )
 
     def covariance(self) -> Floats:
@@ -134,8 +160,23 @@ class AUCInfluence:
         crossed = crossed_above @ crossed_below.T
         return np.asarray(above @ above.T + below @ below.T + crossed + crossed.T)
 
+    def error(self, index: int) -> AreaError:
+        """How one of the areas varies."""
+        variance = self._variance(np.eye(len(self.areas))[index])
+        return AreaError.clustered(float(self.areas[index]), variance, float(self.alone[index]), self.numbers)
+
+    def estimate(self, index: int, confidence: float = 0.95) -> AUCEstimate:
+        """One of the areas with its limits and its test against one half."""
+        found = self.error(index)
+        return AUCEstimate(Estimate(found.area, *found.limits(confidence)), found.p_value(0.5))
+
     def compare(self, weights: ArrayLike, confidence: float = 0.95, null: float = 0.0) -> AUCComparison:
         """Test whether a weighted sum of the areas differs from a value.
+
+        One area alone is tested, and has limits, as `AreaError` says. Any other sum has those of Student's distribution
+        with the degrees of freedom of the effective numbers of patients. Its variance is at least the part of
+        sum(w^2 q(a) (1 / m + 1 / n)), of independent scores, that `AreaError` does not leave to the estimate. Scores
+        that rank all images alike differ by nothing.
 
         Args:
             weights: (M,) of the areas: 1 and -1 for a difference of two, 1 for one area itself.
@@ -146,33 +187,71 @@ class AUCInfluence:
             The weighted sum minus the value; limits stay in the range that areas in [0, 1] allow.
         """
         weight = np.asarray(weights, dtype=np.float64)
-        difference = float(weight @ self.areas) - null
+        value, error, chosen = float(weight @ self.areas), self._standard_error(weight), np.flatnonzero(weight)
+        if len(chosen) == 1 and weight[chosen[0]] == 1:
+            one = self.error(int(chosen[0]))
+            low, high = one.limits(confidence)
+            return AUCComparison(value - null, error, one.p_value(null), (low - null, high - null))
+        possible = float(weight[weight < 0].sum() - null), float(weight[weight > 0].sum() - null)
+        found = student_comparison(value - null, error, confidence, possible, self.numbers.freedom)
+        least = self.numbers.least_p_value if error else 0.0
+        interval = possible if least > 1 - confidence else found.interval
+        return replace(found, p_value=at_least(least, found.p_value), interval=interval)
+
+    def _variance(self, weight: Floats) -> float:
         # Combined before anything is squared, so that equal rankings cancel exactly.
         above, below, crossed_above, crossed_below = weight @ self.parts
-        variance = float(above @ above + below @ below + 2 * crossed_above @ crossed_below)
-        error = float(np.sqrt(max(variance, 0.0)))
-        lowest, highest = weight[weight < 0].sum() - null, weight[weight > 0].sum() - null
-        return normal_comparison(difference, error, confidence, (float(lowest), float(highest)))
+        return float(max(above @ above + below @ below + 2 * crossed_above @ crossed_below, 0.0))
+
+    def _standard_error(self, weight: Floats) -> float:
+        chosen = np.flatnonzero(weight)
+        inside = ((self.areas[chosen] > 0) & (self.areas[chosen] < 1)).all()
+        variance = self._variance(weight)
+        if len(chosen) > 1 and inside and variance < 1e-24 and abs(weight @ self.areas) < 1e-12:
+            return 0.0  # the same ranking; areas of 1 are equal whatever the ranking within the classes
+        return float(np.sqrt(max(variance, sum(self._least_variances()[chosen] * weight[chosen] ** 2))))
+
+    def _least_variances(self) -> Floats:
+        freedom, patients = self.numbers.freedom, self.numbers.patients
+        towards_half = ((freedom * self.areas + 0.5) / (freedom + 1)).tolist()
+        unknown = [1 - estimated_share(area, freedom) for area in self.areas.tolist()]
+        expected = [patients * placement_variance(area) for area in towards_half]
+        return np.array(unknown) * expected
+
+
+def student_comparison(
+    difference: float,
+    error: float,
+    confidence: float = 0.95,
+    possible: tuple[float, float] = (-1.0, 1.0),
+    freedom: float = np.inf,
+) -> AUCComparison:
+    """Student's test of a difference whose standard error was estimated.
+
+    Args:
+        difference: what is tested against 0.
+        error: its standard error; 0 only if there is no difference.
+        confidence: confidence level of the interval, in (0, 1).
+        possible: limits that the interval does not leave.
+        freedom: degrees of freedom of the error; infinite for the normal test.
+
+    Raises:
+        ValueError: If there is a difference and no error.
+    """
+    if error == 0:
+        if abs(difference) > 1e-12:
+            raise ValueError(f"error must be positive where there is a difference, got 0 for {difference:.3g}.")
+        return AUCComparison(difference, 0.0, 1.0, (difference, difference))
+    reach = float(t.ppf(0.5 + confidence / 2, freedom)) * error
+    interval = (max(difference - reach, possible[0]), min(difference + reach, possible[1]))
+    return AUCComparison(difference, error, at_least(0.0, 2 * t.sf(abs(difference) / error, freedom)), interval)
 
 
 def normal_comparison(
     difference: float, error: float, confidence: float = 0.95, possible: tuple[float, float] = (-1.0, 1.0)
 ) -> AUCComparison:
-    """The normal test of a difference whose standard error is known.
-
-    Args:
-        difference: what is tested against 0.
-        error: its standard error; without any, p is 1 for no difference and 0 for one.
-        confidence: confidence level of the interval, in (0, 1).
-        possible: limits that the interval does not leave.
-    """
-    if error < 1e-12:  # the same ranking, or a difference without any sampling variation
-        p_value = 1.0 if abs(difference) < 1e-12 else 0.0
-    else:
-        p_value = float(2 * norm.sf(abs(difference) / error))
-    reach = float(norm.ppf(0.5 + confidence / 2)) * error
-    interval = (max(difference - reach, possible[0]), min(difference + reach, possible[1]))
-    return AUCComparison(difference, error, p_value, interval)
+    """The normal test of a difference whose standard error is known; see `student_comparison`."""
+    return student_comparison(difference, error, confidence, possible)
 
 
 def average_influence(
@@ -188,13 +267,29 @@ def average_influence(
     Returns:
         The (M,) areas and the parts of their covariance.
     """
-    areas, parts = zip(*(_fold_influence(*fold, patients) for fold in folds), strict=True)
-    return AUCInfluence(np.mean(areas, axis=0), np.sum(parts, axis=0) / len(folds), np.stack(areas))
+    areas, parts, alone = zip(*(_fold_influence(*fold, patients) for fold in folds), strict=True)
+    return AUCInfluence(
+        np.mean(areas, axis=0),
+        np.sum(parts, axis=0) / len(folds),
+        np.stack(areas),
+        np.sum(alone, axis=0) / len(folds) ** 2,
+        _effective_numbers([(positive, unit) for positive, _, unit in folds], patients),
+    )
+
+
+def _effective_numbers(folds: Sequence[tuple[NDArray[np.bool_], NDArray[np.int64]]], patients: int) -> EffectiveNumbers:
+    shares, images = np.zeros((2, patients)), 0.0
+    for positive, unit in folds:
+        for share, chosen in zip(shares, (positive, ~positive), strict=True):
+            share += np.bincount(unit[chosen], minlength=patients) / chosen.sum() / len(folds)
+            images += 1 / float(chosen.sum()) / len(folds) ** 2
+    positives, negatives = (1 / (shares**2).sum(axis=1)).tolist()
+    return EffectiveNumbers(positives, negatives, images)
 
 
 def _fold_influence(
     positive: NDArray[np.bool_], score: Floats, unit: NDArray[np.int64], patients: int
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats, Floats]:
     above, below = placements(positive, score)
     areas = above.mean(axis=1)
     ones, zeros = unit[positive], unit[~positive]
@@ -204,7 +299,8 @@ def _fold_influence(
     present[0, ones], present[1, zeros], present[2, unit] = True, True, True
     of_ones, of_zeros, of_both = (np.sqrt(count / (count - 1)) for count in present.sum(axis=1))
     parts = [sums_above * of_ones, sums_below * of_zeros, sums_above * of_both, sums_below * of_both]
-    return areas, np.stack(parts)
+    alone = above.var(axis=1, ddof=1) / len(ones) + below.var(axis=1, ddof=1) / len(zeros)
+    return areas, np.stack(parts), alone
 
 
 def placements(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
@@ -225,6 +321,39 @@ def placements(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Flo
     return above, below
 
 
+def estimate_auc(
+    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None, confidence: float = 0.95
+) -> AUCEstimate:
+    """Area under the ROC curve with limits that hold with few patients, and its test against chance.
+
+    Args:
+        labels: (N,) outcome per image, 0 or 1, both present.
+        scores: (N,) score of each image; higher means more likely 1.
+        patients: (N,) patient per image, when patients have several images.
+        confidence: confidence level of the interval, in (0, 1).
+
+    Returns:
+        The area, its limits and the p-value of an area of one half. The limits leave out one half where the p-value is
+        below 1 - confidence.
+
+    Raises:
+        ValueError: As `auc_covariance`.
+        Unmeasurable: As `auc_covariance`.
+
+    References:
+        `AreaError`.
+
+    Example:
+        >>> found = estimate_auc([0, 0, 1, 1], [1, 2, 3, 4])
+        >>> found.auc.value, round(found.auc.low, 2), round(found.chance_p_value, 2)
+        (1.0, 0.0, 0.33)
+    """
+    if np.ndim(scores) != 1:
+        raise ValueError(f"scores must have shape (N,), got {np.shape(scores)}.")
+    positive, score, unit = _checked(labels, np.asarray(scores)[None], patients)
+    return average_influence([(positive, score, unit)], int(unit.max()) + 1).estimate(0, confidence)
+
+
 def compare_aucs(
     labels: ArrayLike, first: ArrayLike, second: ArrayLike, patients: ArrayLike | None = None, confidence: float = 0.95
 ) -> AUCComparison:
@@ -238,10 +367,12 @@ def compare_aucs(
         confidence: confidence level of the interval, in (0, 1).
 
     Returns:
-        The difference first minus second with its standard error, p-value and interval.
+        The difference first minus second with its standard error, p-value and interval, with few patients too; see
+        `AUCInfluence.compare`.
 
     Raises:
         ValueError: As `auc_covariance`.
+        Unmeasurable: As `auc_covariance`.
 
     Example:
         >>> compare_aucs([0, 0, 1, 1], [1, 2, 3, 4], [1, 2, 3, 4]).p_value

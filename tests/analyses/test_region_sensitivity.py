@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import softmax
-from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.analyses.region_sensitivity import region_sensitivity
-from monai_shortcut.statistics.delong import auc_covariance, compare_aucs
+from monai_shortcut.statistics.delong import compare_aucs, estimate_auc
 from monai_shortcut.types import Estimate
 
 STRENGTH = {"full": 2.0, "without_roi": 1.0, "roi_only": 1.9}
@@ -54,15 +53,12 @@ def test_areas_equal_those_of_scikit_learn_on_the_images_a_strategy_could_be_app
     assert len({score.auc for score in found.scores}) == 9
 
 
-def test_intervals_and_tests_are_delongs_by_patient(rng):
+def test_intervals_and_tests_are_those_of_few_patients(rng):
     label, probabilities, patient, names = example(rng)
     for score in region_sensitivity(label, probabilities, patient, names, confidence=0.9).scores:
-        positive, values = label == names.index(score.label), probabilities[score.evaluated_on]
-        areas, covariance = auc_covariance(positive, values[:, names.index(score.label)][None], patient)
-        error = np.sqrt(covariance[0, 0])
-        expected = norm.interval(0.9, loc=areas[0], scale=error)
-        np.testing.assert_allclose([score.auc.low, score.auc.high], np.clip(expected, 0, 1), rtol=1e-12)
-        assert score.chance_p_value == pytest.approx(2 * norm.sf(abs(areas[0] - 0.5) / error))
+        values = probabilities[score.evaluated_on][:, names.index(score.label)]
+        expected = estimate_auc(label == names.index(score.label), values, patient, confidence=0.9)
+        assert (score.auc, score.chance_p_value) == (expected.auc, expected.chance_p_value)
 
 
 def test_holm_counts_the_comparisons_with_full_and_not_full_itself(rng):
@@ -150,12 +146,24 @@ def test_a_strategy_without_images_of_a_class_leaves_the_others_scored(rng):
     assert len(found.scores) == 8
 
 
-def test_perfect_scores_are_not_chance():
+def test_perfect_scores_of_three_and_three_patients_may_be_chance():
     probabilities = {"full": [[0.9, 0.1]] * 3 + [[0.1, 0.9]] * 3, "blind": [[0.5, 0.5]] * 6}
     full, blind = region_sensitivity([0, 0, 0, 1, 1, 1], probabilities, range(6), ["no", "yes"]).scores
-    assert (full.auc, full.chance_p_value) == (Estimate(1, 1, 1), 0.0)
-    assert (blind.auc, blind.chance_p_value) == (Estimate(0.5, 0.5, 0.5), 1.0)
-    assert (blind.difference, blind.p_value) == (0.5, 0.0)
+    assert full.auc == Estimate(1, 0, 1)
+    assert full.chance_p_value == pytest.approx(0.1)  # 2 of 20 rankings
+    assert (blind.auc, blind.chance_p_value) == (Estimate(0.5, 0, 1), 1.0)
+    assert blind.difference == 0.5
+    assert blind.p_value >= 0.1
+
+
+def test_perfect_scores_of_more_patients_are_not_chance():
+    second = np.repeat([0.1, 0.9], 10)
+    probabilities = {"full": np.stack([1 - second, second], 1), "blind": np.full((20, 2), 0.5)}
+    full, blind = region_sensitivity(np.repeat([0, 1], 10), probabilities, range(20), ["no", "yes"]).scores
+    assert full.auc.low > 0.7
+    assert full.chance_p_value < 0.01
+    assert 0.3 < blind.auc.low < 0.5 < blind.auc.high < 0.7
+    assert 0 < blind.p_value < 0.01
 
 
 def test_what_does_not_fit_is_refused(rng):

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.analyses import subgroups as module
 from monai_shortcut.analyses.subgroups import SubgroupGaps, subgroups
-from monai_shortcut.statistics.delong import auc_covariance
+from monai_shortcut.statistics.delong import auc_covariance, estimate_auc
 from monai_shortcut.storage.records import decode, encode
 
 
@@ -100,17 +100,17 @@ def test_scores_are_those_of_the_images_of_the_level(rng, levels, classes):
     for found in scores:
         inside, one = code == found.level, score[:, found.label]
         positive, people = label[inside] == found.label, patient[inside]
-        area, variance = auc_covariance(positive, [one[inside]], people)
+        expected = estimate_auc(positive, one[inside], people, confidence=0.9).auc
         assert found.auc.value == pytest.approx(roc_auc_score(positive, one[inside]), abs=1e-12)
-        limits = np.clip(area + 1.6448536 * np.array([-1, 1]) * np.sqrt(variance[0, 0]), 0, 1)
-        np.testing.assert_allclose([found.auc.low, found.auc.high], limits)
+        assert (found.auc.low, found.auc.high) == pytest.approx((expected.low, expected.high))
         assert (found.images, found.patients) == (inside.sum(), len(set(people.tolist())))
         assert found.mean_probability == pytest.approx(sum(one[inside]) / inside.sum())
         assert found.observed == pytest.approx(sum(positive) / inside.sum())
         assert found.calibration == pytest.approx(found.mean_probability - found.observed)
         sums = [sum((one[inside] - positive - found.calibration)[people == index]) for index in set(people.tolist())]
         error = np.sqrt(np.square(sums).sum() * len(sums) / (len(sums) - 1)) / inside.sum()
-        reach = t.ppf(0.95, len(sums) - 1) * error
+        images = [int((people == index).sum()) for index in set(people.tolist())]
+        reach = t.ppf(0.95, sum(images) ** 2 / sum(n**2 for n in images) - 1) * error
         np.testing.assert_allclose(found.calibration_limits, found.calibration + np.array([-reach, reach]))
 
 

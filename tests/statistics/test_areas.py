@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm, rankdata
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
 
+from monai_shortcut.statistics.area_errors import AreaError
 from monai_shortcut.statistics.areas import (
     _CELLS,
     clustered_auroc,
@@ -299,7 +300,22 @@ def test_intervals_are_normal_and_stay_in_range(estimate, confidence, low, high)
     assert (found.value, found.low, found.high) == pytest.approx((estimate[0], low, high))
 
 
-def test_the_spread_of_a_null_is_a_least_error_that_shrinks_where_an_area_nears_one():
-    for value, error, spread, least in ((0.5, 0.1, 0.3, 0.15), (0.9, 0.1, 0.4, 0.12), (0.9, 0.1, 0.3, 0.1)):
-        found, expected = with_interval((value, error), 0.9, spread), with_interval((value, least), 0.9)
-        np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high])
+@pytest.mark.parametrize(("value", "error"), [(0.5, 0.1), (0.9, 0.1), (0.9, 0.01), (1.0, 0.0), (0.0, 0.0)])
+def test_the_spread_of_a_null_is_a_least_error_and_tells_the_number_of_patients(value, error):
+    """The null of 10 and many patients has the variance 1 / 120."""
+    inverse = 0.1
+    found = with_interval((value, error), 0.9, 2 * np.sqrt(inverse / 12))
+    variance = max(error**2, inverse / 3 * value * (1 - value))
+    expected = AreaError.of(value, variance, inverse, 9.0).limits(0.9)
+    assert (found.value, found.low, found.high) == pytest.approx((value, *expected))
+    assert found.high - found.low > 0.05
+
+
+def test_a_small_spread_leaves_the_normal_limits():
+    found, normal = with_interval((0.8, 0.01), 0.95, 0.02), with_interval((0.8, 0.01), 0.95)
+    np.testing.assert_allclose([found.low, found.high], [normal.low, normal.high], atol=0.001)
+
+
+def test_about_one_half_a_null_as_wide_as_that_of_single_patients_tells_hardly_anything():
+    found = with_interval((0.5, 0.1), 0.95, 0.9)
+    assert found.high - found.low > 0.85

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, norm
+from scipy.stats import mannwhitneyu, norm, t
 from sklearn.metrics import roc_auc_score
 
+from monai_shortcut.statistics.area_errors import AreaError, EffectiveNumbers, placement_variance
 from monai_shortcut.statistics.delong import (
     auc_covariance,
     average_influence,
     compare_aucs,
+    estimate_auc,
     fold_auc_covariance,
+    normal_comparison,
     placements,
+    student_comparison,
 )
 
 
@@ -53,6 +57,17 @@ def obuchowski(labels, scores, patients):
                 s11 += i / (i - 1) * (x_first * y_second + x_second * y_first)
             result[r, s] = s10 / m + s01 / n + s11 / (m * n)
     return result
+
+
+def numbers_of(folds):
+    """Effective numbers of patients, patient by patient; labels, scores and patients by fold."""
+    names = {name for _, _, patient in folds for name in patient.tolist()}
+    inverse = []
+    for value in (1, 0):
+        shares = [sum(np.mean(p[y == value] == name) for y, _, p in folds) / len(folds) for name in names]
+        inverse.append(sum(share**2 for share in shares))
+    images = sum(1 / y.sum() + 1 / (1 - y).sum() for y, _, _ in folds) / len(folds) ** 2
+    return EffectiveNumbers(1 / inverse[0], 1 / inverse[1], images)
 
 
 def test_covariance_equals_the_definition_over_all_pairs(rng):
@@ -111,15 +126,31 @@ def test_standard_error_agrees_with_a_bootstrap_of_patients(rng):
     assert np.sqrt(auc_covariance(label, scores)[1][0, 0]) < 0.75 * clustered_error
 
 
-def test_comparison_is_the_normal_test_of_the_difference(rng):
+def test_comparison_is_students_test_of_the_difference_with_effective_numbers_of_patients(rng):
     label, scores, patient = clustered(rng)
     areas, covariance = auc_covariance(label, scores, patient)
     result = compare_aucs(label, scores[0], scores[1], patient, confidence=0.9)
     error = np.sqrt(np.array([1, -1]) @ covariance @ [1, -1])
     assert result.difference == pytest.approx(roc_auc_score(label, scores[0]) - roc_auc_score(label, scores[1]))
     assert result.standard_error == pytest.approx(error)
-    assert result.p_value == pytest.approx(2 * norm.cdf(-abs(areas[0] - areas[1]) / error))
-    np.testing.assert_allclose(result.interval, norm.interval(0.9, loc=areas[0] - areas[1], scale=error))
+    freedom = numbers_of([(label, scores, patient)]).freedom
+    assert 30 < freedom < 60
+    assert result.p_value == pytest.approx(2 * t.cdf(-abs(areas[0] - areas[1]) / error, freedom))
+    np.testing.assert_allclose(result.interval, t.interval(0.9, freedom, loc=areas[0] - areas[1], scale=error))
+
+
+def test_an_estimate_is_that_of_its_variances_and_numbers(rng):
+    label, scores, patient = clustered(rng, patients=25)
+    found = estimate_auc(label, scores[0], patient, confidence=0.9)
+    variances = auc_covariance(label, scores, patient)[1][0, 0], auc_covariance(label, scores)[1][0, 0]
+    expected = AreaError.clustered(roc_auc_score(label, scores[0]), *variances, numbers_of([(label, scores, patient)]))
+    assert found.auc.value == pytest.approx(expected.area)
+    assert (found.auc.low, found.auc.high) == pytest.approx(expected.limits(0.9))
+    assert found.chance_p_value == pytest.approx(expected.p_value(0.5))
+    alone = average_influence([(label == 1, scores, patient)], 25).compare([1, 0], 0.9, null=0.3)
+    np.testing.assert_allclose(alone.interval, np.array([found.auc.low, found.auc.high]) - 0.3)
+    assert alone.p_value == pytest.approx(expected.p_value(0.3))
+    assert alone.standard_error == pytest.approx(np.sqrt(variances[0]))
 
 
 def test_swapping_the_models_changes_the_sign_alone(rng):
@@ -137,9 +168,53 @@ def test_scores_that_rank_alike_differ_by_nothing(rng, with_patients):
     np.testing.assert_allclose(result.interval, 0, atol=1e-7)
 
 
-def test_perfect_against_reversed_has_no_sampling_variation_and_p_zero():
-    result = compare_aucs([0, 0, 1, 1], [1, 2, 3, 4], [4, 3, 2, 1])
-    assert (result.difference, result.p_value, result.interval) == (1.0, 0.0, (1.0, 1.0))
+@pytest.mark.parametrize("second", [[4, 3, 2, 1], [1, 1, 1, 1]])
+def test_two_and_two_images_show_no_difference(second):
+    """By chance a useless score is perfect or reversed in one of three cases."""
+    result = compare_aucs([0, 0, 1, 1], [1, 2, 3, 4], second)
+    assert result.difference == (1.0 if second[0] == 4 else 0.5)
+    assert result.p_value == pytest.approx(1 / 3)
+    assert result.interval == (-1, 1)
+    assert result.standard_error > 0.2
+
+
+def test_perfect_against_reversed_has_an_error_and_a_p_value():
+    """Five and five patients: the variance is that of two scores whose area is not yet known to be one."""
+    result = compare_aucs(np.repeat([0, 1], 5), np.arange(10), -np.arange(10))
+    error = np.sqrt(2 * 0.4 * placement_variance((8 + 0.5) / 9))  # 8 degrees of freedom
+    assert result.standard_error == pytest.approx(error)
+    assert result.p_value == pytest.approx(max(2 / 252, 2 * t.sf(1 / error, 8)))
+    assert result.interval == pytest.approx((1 - t.ppf(0.975, 8) * error, 1.0))
+
+
+def test_two_perfect_scores_may_differ_in_the_next_patients(rng):
+    label = np.repeat([0, 1], 8)
+    result = compare_aucs(label, label + rng.random(16), label + rng.random(16))
+    assert (result.difference, result.p_value) == (0.0, 1.0)
+    assert result.interval[1] == pytest.approx(-result.interval[0])
+    assert 0.05 < result.interval[1] < 0.2
+
+
+def test_an_area_against_a_constant_score_has_the_least_variance_of_both():
+    label, freedom = np.repeat([0, 1], 6), 10
+    result = compare_aucs(label, np.arange(12), np.zeros(12))
+    parts = [placement_variance((freedom + 0.5) / (freedom + 1)), placement_variance(0.5) / (freedom + 1)]
+    assert result.standard_error == pytest.approx(np.sqrt(sum(parts) / 3))
+
+
+def test_a_p_value_that_underflows_is_not_zero():
+    assert 0 < student_comparison(1.0, 1e-3).p_value < 1e-300
+
+
+def test_the_normal_comparison_is_students_with_infinite_freedom():
+    assert normal_comparison(0.1, 0.05, 0.9) == student_comparison(0.1, 0.05, 0.9, freedom=np.inf)
+    assert normal_comparison(0.1, 0.05).p_value == pytest.approx(2 * norm.sf(2))
+    assert normal_comparison(0.0, 0.0).interval == (0.0, 0.0)
+
+
+def test_a_difference_without_an_error_is_refused():
+    with pytest.raises(ValueError, match=r"error must be positive where there is a difference, got 0 for 0\.25"):
+        student_comparison(0.25, 0.0)
 
 
 def test_an_area_below_one_half_stays_there(rng):
@@ -151,9 +226,10 @@ def test_an_area_below_one_half_stays_there(rng):
 
 
 def test_limits_stay_in_range():
-    result = compare_aucs([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6], [6, 4, 5, 3, 2, 1], confidence=0.999)
+    result = compare_aucs([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6], [6, 4, 5, 3, 2, 1], confidence=0.8)
     assert result.interval[1] == 1.0
     assert result.interval[0] > -1
+    assert compare_aucs([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6], [6, 4, 5, 3, 2, 1]).interval == (-1, 1)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +264,11 @@ def test_p_values_are_uniform_unless_patients_are_ignored(images, patients, low,
 def test_what_cannot_be_compared_is_refused(labels, scores, patients, message):
     with pytest.raises(ValueError, match=message):
         auc_covariance(labels, scores, patients)
+
+
+def test_scores_of_several_models_have_no_one_estimate():
+    with pytest.raises(ValueError, match=r"scores must have shape \(N,\), got \(1, 4\)"):
+        estimate_auc([0, 0, 1, 1], [[1, 2, 3, 4]])
 
 
 def test_scores_of_two_lengths_are_refused():
@@ -283,8 +364,10 @@ def test_a_comparison_is_of_any_weighted_sum_of_areas(rng):
     error = np.sqrt(weights @ found.covariance() @ weights)
     assert result.difference == pytest.approx(weights @ found.areas - 0.1)
     assert result.standard_error == pytest.approx(error)
-    assert result.p_value == pytest.approx(2 * norm.cdf(-abs(result.difference) / error))
-    np.testing.assert_allclose(result.interval, norm.interval(0.9, loc=result.difference, scale=error))
+    freedom = numbers_of([(one.astype(int), scores, patient) for one, scores, patient in folds]).freedom
+    assert found.numbers.freedom == pytest.approx(freedom)
+    assert result.p_value == pytest.approx(2 * t.cdf(-abs(result.difference) / error, freedom))
+    np.testing.assert_allclose(result.interval, t.interval(0.9, freedom, loc=result.difference, scale=error))
     assert found.compare([1, 0, -1, 0]).interval[0] > -1
 
 
