@@ -18,11 +18,14 @@ from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.statistics.checks import checked_codes, checked_head, checked_length, checked_points
 from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.discriminant import Folded, Totals
+from monai_shortcut.statistics.kernel_features import random_features
 from monai_shortcut.statistics.resampling import Resampling, patient_bootstrap, patient_folds, permuted_codes
 from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.statistics.subspaces import leading_axes, symmetric_root
+from monai_shortcut.statistics.whitened import Whitened
 from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Points, Unmeasurable
 
+_COMPONENTS, _FEATURES = 10, 128  # principal components that the non-linear reader sees, and its random features
 _SUMS = 2**25  # numbers of sums that are kept at once; bounds the memory
 COINCIDES = "at least one label must hold images of two levels, got an attribute that coincides with it"
 
@@ -53,6 +56,14 @@ class Embeddings:
         root = np.sqrt(np.diag(prepared.gram))[:, None] * prepared.rotation * scale
         power, left = leading_axes(root @ root.T)
         return power, np.asarray((left @ root) / np.sqrt(power)[:, None])
+
+    def components(self, most: int) -> Floats:
+        """(N, k) leading principal components, of mean 0 and variance 1; fewer where the rows span fewer."""
+        power, axes = (values[:most] for values in self.axes)
+        prepared, images = self.standardized, len(self.points)
+        turned = (prepared.coordinates(axes) / np.sqrt(power / images)[:, None]).T
+        found = [block @ turned for _, block in prepared.blocks(np.arange(images))]
+        return np.concatenate(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +269,21 @@ class Sample:
         return self.embeddings
 
     @cached_property
+    def margins(self) -> Floats:
+        """(N,) log odds of the image's own class against the likeliest other one; temperature moves no rank of them.
+
+        They come from the logits where embeddings are known, for probabilities may be rounded to 0 and 1.
+        """
+        if self.embeddings is None:
+            logits = np.log(np.maximum(self.probabilities, 1e-300))
+        else:
+            logits = self.embeddings.points @ self.weight.T.astype(self.embeddings.points.dtype) + self.bias
+        own, rows = self.labels, np.arange(len(self))
+        others = np.array(logits, dtype=np.float64)
+        others[rows, own] = -np.inf
+        return np.asarray(logits[rows, own] - others.max(axis=1), dtype=np.float64)
+
+    @cached_property
     def head(self) -> Floats:
         """(C, q) the clinical head in the coordinates of the standardized embeddings."""
         return self.points.standardized.coordinates(self.weight)
@@ -286,6 +312,17 @@ class Sample:
         folded, nobody = self.folds(), np.zeros(len(self), dtype=np.int64)
         sums = (values.sum(axis=0, keepdims=True) for values in (folded.gram, folded.sums, folded.counts))
         return Folded(folded.points, nobody, self.strata, *sums)
+
+    @cached_property
+    def whitened(self) -> Whitened:
+        """The folds, each whitened by the other folds, for probes of single labels."""
+        return Whitened(self.folds())
+
+    @cached_property
+    def kernel(self) -> Whitened:
+        """The same of random features of the leading principal components: linear probes of them are not linear."""
+        features = random_features(self.points.components(_COMPONENTS), _FEATURES, self.rng("kernel features"))
+        return Whitened(Folded.of(Standardized.of(features), self.folds().fold, self.strata))
 
     @cached_property
     def _roots(self) -> dict[bool, Floats]:

@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc
 from monai_shortcut.analyses.encoding import Encoding, encoding, held_out_margins, recognition
 from monai_shortcut.statistics.areas import clustered_auroc, clustered_concordance, with_interval
 from monai_shortcut.statistics.codings import Codings
+from monai_shortcut.statistics.kernel_features import random_features
 from monai_shortcut.storage.records import decode, encode
 from monai_shortcut.types import Unmeasurable
 
@@ -308,3 +309,138 @@ def test_margins_are_those_of_logits_centred_by_fold_and_label():
         centred = logits[:, image] - logits[:, beside].mean(axis=1)
         own = sample.codes[image]
         assert margin == pytest.approx(centred[own] - max(np.delete(centred, own)), abs=1e-9)
+
+
+def refitted(points, label, fold, design, rows):
+    """Scores by probes that are refitted for each fold: covariance within labels, means within labels of some rows."""
+    z = (points - points.mean(axis=0)) / points.std(axis=0)
+    share, scores = max(ledoit_wolf_shrinkage(z, assume_centered=True), 1e-4), np.zeros(len(z))
+    for index in np.unique(fold):
+        rest, weight = fold != index, 0.0
+        within = np.concatenate([z[rest & (label == c)] - z[rest & (label == c)].mean(axis=0) for c in (0, 1)])
+        covariance = (1 - share) * within.T @ within / len(within)
+        covariance += share * np.trace(within.T @ within) / len(within) / z.shape[1] * np.eye(z.shape[1])
+        for c in np.unique(label[rows]):
+            own = np.intersect1d(rows, np.flatnonzero(rest & (label == c)))
+            weight = weight + (z[own] - z[own].mean(axis=0)).T @ design[own]
+        scores[fold == index] = z[fold == index] @ np.linalg.solve(covariance, weight)
+    return scores
+
+
+def read_by_hand(points, code, label, fold, rows, levels, kind):
+    """Scores (m, n), their codes, and the cells within which they are ranked."""
+    design = [code.astype(float)] if kind == "ordinal" else [(code == level).astype(float) for level in levels]
+    scores = np.array([refitted(points, label, fold, each, rows)[rows] for each in design])
+    return scores, code[rows], (2 * fold + label)[rows]
+
+
+@pytest.mark.parametrize(("levels", "kind"), [(2, "categorical"), (3, "categorical"), (3, "ordinal")])
+def test_readers_of_labels_and_of_components_are_those_that_are_refitted_by_hand(levels, kind):
+    points, code, patient, label, _ = simulated(4, trace=0.7, levels=levels, patients=120)
+    code[:20] = -1
+    sample = sample_of(code, label, patient, kind=kind, points=points, permutations=6, confidence=0.9)
+    found, fold, known = encoding(sample), sample.images.folds().fold, np.flatnonzero(code >= 0)
+    _, singular, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    components = (points - points.mean(axis=0)) @ axes.T / singular * np.sqrt(len(points))
+    mine = sample.images.points.components(10)
+    np.testing.assert_allclose(np.abs(mine), np.abs(components), atol=1e-9)
+    features = random_features(mine, 128, sample.images.rng("kernel features")).astype(float)
+    parts = [(points, known[label[known] == 0]), (points, known[label[known] == 1]), (features, known)]
+    null = []
+    for estimate, (values, rows) in zip((*found.by_label, found.nonlinear), parts, strict=True):
+        areas = []
+        for coding in sample.permuted:
+            drawn = code.copy()
+            drawn[known] = coding
+            hand = read_by_hand(values, drawn, label, fold, rows, range(levels), kind)
+            areas.append(pairs_in_order(*hand))
+        null.append(areas)
+        assert estimate.value == pytest.approx(areas[0], abs=1e-3)
+        scores, own, cells = read_by_hand(values, code, label, fold, rows, range(levels), kind)
+        area = clustered_concordance if kind == "ordinal" else clustered_auroc
+        wanted = with_interval(area(scores, own, cells, patient[rows]), 0.9, 2 * np.std(areas[1:]))
+        assert [estimate.low, estimate.high] == pytest.approx([wanted.low, wanted.high], abs=5e-3)
+    every = np.array([[found.test.observed, *found.test.null], *null])
+    largest = ((every - every.mean(axis=1, keepdims=True)) / every.std(axis=1, keepdims=True)).max(axis=0)
+    assert [found.anywhere.observed, *found.anywhere.null] == pytest.approx(largest.tolist(), abs=0.05)
+
+
+def test_a_label_whose_levels_too_few_patients_have_has_no_reader_and_rare_levels_are_not_ranked():
+    points, _, patient, label, _ = simulated(4, patients=120)
+    label[patient < 45], label[patient >= 45] = 0, 2  # the head has a class without images
+    code = np.where(label == 0, (patient < 9) * 1, patient % 2)  # nine patients with level 1 and label 0
+    code[(patient >= 111)] = 2  # and with level 2 and label 2
+    weight = np.zeros((3, 6))
+    few, absent, both = encoding(sample_of(code, label, patient, points=points, weight=weight)).by_label
+    assert [few, absent] == [None, None]
+    images = sample_of(code, label, patient, points=points, weight=weight).images
+    rows = np.flatnonzero(label == 2)
+    scores, own, fold = read_by_hand(points, code, label // 2, images.folds().fold, rows, (1,), "categorical")
+    cell, won, pairs = fold, 0.0, 0
+    for high in np.flatnonzero(own == 1):
+        others = (own != 1) & (cell == cell[high])
+        won, pairs = won + (scores[0][high] > scores[0][others]).sum(), pairs + others.sum()
+    assert both.value == pytest.approx(won / pairs, abs=1e-3)
+    code[patient == 9] = 1
+    assert encoding(sample_of(code, label, patient, points=points, weight=weight)).by_label[0] is not None
+
+
+def hidden(seed: int, where: str, patients: int = 200):
+    """An attribute whose trace is nowhere, linear, opposite in the labels, less contrast, or non-linear."""
+    rng = np.random.default_rng(seed)
+    label, code = rng.integers(2, size=(2, patients))
+    points, side = rng.normal(size=(patients, 8)), rng.choice([-1, 1], patients)
+    points[:, 0] += 4 * (label - 0.5) * (0.3 if where == "contrast" else 1) ** code
+    if where in ("linear", "opposite"):
+        points[:, 1] += 1.2 * code * (1 if where == "linear" else 2 * label - 1)
+    if where == "xor":
+        points[:, 1] += 2 * side
+        points[:, 2] += 2 * side * (2 * code - 1)
+    if where == "radius":
+        angle = rng.uniform(0, 2 * np.pi, patients)
+        ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) * np.where(code == 1, 2, 0.5)[:, None]
+        points[:, 1:3] = ring + 0.5 * points[:, 1:3]
+    return sample_of(code, label, points=points, permutations=99, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("where", "shared", "by_label", "nonlinear"),
+    [
+        ("nowhere", False, False, False),
+        ("linear", True, True, False),
+        ("opposite", False, True, False),
+        ("contrast", False, True, False),
+        ("xor", False, False, True),
+        ("radius", False, False, True),
+    ],
+)
+def test_each_trace_is_found_by_its_own_reader_and_noise_by_none(where, shared, by_label, nonlinear):
+    found = [encoding(hidden(seed, where)) for seed in range(6)]
+    own, other = (np.mean([getattr(each, name).value for each in found]) for name in ("own_auroc", "nonlinear"))
+    labels = np.mean([[estimate.value for estimate in each.by_label] for each in found], axis=0)
+    assert own > 0.7 if shared else own == pytest.approx(0.5, abs=0.05)
+    assert (labels > 0.65).all() if by_label else (np.abs(labels - 0.5) < 0.06).all()
+    assert (other > 0.75) == nonlinear
+    p_value = np.median([each.anywhere.p_value for each in found])
+    assert p_value == 0.01 if shared or by_label or nonlinear else p_value > 0.1
+
+
+@pytest.mark.parametrize("settings", [{"levels": 3}, {"tracks": 0.8}, {"levels": 4, "kind": "ordinal"}])
+def test_the_largest_of_all_readers_is_uniform_under_a_clustered_null(settings):
+    own = {name: value for name, value in settings.items() if name != "kind"}
+    p_values = []
+    for seed in range(150):
+        points, code, patient, label, _ = simulated(seed, patients=60, **own)
+        kind = settings.get("kind", "categorical")
+        sample = sample_of(code, label, patient, kind=kind, points=points, permutations=39, seed=seed)
+        p_values.append(encoding(sample).anywhere.p_value)
+    assert 0.01 < np.mean(np.array(p_values) <= 0.05) < 0.09
+    np.testing.assert_allclose(np.quantile(p_values, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.1)
+
+
+def test_a_record_without_the_other_readers_is_read():
+    written = encode(encoding(sampled(3)))
+    for name in ("by_label", "nonlinear", "anywhere"):
+        del written[name]
+    old = decode(Encoding, written)
+    assert (old.by_label, old.nonlinear, old.anywhere) == ((), None, None)

@@ -1,0 +1,213 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Held-out areas of many probes, from rows that are whitened once: each probe is then two products and a sort."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_shortcut.statistics.codings import Codings
+from monai_shortcut.statistics.discriminant import Folded
+from monai_shortcut.types import Floats, Integers
+
+_ROWS = 4096  # rows read at once
+_NUMBERS = 2**25  # sums and scores held at once; bounds the memory
+_CELLS = 2**17  # scores ranked at once; few enough for the cache
+_KEPT_BYTES = 2**27  # whitened rows up to this size are kept
+
+Singles = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Whitened:
+    """Rows in folds of patients, and the same rows times the inverse covariance of the folds that they are not in.
+
+    A probe that has not seen a fold has the weight S^-1 d, where S is the covariance within classes of the other folds
+    and d depends on the coding. The score of a row x of the fold is d' S^-1 x, so S^-1 x serves every coding. Products
+    are float32.
+
+    Attributes:
+        folded: the rows, at least two folds.
+    """
+
+    folded: Folded
+
+    @cached_property
+    def _kept(self) -> Singles | None:
+        """All whitened rows (N, q), where they are small enough to be kept."""
+        fold, width = self.folded.fold, len(self.folded.points.gram)
+        if len(fold) * width * 4 > _KEPT_BYTES:
+            return None
+        kept = np.empty((len(fold), width), np.float32)
+        for index in range(self.folded.folds):
+            for rows in _in_blocks(np.flatnonzero(fold == index)):
+                kept[rows] = self._solved(rows, index)
+        return kept
+
+    def rows(self, chosen: Integers, index: int) -> Singles:
+        """Whitened rows (n, q) of some images of a fold, float32."""
+        return self._solved(chosen, index) if self._kept is None else self._kept[chosen]
+
+    def _solved(self, chosen: Integers, index: int) -> Singles:
+        solver = self.folded.solver(self.folded.others(index), within=True)
+        solved = solver(self.folded.points.rows(chosen).T.astype(np.float64))
+        return np.ascontiguousarray(solved.T, dtype=np.float32)
+
+    def scores(self, codings: Codings) -> Iterator[tuple[Integers, Singles]]:
+        """Scores of the images of one fold and class after the other, by probes that have not seen the fold.
+
+        Level m of an unordered coding has the weight S^-1 sum over the classes l of n_lm (mean_lm - mean_l), with n_lm
+        images of level m among those of class l; an ordered one has S^-1 times the covariance with the level within
+        classes. Factors that all images of a fold share are left out, for they do not change their order.
+
+        Args:
+            codings: the codings. If their images are of one class, so are those that the means are taken over.
+
+        Yields:
+            Place (n,) of the images among the coded ones, and scores (B, columns, n) of the columns of the design.
+        """
+        fold, classes = (values[codings.rows] for values in (self.folded.fold, self.folded.classes))
+        sums = _Sums.of(self.folded, codings)
+        for index in range(self.folded.folds):
+            direction = sums.direction(index)
+            for value in np.unique(classes[fold == index]):
+                place = np.flatnonzero((fold == index) & (classes == value))
+                found = np.empty((len(direction), len(place)), np.float32)
+                for part in _in_blocks(np.arange(len(place))):
+                    found[:, part[0] : part[-1] + 1] = direction @ self.rows(codings.rows[place[part]], index).T
+                yield place, found.reshape(-1, codings.columns, len(place))
+
+    def held_out(self, codings: Codings) -> Singles:
+        """Scores (B, m, n) of all levels, or of the direction along which ordered ones ascend; see `scores`."""
+        levels = range(1) if codings.ordered else range(codings.levels)
+        found = np.empty((len(codings.codes), len(levels), len(codings.rows)), np.float32)
+        for place, scores in self.scores(codings):
+            found[:, :, place] = np.stack([_of_level(scores, level, codings.ordered) for level in levels], axis=1)
+        return found
+
+    def areas(self, codings: Codings, ranked: Sequence[int]) -> Floats:
+        """Areas (B,) under ROC curves among held-out images of the same fold and class.
+
+        Args:
+            codings: the codings.
+            ranked: levels that are each ranked against all others; the area is the mean over them. Ordered levels are
+                all compared, each with the lower ones, and it plays no part.
+
+        Returns:
+            Areas, ties one half; one half where no fold holds two levels of one class.
+        """
+        width = self.folded.folds * len(self.folded.points.gram)
+        step = max(1, _NUMBERS // (codings.columns * max(width, len(codings.rows))))
+        starts = range(0, len(codings.codes), step)
+        return np.concatenate([self._areas(codings.block(slice(start, start + step)), ranked) for start in starts])
+
+    def _areas(self, codings: Codings, ranked: Sequence[int]) -> Floats:
+        levels = range(1, codings.levels) if codings.ordered else ranked
+        won, pairs = np.zeros((2, len(codings.codes), len(levels)))
+        for place, scores in self.scores(codings):
+            codes, step = codings.codes[:, place], max(1, _CELLS // len(place))
+            for rows in (slice(start, start + step) for start in range(0, len(codes), step)):
+                for column, level in enumerate(levels):
+                    found = _pairs(_of_level(scores[rows], level, codings.ordered), codes[rows], level, codings.ordered)
+                    won[rows, column] += found[0]
+                    pairs[rows, column] += found[1]
+        if codings.ordered:
+            won, pairs = won.sum(axis=1, keepdims=True), pairs.sum(axis=1, keepdims=True)
+        return np.asarray(np.where(pairs > 0, won / np.maximum(pairs, 1), 0.5).mean(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Sums over the coded images of each fold; class by class where the means of classes enter.
+
+    Attributes:
+        design: (K, B columns, q) sum of the design times x, float32.
+        counts: (K, B columns, L) sum of the design.
+        whole: (K, L, q) sum of x.
+        known: (K, L) number of images.
+    """
+
+    design: Singles
+    counts: Singles
+    whole: Floats
+    known: Floats
+
+    @classmethod
+    def of(cls, folded: Folded, codings: Codings) -> _Sums:
+        fold, draws = folded.fold[codings.rows], len(codings.codes) * codings.columns
+        folds, labels, width = folded.sums.shape
+        design, counts = (np.zeros((folds, draws, many), np.float32) for many in (width, labels))
+        whole, known = np.zeros((folds, labels, width)), np.zeros((folds, labels))
+        for index in range(folds):
+            for own in _in_blocks(np.flatnonzero(fold == index)):
+                rows = folded.points.rows(codings.rows[own]).astype(np.float32, copy=False)
+                member: NDArray[Any] = np.eye(labels, dtype=np.float32)[folded.classes[codings.rows[own]]]
+                coded = codings.design(own, np.float32)
+                design[index] += coded @ rows
+                counts[index] += coded @ member
+                whole[index] += member.T @ rows
+                known[index] += member.sum(axis=0)
+        return cls(design, counts, whole, known)
+
+    def direction(self, index: int) -> Singles:
+        """(B columns, q) sum over all other folds of design times x, as deviations from the classes' means there."""
+        whole, known = (values.sum(axis=0) - values[index] for values in (self.whole, self.known))
+        means = (whole / np.maximum(known, 1)[:, None]).astype(np.float32)
+        others = [fold for fold in range(len(self.known)) if fold != index]
+        counts, direction = self.counts[others].sum(axis=0), self.design[others[0]].copy()
+        for fold in others[1:]:
+            direction += self.design[fold]
+        return np.asarray(direction - counts @ means, dtype=np.float32)
+
+
+def _pairs(scores: Singles, codes: NDArray[Any], level: int, ordered: bool) -> tuple[Floats, Integers]:
+    """Pairs (B,) of an image of a level and another, or a lower one, that the first wins, and all such pairs (B,)."""
+    positive, compared = codes == level, np.int64(codes.shape[1])
+    if ordered:  # images of higher levels go last, where they lose against nobody
+        lowest = codes <= level
+        scores, compared = np.where(lowest, scores, np.float32(np.inf)), lowest.sum(axis=1)
+    count = positive.sum(axis=1)
+    return wins(scores, positive, count), np.asarray(count * (compared - count))
+
+
+def wins(scores: Singles, positive: NDArray[np.bool_], count: Integers) -> Floats:
+    """Number of pairs of a positive and another image in which the positive one scores higher, ties one half.
+
+    The bits of a float32 ascend with its value as an integer's do. The lowest one is given up to say whether the image
+    is positive, so that one sort of small integers brings the ranks; scores that agree to 22 binary digits are tied.
+
+    Args:
+        scores: (B, n) float32 without NaN.
+        positive: (B, n).
+        count: (B,) number of positive images.
+
+    Returns:
+        (B,) float64.
+    """
+    bits = (scores + np.float32(0)).view(np.int32)  # the sum turns -0.0 into 0.0
+    bits ^= (bits >> 31) & np.iinfo(np.int32).max  # negative floats descend
+    keys = np.sort(bits & -2 | positive, axis=1)
+    place, least = np.arange(1, keys.shape[1] + 1), count * (count + 1) / 2
+    won: Floats = (keys & 1) @ place - least  # ties are won so far
+    tied = ((keys[:, 1:] ^ keys[:, :-1]) == 1).any(axis=1)
+    if tied.any():
+        lost = (np.sort(keys[tied] ^ 1, axis=1) & 1 ^ 1) @ place - least[tied]
+        won[tied] = (won[tied] + lost) / 2
+    return won
+
+
+def _of_level(scores: Singles, level: int, ordered: bool) -> Singles:
+    """Scores (B, n) of a level from those of the design's columns (B, columns, n), which sum to nothing with it."""
+    if ordered:
+        return scores[:, 0]
+    return np.asarray(scores[:, level - 1] if level else -scores.sum(axis=1), dtype=np.float32)
+
+
+def _in_blocks(rows: Integers) -> Iterator[Integers]:
+    return (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
