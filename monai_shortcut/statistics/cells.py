@@ -84,9 +84,7 @@ class Moments:
         total = np.square(own_first + own_second)
         parts = own_first**2 / self.freedom[:, :, first, None] + own_second**2 / self.freedom[:, :, second, None]
         welch = np.divide(total, parts, out=np.broadcast_to(freedom[..., None], total.shape).copy(), where=parts > 0)
-        return Contrasts(
-            self.mean[:, :, second] - self.mean[:, :, first], np.maximum(variance, 0.0), welch, patients
-        )
+        return Contrasts(self.mean[:, :, second] - self.mean[:, :, first], np.maximum(variance, 0.0), welch, patients)
 
 
 @dataclass(frozen=True, eq=False)
