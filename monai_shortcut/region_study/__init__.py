@@ -6,6 +6,7 @@ from monai_shortcut.region_study.baseline import metadata_scores
 from monai_shortcut.region_study.contrasts import Contrast, LabelAreas
 from monai_shortcut.region_study.curves import CurvePoint, margin_curves
 from monai_shortcut.region_study.external import ExternalArea
+from monai_shortcut.region_study.fits import Fit, fits_of
 from monai_shortcut.region_study.matrix import Baseline, MatrixCell, RegionMatrix, region_matrix
 from monai_shortcut.region_study.reading import RegionReading, SourceReading, read_regions
 from monai_shortcut.region_study.record import Counts, LearningCurve, RegionStudyRecord, study_record
@@ -20,6 +21,7 @@ __all__ = [
     "Counts",
     "CurvePoint",
     "ExternalArea",
+    "Fit",
     "LabelAreas",
     "LearningCurve",
     "MatrixCell",
@@ -28,6 +30,7 @@ __all__ = [
     "RegionStudyRecord",
     "SourceReading",
     "StudyScores",
+    "fits_of",
     "margin_curves",
     "matrix_table",
     "metadata_scores",

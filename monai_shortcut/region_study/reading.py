@@ -4,18 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from monai_shortcut.region_study.contrasts import Contrast, LabelAreas
+from monai_shortcut.region_study.control import SILHOUETTE, Gain, gain, readers
+from monai_shortcut.region_study.fits import Fit, fits_of
 from monai_shortcut.region_study.scores import StudyScores
 from monai_shortcut.region_study.wording import (
     Measured,
     area,
-    diagonal,
-    measured,
     of_boxes,
     of_the_content,
     on_full_images,
@@ -40,7 +41,8 @@ class SourceReading:
             inside and the surroundings: whether they tell it better than the outline that comes with them.
         reason: the numbers that decide, or what is missing.
         contrast: that decides: the area of the silhouette minus one half, or the area of models trained and tested with
-            this part minus that of the silhouette; its p-value Holm-adjusted over the sources. None if not measured.
+            this part minus that of those who read silhouettes best (if the answer is "no", of the silhouette's own
+            models); its p-value Holm-adjusted over the sources. None if not measured.
     """
 
     answer: str
@@ -75,6 +77,7 @@ def read_regions(
     patients: pd.Series[Any],
     *,
     metadata: pd.DataFrame | None = None,
+    fitted: pd.DataFrame | None = None,
     tolerance: float = TOLERANCE,
     level: float = 0.95,
 ) -> tuple[RegionReading, ...]:
@@ -83,9 +86,16 @@ def read_regions(
     An image without its region holds the surroundings and the outline of the hole; the region alone holds the inside
     and the outline; the silhouette holds the outline alone. So the outline tells the class if the silhouette's area is
     above one half by more than chance; the surroundings, or the inside, add to it if the area with them is above the
-    silhouette's on the same images by more than chance. Each answer is "no" if what the interval allows is less than
-    the tolerance. It stays "inconclusive" where the interval allows more, where a strategy was not trained, and where
-    models with more to see fall short of the silhouette by more than the tolerance: they have not learned all they see.
+    silhouette's on the same images by more than chance and by at least the tolerance. Each answer is "no" if what the
+    interval allows is less than the tolerance. It stays "inconclusive" where the interval allows more, where a strategy
+    was not trained, and where models with more to see fall short of the silhouette by more than the tolerance: they
+    have not learned all they see.
+
+    The silhouette's models are a control, and a control that has learned badly makes everything else look like a gain.
+    So a gain must also be shown against every other model that tells silhouettes apart, for each shows what the outline
+    can tell. And the silhouette's models must have learned: no others may read silhouettes better by more than chance,
+    and on the images that they were trained on they must reach what the models with more to see reach on new ones, to
+    within the tolerance. Where nobody else was tested on silhouettes no gain is read.
 
     Other than those of the matrix, intervals and p-values of a reading allow for models trained anew: two networks that
     learned the same differ by luck, and that must not be read as information. Folds show how much; with fewer than
@@ -99,6 +109,7 @@ def read_regions(
         outcomes: (N, L) indexed by image_id, one column per label: 1, 0, or NaN where unknown.
         patients: patient of each image, indexed by image_id.
         metadata: scores of the metadata baseline: columns fold, image_id and one per label.
+        fitted: scores of models on the images that they were made with; see `fits_of`.
         tolerance: smallest difference of areas that matters.
         level: level of the intervals; 1 - level is the largest adjusted p-value that counts as evidence.
 
@@ -109,10 +120,11 @@ def read_regions(
         ValueError: If the tolerance is not in (0, 0.5), or as `StudyScores.of`.
     """
     study = StudyScores.of(scores, outcomes, patients, metadata)
-    return tuple(read_label(LabelAreas(study, label, level), tolerance) for label in study.labels)
+    fits = () if fitted is None else fits_of(fitted, outcomes)
+    return tuple(read_label(LabelAreas(study, label, level), tolerance, fits) for label in study.labels)
 
 
-def read_label(areas: LabelAreas, tolerance: float = TOLERANCE) -> RegionReading:
+def read_label(areas: LabelAreas, tolerance: float = TOLERANCE, fits: Sequence[Fit] = ()) -> RegionReading:
     """Read where one label shows; see `read_regions`.
 
     Raises:
@@ -120,16 +132,22 @@ def read_label(areas: LabelAreas, tolerance: float = TOLERANCE) -> RegionReading
     """
     if not 0 < tolerance < 0.5:
         raise ValueError(f"tolerance must be in (0, 0.5), got {tolerance}.")
-    silhouette = diagonal("silhouette")
-    found: dict[str, Measured] = {"outline": area(areas, silhouette)}
-    for source, (strategy, _) in _PARTS.items():
-        found[source] = measured(areas, {diagonal(strategy): 1, silhouette: -1})
-    adjusted = holm([one.p_value if isinstance(one, Contrast) else float("nan") for one in found.values()]).tolist()
-    for (source, one), p_value in zip(list(found.items()), adjusted, strict=True):
-        found[source] = replace(one, adjusted_p_value=p_value) if isinstance(one, Contrast) else one
+    silhouette = area(areas, SILHOUETTE)
+    gains = {source: gain(areas, strategy, fits, tolerance) for source, (strategy, _) in _PARTS.items()}
+    least = _adjusted({"outline": silhouette} | {source: found.least for source, found in gains.items()})
+    own = _adjusted({"outline": silhouette} | {source: found.on_silhouette for source, found in gains.items()})
     significance = 1 - areas.level
-    outline = _outline(found["outline"], tolerance, significance)
-    outside, inside = (_beyond(source, found, tolerance, significance) for source in _PARTS)
+    outline = _outline(least["outline"], [area(areas, reader) for reader, _ in readers(areas)], tolerance, significance)
+    outside, inside = (
+        _beyond(
+            _PARTS[source][1],
+            replace(found, on_silhouette=own[source], least=least[source]),
+            silhouette,
+            tolerance,
+            significance,
+        )
+        for source, found in gains.items()
+    )
     sentences, contrasts = on_full_images(areas)
     boxes, content = of_boxes(areas), of_the_content(areas)
     sentences += without_the_region(areas)
@@ -141,7 +159,16 @@ def read_label(areas: LabelAreas, tolerance: float = TOLERANCE) -> RegionReading
     )
 
 
-def _outline(found: Measured, tolerance: float, significance: float) -> SourceReading:
+def _adjusted(found: Mapping[str, Measured]) -> dict[str, Measured]:
+    """The comparisons with p-values that Holm's method adjusts over them."""
+    p_values = holm([one.p_value if isinstance(one, Contrast) else float("nan") for one in found.values()]).tolist()
+    return {
+        name: replace(one, adjusted_p_value=p_value) if isinstance(one, Contrast) else one
+        for (name, one), p_value in zip(found.items(), p_values, strict=True)
+    }
+
+
+def _outline(found: Measured, others: Sequence[Measured], tolerance: float, significance: float) -> SourceReading:
     if isinstance(found, str):
         return SourceReading(INCONCLUSIVE, found, None)
     reached = f"the silhouette alone reaches {with_limits(found, 0.5)}"
@@ -151,33 +178,50 @@ def _outline(found: Measured, tolerance: float, significance: float) -> SourceRe
         return SourceReading(
             INCONCLUSIVE, f"{reached}, below chance: its models learned what does not hold elsewhere", found
         )
+    best = max([abs(one.difference) for one in others if isinstance(one, Contrast)], default=0.0)
+    if best >= tolerance > max(map(abs, found.interval)):
+        known = f"models trained otherwise tell silhouettes apart by {plain(best)} from chance"
+        return SourceReading(INCONCLUSIVE, f"{reached}, but {known}", found)
     if max(map(abs, found.interval)) < tolerance:
         return SourceReading(NO, f"{reached}, within {tolerance:g} of chance", found)
     return SourceReading(INCONCLUSIVE, f"{reached}, which may be chance or not", found)
 
 
-def _beyond(source: str, found: dict[str, Measured], tolerance: float, significance: float) -> SourceReading:
+def _beyond(part: str, found: Gain, outline: Measured, tolerance: float, significance: float) -> SourceReading:
     """Whether models that see a part of the image beside the outline do better than those of the outline alone."""
-    (_, part), own, outline = _PARTS[source], found[source], found["outline"]
-    if isinstance(own, str):
+    least, own = found.least, found.on_silhouette
+    if isinstance(least, str) or isinstance(own, str):
         return SourceReading(INCONCLUSIVE, f"{own}, so that {part} cannot be told from the outline", None)
-    low, high = own.interval
-    better = sum(value > 0 for value in own.fold_values)
-    gain = f"with {part}, models gain {with_limits(own)} on the silhouette, in {better} of {len(own.fold_values)} folds"
-    if _significant(own, significance) and own.difference > 0:
-        return SourceReading(YES, gain, own)
-    if own.difference < -tolerance:
-        return SourceReading(INCONCLUSIVE, f"{gain}: they see the outline too, and have not learned it as well", own)
+    text = _gained(part, least, found.reader)
+    if _significant(least, significance) and least.difference > 0:
+        if found.doubt:
+            return SourceReading(INCONCLUSIVE, f"{text}, but {found.doubt}", least)
+        if least.difference >= tolerance:
+            return SourceReading(YES, text, least)
+        luck = f"{text}, less than the {tolerance:g} that matter: trainings may differ as much by luck"
+        return SourceReading(INCONCLUSIVE, luck, least)
+    if least.difference < -tolerance:
+        return SourceReading(INCONCLUSIVE, f"{text}: they see the outline too, and have not learned it as well", least)
     room = 0.5 - outline.difference if isinstance(outline, Contrast) else 0.5
     full = (
         f"; the outline leaves room for no more than {plain(room)}, so {part} may tell the same again"
         if room < tolerance
         else ""
     )
+    low, high = own.interval
     # Without room the upper limit says nothing: only an interval that is narrow on both sides shows equality.
     if high < tolerance and (low > -tolerance or not full):
-        return SourceReading(NO, f"{gain}, no more than the outline to within {tolerance:g}{full}", own)
-    return SourceReading(INCONCLUSIVE, f"{gain}, which may be chance or not{full}", own)
+        equal = f"{_gained(part, own, 'silhouette')}, no more than the outline to within {tolerance:g}{full}"
+        return SourceReading(NO, equal, own)
+    return SourceReading(INCONCLUSIVE, f"{text}, which may be chance or not{full}", least)
+
+
+def _gained(part: str, found: Contrast, reader: str) -> str:
+    words = "the silhouette"
+    if reader != "silhouette":
+        words = f"what models trained on {reader.replace('_', ' ')} read off the silhouette"
+    better, count = sum(value > 0 for value in found.fold_values), len(found.fold_values)
+    return f"with {part}, models gain {with_limits(found)} on {words}, in {better} of {count} folds"
 
 
 def _significant(found: Contrast, significance: float) -> bool:

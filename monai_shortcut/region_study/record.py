@@ -16,12 +16,13 @@ import pandas as pd
 from monai_shortcut.region_study.contrasts import LabelAreas
 from monai_shortcut.region_study.curves import CurvePoint, curves_of
 from monai_shortcut.region_study.external import ExternalArea, external_areas
+from monai_shortcut.region_study.fits import Fit, fits_of
 from monai_shortcut.region_study.matrix import RegionMatrix, matrix_of
 from monai_shortcut.region_study.reading import TOLERANCE, RegionReading, read_label
 from monai_shortcut.region_study.scores import StudyScores
 from monai_shortcut.storage.records import decode, read_record, write_record
 
-VERSION = 1
+VERSION = 2  # fits are new
 Epoch = tuple[int, float | None, float | None]
 
 
@@ -73,6 +74,7 @@ class RegionStudyRecord:
         excluded: why an image has no scores, by its id (and condition).
         settings: what the study was run with.
         software: versions by package.
+        fits: how well models fitted the images that they were made with; empty in records of version 1.
         version: version of this format.
     """
 
@@ -87,6 +89,7 @@ class RegionStudyRecord:
     excluded: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
+    fits: tuple[Fit, ...] = ()
     version: int = VERSION
 
     @property
@@ -125,6 +128,7 @@ def study_record(
     patients: pd.Series[Any],
     *,
     metadata: pd.DataFrame | None = None,
+    fitted: pd.DataFrame | None = None,
     title: str = "",
     tolerance: float = TOLERANCE,
     level: float = 0.95,
@@ -140,6 +144,7 @@ def study_record(
         outcomes: (N, L) indexed by image_id, one column per label: 1, 0, or NaN where unknown; of external images too.
         patients: patient of each image, indexed by image_id.
         metadata: scores of the metadata baseline: columns fold, image_id and one per label.
+        fitted: scores of models on the images that they were made with; see `fits_of`.
         title: what was studied.
         tolerance: smallest difference of areas that matters, for the readings.
         level: level of the intervals.
@@ -152,9 +157,10 @@ def study_record(
         The record.
 
     Raises:
-        ValueError: As `StudyScores.of`, `margin_curves` and `read_regions`.
+        ValueError: As `StudyScores.of`, `fits_of`, `margin_curves` and `read_regions`.
     """
     study = StudyScores.of(scores, outcomes, patients, metadata)
+    fits = () if fitted is None else fits_of(fitted, outcomes)
     readings, external = list[RegionReading](), list[ExternalArea]()
 
     def labels() -> Iterator[LabelAreas]:
@@ -162,7 +168,7 @@ def study_record(
         for label in study.labels:
             areas = LabelAreas(study, label, level)
             yield areas
-            readings.append(read_label(areas, tolerance))
+            readings.append(read_label(areas, tolerance, fits))
             external.extend(external_areas(areas))
 
     matrix = matrix_of(study, labels(), level)
@@ -182,6 +188,7 @@ def study_record(
         excluded=dict(excluded or {}),
         settings=dict(settings or {}),
         software=dict(software or {}),
+        fits=fits,
     )
 
 

@@ -13,14 +13,16 @@ import pandas as pd
 from monai_shortcut.region_study.contrasts import Contrast
 from monai_shortcut.region_study.curves import CurvePoint
 from monai_shortcut.region_study.external import ExternalArea
+from monai_shortcut.region_study.fits import Fit
 from monai_shortcut.region_study.matrix import Baseline
 from monai_shortcut.region_study.record import RegionStudyRecord
 
 
 def study_tables(record: RegionStudyRecord) -> dict[str, pd.DataFrame]:
-    """All tables of a study by name: "matrix", "baselines", "readings", "curves", "external" and "learning_curves".
+    """All tables of a study by name.
 
-    Tables of what was not studied have their columns and no row.
+    They are "matrix", "baselines", "readings", "curves", "external", "learning_curves" and "fits". Tables of what was
+    not studied have their columns and no row.
 
     Args:
         record: the record.
@@ -35,6 +37,7 @@ def study_tables(record: RegionStudyRecord) -> dict[str, pd.DataFrame]:
             [(c.trained_on, c.fold, *epoch) for c in record.learning_curves for epoch in c.epochs],
             columns=["trained_on", "fold", "epoch", "loss", "metric"],
         ),
+        "fits": _table(record.fits, Fit),
     }
 
 
@@ -85,4 +88,5 @@ def _table(rows: Iterable[Any], kind: type[Any]) -> pd.DataFrame:
             start = name.removesuffix("interval")
             values |= {f"{start}low": low, f"{start}high": high}
         found.append(values)
-    return pd.DataFrame(found) if found else pd.DataFrame(columns=[field.name for field in fields(kind)])
+    names = [field.name for field in fields(kind) if not field.name.startswith("fold_")]
+    return pd.DataFrame(found) if found else pd.DataFrame(columns=names)

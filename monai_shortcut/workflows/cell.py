@@ -22,6 +22,7 @@ from monai.bundle import ConfigParser
 from monai.data import decollate_batch
 from monai.utils import set_determinism
 
+from monai_shortcut.region_study.fits import TRAINING
 from monai_shortcut.regions.strategies import RegionError
 from monai_shortcut.storage.files import replacing
 from monai_shortcut.workflows.configuration import cell_parser, digest_of, first_difference, with_contents
@@ -37,7 +38,8 @@ class Evaluation:
     """What a trained model is tested on.
 
     Attributes:
-        cohort: name of an external cohort, or "" for the study's own test images.
+        cohort: name of an external cohort, "training" or "validation" for the images that the model was made with, or
+            "" for the study's own test images.
         strategy: masking strategy.
         margin: margin of the region, in the study's unit.
     """
@@ -65,7 +67,8 @@ class Cell:
         seed: seed of the training.
         train: items to train on.
         validation: items that choose the checkpoint.
-        test: items to test on, by name of the cohort; "" is the study's own.
+        test: items to test on, by name of the cohort; "" is the study's own. On "training" the weights of the last
+            epoch are tested, which show what the training could fit, on all others the chosen ones.
         evaluations: what to test on, in order.
         labels: names of the columns of scores.
         threads: number of threads of torch; results are equal for equal numbers only.
@@ -95,6 +98,10 @@ class Cell:
             images = [[item["image_id"], item["label"]] for item in self.test[evaluation.cohort]]
             parts = [f"{evaluation.cohort}-{digest_of(images)[:8]}", *parts]
         return Path(self.folder, "_".join(parts) + ".csv")
+
+    def weights(self, evaluation: Evaluation) -> Path:
+        """Of the file of the weights that are tested; cells of former versions have none of the last epoch."""
+        return Path(self.folder, "last.pt" if evaluation.cohort == TRAINING else "model.pt")
 
     def configuration(self) -> dict[str, Any]:
         """What decides the results: the configuration without paths, the seed, and who is in which part.
@@ -139,9 +146,9 @@ class _Curve:
 def run_cell(cell: Cell) -> float:
     """Train the model of a cell unless that is done, test it where that is not done, and keep the results.
 
-    The folder then holds ``model.pt``, ``cell.json`` (digest, configuration, learning curve, who trained, who could not
-    be masked) and a CSV file of scores per evaluation. Every file appears at once or not at all, so a worker may be
-    killed at any moment.
+    The folder then holds ``model.pt``, ``last.pt`` (the weights of the last epoch), ``cell.json`` (digest,
+    configuration, learning curve, who trained, who could not be masked) and a CSV file of scores per evaluation. Every
+    file appears at once or not at all, so a worker may be killed at any moment.
 
     Args:
         cell: what to do.
@@ -156,6 +163,8 @@ def run_cell(cell: Cell) -> float:
     configuration = cell.configuration()
     done = finished(folder, configuration)
     missing = [evaluation for evaluation in cell.evaluations if not cell.path(evaluation).is_file()]
+    if done:
+        missing = [evaluation for evaluation in missing if cell.weights(evaluation).is_file()]
     if done and not missing:
         return 0.0
     torch.set_num_threads(cell.threads)
@@ -194,7 +203,7 @@ def finished(folder: Path, configuration: Mapping[str, Any]) -> bool:
 def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
     checkpoint, started = folder / "best.part", time.monotonic()
 
-    def attempt(excluded: Mapping[str, str]) -> tuple[_Curve, dict[str, torch.Tensor]]:
+    def attempt(excluded: Mapping[str, str]) -> tuple[_Curve, dict[str, Any], dict[str, Any]]:
         checkpoint.unlink(missing_ok=True)
         set_determinism(cell.seed)
         parser = cell_parser(
@@ -214,18 +223,19 @@ def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
                 f"there must be images for at least one batch of training, got {len(cell.train)} images: "
                 "choose a smaller batch_size or fewer folds."
             )
-        weights = parser.get_parsed_content("network").state_dict()
-        if checkpoint.is_file():
-            kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            weights = kept.get("model", kept)
-        return curve, {name: value.cpu() for name, value in weights.items()}
+        last = {name: value.cpu() for name, value in parser.get_parsed_content("network").state_dict().items()}
+        if not checkpoint.is_file():
+            return curve, last, last
+        kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        return curve, last, kept.get("model", kept)
 
-    (curve, weights), excluded = _usable_only(
+    (curve, last, weights), excluded = _usable_only(
         attempt, cell, [*cell.train, *cell.validation], Evaluation("", cell.trained_on)
     )
     checkpoint.unlink(missing_ok=True)
-    with replacing(folder / "model.pt") as part:
-        torch.save(weights, part)
+    for name, values in (("last.pt", last), ("model.pt", weights)):
+        with replacing(folder / name) as part:
+            torch.save(values, part)
     record = {
         "digest": digest_of(configuration),
         "configuration": configuration,
@@ -241,7 +251,7 @@ def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
 
 def _test(cell: Cell, evaluation: Evaluation) -> None:
     path, items = cell.path(evaluation), cell.test[evaluation.cohort]
-    weights = torch.load(Path(cell.folder) / "model.pt", map_location="cpu", weights_only=True)
+    weights = torch.load(cell.weights(evaluation), map_location="cpu", weights_only=True)
 
     def attempt(excluded: Mapping[str, str]) -> dict[str, list[float]]:
         set_determinism(cell.seed)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.region_study import RegionStudyRecord, metadata_scores, study_record
+from monai_shortcut.region_study.fits import PARTS, TRAINING, VALIDATION
 from monai_shortcut.regions.strategies import STRATEGIES, check_settings
 from monai_shortcut.report.files import writable
 from monai_shortcut.report.region_page import write_region_report
@@ -144,6 +145,9 @@ class RegionStudy:
         names = [name for name in self.external if not name.replace("-", "").replace("_", "").isalnum()]
         if names:
             raise ValueError(f"names of external cohorts must be letters, digits, - and _, got {names}.")
+        own = sorted(set(self.external) & set(PARTS))
+        if own:
+            raise ValueError(f"names of external cohorts must not be those of the study's own parts, got {own}.")
         taken = set(self.cohort.image_ids) | set(() if self.test is None else self.test.image_ids)
         for name, other in self.external.items():
             if other.label_names != self.cohort.label_names or taken & set(other.image_ids):
@@ -176,16 +180,15 @@ class RegionStudy:
         external = {name: self._items(other) for name, other in self.external.items()}
         found = []
         for split in self.splits:
-            parts = {
-                "train": self._items(split.train),
-                "validation": self._items(split.validation),
-                "test": {"": self._items(split.test), **external},
-            }
+            train, validation = self._items(split.train), self._items(split.validation)
+            tested = {"": self._items(split.test), TRAINING: train, VALIDATION: validation, **external}
+            parts = {"train": train, "validation": validation, "test": tested}
             found += [self._cell(strategy, split.fold, parts) for strategy in self.strategies]
         return found
 
     def _cell(self, trained_on: str, fold: int, parts: Mapping[str, Any]) -> Cell:
         evaluations = [Evaluation("", strategy) for strategy in self.strategies]
+        evaluations += [Evaluation(part, trained_on) for part in PARTS]
         evaluations += [Evaluation(name, strategy) for name in self.external for strategy in self.external_strategies]
         for strategy in self.margin_strategies:
             if trained_on in ("full", strategy):
@@ -236,7 +239,7 @@ class RegionStudy:
 
     def _record(self, cells: Sequence[Cell]) -> RegionStudyRecord:
         """The statistics of what the cells left on disk."""
-        frames, curves, excluded = [], {}, dict(self.cohort.excluded)
+        frames, fitted, curves, excluded = [], [], {}, dict(self.cohort.excluded)
         trained: dict[int, list[str]] = {}
         for cell in cells:
             folder = Path(cell.folder)
@@ -246,6 +249,10 @@ class RegionStudy:
                 trained[cell.fold] = kept["trained"]
             excluded |= {f"{name}, trained on {cell.trained_on}": why for name, why in kept["excluded"].items()}
             for evaluation in cell.evaluations:
+                if evaluation.cohort in PARTS:
+                    if cell.path(evaluation).is_file():
+                        fitted.append(_scores(cell, evaluation).rename(columns={"cohort": "part"}))
+                    continue
                 frames.append(_scores(cell, evaluation))
                 left_out = cell.path(evaluation).with_suffix(".json")
                 if left_out.is_file():
@@ -257,6 +264,7 @@ class RegionStudy:
             self.outcomes,
             patients,
             metadata=self._baseline(trained, patients),
+            fitted=pd.concat(fitted, ignore_index=True) if fitted else None,
             title=self.title,
             level=self.level,
             learning_curves=curves,

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.region_study import (
     RegionStudyRecord,
+    fits_of,
     margin_curves,
     read_regions,
     region_matrix,
@@ -22,6 +23,13 @@ from monai_shortcut.region_study import (
 )
 
 NAMES = ("full", "without_roi", "silhouette")
+
+
+def own_images(scores):
+    """The test images of other folds as training images, those of the next fold as those that chose the weights."""
+    own = scores[scores["trained_on"] == scores["evaluated_on"]][["trained_on", "fold", "image_id", "ill", "old"]]
+    training = [own[own["fold"] != fold].assign(fold=fold, part="training") for fold in range(3)]
+    return pd.concat([*training, own.assign(fold=(own["fold"] + 1) % 3, part="validation")], ignore_index=True)
 
 
 @pytest.fixture
@@ -40,6 +48,7 @@ def tables(rng):
         "outcomes": pd.concat([outcomes, far_outcomes]),
         "patients": pd.concat([patients, "far " + far_patients]),
         "metadata": scores[of_condition(scores, "silhouette", "silhouette")][["fold", "image_id", "ill", "old"]],
+        "fitted": own_images(scores),
     }
 
 
@@ -58,7 +67,8 @@ def record(tables):
 def test_the_record_is_what_the_analyses_give(record, tables):
     frames = tables["scores"], tables["outcomes"], tables["patients"]
     assert record.matrix == region_matrix(*frames, metadata=tables["metadata"])
-    assert record.readings == read_regions(*frames, metadata=tables["metadata"])
+    assert record.readings == read_regions(*frames, metadata=tables["metadata"], fitted=tables["fitted"])
+    assert record.fits == fits_of(tables["fitted"], tables["outcomes"])
     assert record.curves == margin_curves(*frames)
     assert (record.strategies, record.labels) == (NAMES, ("ill", "old"))
     assert record.reading("old") == record.readings[1]
@@ -68,7 +78,16 @@ def test_the_record_is_what_the_analyses_give(record, tables):
 def test_a_round_trip_through_json_gives_an_equal_record(record, tmp_path):
     record.to_json(tmp_path / "study.json")
     assert RegionStudyRecord.from_json(tmp_path / "study.json") == record
-    assert json.loads((tmp_path / "study.json").read_text())["version"] == 1
+    assert json.loads((tmp_path / "study.json").read_text())["version"] == 2
+
+
+def test_records_of_version_1_are_read(record, tmp_path):
+    record.to_json(tmp_path / "study.json")
+    former = json.loads((tmp_path / "study.json").read_text())
+    del former["fits"]
+    (tmp_path / "former.json").write_text(json.dumps(former | {"version": 1}))
+    found = RegionStudyRecord.from_json(tmp_path / "former.json")
+    assert (found.fits, found.readings) == ((), record.readings)
 
 
 def test_counts_are_of_the_studys_own_images(record, tables):
@@ -146,6 +165,8 @@ def test_tables_hold_every_value(record):
     assert curves["difference_low"].tolist() == [point.difference_interval[0] for point in record.curves]
     assert tables["external"]["high"].tolist() == [found.interval[1] for found in record.external]
     assert tables["baselines"]["auc"].tolist() == [baseline.auc for baseline in record.matrix.baselines]
+    fits = tables["fits"].set_index(["label", "trained_on"])
+    assert fits.loc[("old", "silhouette")].tolist() == [record.fits[-1].training, record.fits[-1].validation]
     assert tables["learning_curves"].iloc[0].tolist() == ["full", 0, 1, 0.7, 0.5]
     assert not any(name.startswith("fold_") for table in tables.values() for name in table)
 
@@ -156,6 +177,7 @@ def test_tables_of_what_was_not_studied_are_empty(rng):
         "baselines",
         "curves",
         "external",
+        "fits",
         "learning_curves",
     }
     assert "auc" in tables["curves"]
@@ -167,7 +189,7 @@ def test_tables_of_what_was_not_studied_are_empty(rng):
         ("no", "must hold the JSON of a region study, got text that is not JSON"),
         ("{}", "must hold the JSON of a region study, got other JSON"),
         ('{"version": 1}', "must hold the JSON of a region study, got other JSON"),
-        ('{"version": 2, "matrix": {}}', "must have format version 1 or older, got 2: update monai_shortcut"),
+        ('{"version": 3, "matrix": {}}', "must have format version 2 or older, got 3: update monai_shortcut"),
     ],
 )
 def test_files_that_are_no_record_are_refused(tmp_path, content, message):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from region_scores import draw_study
 
-from monai_shortcut.region_study import RegionStudyRecord, study_record
+from monai_shortcut.region_study import Fit, RegionStudyRecord, study_record
 from monai_shortcut.report import write_region_report
 from monai_shortcut.types import Estimate, p_text, with_limits
 
@@ -82,3 +83,14 @@ def test_the_report_can_be_written_again_from_its_json(record, folder, tmp_path)
     assert pd.read_csv(tmp_path / "matrix.csv")["auc"].tolist() == pytest.approx(
         [cell.auc for cell in record.matrix.cells], rel=1e-12
     )
+
+
+def test_how_well_models_fit_their_own_images_stands_beside_new_ones(record, tmp_path):
+    fits = (Fit("ill <b>", "silhouette", 0.617, None, (0.6, 0.634), ()), Fit("ill <b>", "full", 1.0, 0.875, (1.0,), ()))
+    text = write_region_report(replace(record, fits=fits), tmp_path).read_text(encoding="utf-8")
+    text = "".join(text.splitlines())
+    for fit, shown in zip(fits, (("0.62", "-"), ("1.00", "0.88")), strict=True):
+        tested = f"{record.matrix.get('ill <b>', fit.trained_on, fit.trained_on).auc:.2f}"
+        cells = "".join(f'<td class="number">{value}</td>' for value in (*shown, tested))
+        assert f"<td>{fit.trained_on}</td>{cells}</tr>" in text
+    assert pd.read_csv(tmp_path / "fits.csv")["training"].tolist() == [0.617, 1.0]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from monai.bundle import run
+from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.phantom.regions import draw_region_phantom
@@ -91,6 +94,44 @@ def test_learning_curves_and_the_best_checkpoint_are_kept(finished):
     weights = torch.load(finished / "cells" / "full_fold0" / "model.pt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
     assert not list((finished / "cells").rglob("*.part"))
+
+
+def test_models_are_scored_on_the_images_that_they_were_made_with(phantom, finished):
+    record = RegionStudyRecord.from_json(finished / "region_study.json")
+    assert [fit.trained_on for fit in record.fits] == list(PLAIN)
+    outcome = pd.Series(phantom.labels, phantom.image_ids)
+    (fit,) = [fit for fit in record.fits if fit.trained_on == "silhouette"]
+    for cell in study(phantom, finished).cells():
+        if cell.trained_on != "silhouette":
+            continue
+        for part, items, folds in (
+            ("training", cell.train, fit.fold_training),
+            ("validation", cell.validation, fit.fold_validation),
+        ):
+            (path,) = Path(cell.folder).glob(f"{part}-*_silhouette_0.csv")
+            frame = pd.read_csv(path)
+            assert sorted(frame["image_id"]) == sorted(item["image_id"] for item in items)
+            area = roc_auc_score(outcome[frame["image_id"]], frame["positive"])
+            assert folds[cell.fold] == pytest.approx(area)
+
+
+def test_training_images_are_scored_by_the_last_weights_and_others_by_the_chosen(phantom, finished, tmp_path):
+    """Folders of former versions have no last weights, and stay as they are."""
+    cell = study(phantom, finished).cells()[0]
+    names = [evaluation.cohort for evaluation in cell.evaluations]
+    training = cell.evaluations[names.index("training")]
+    assert cell.weights(training).name == "last.pt"
+    assert {cell.weights(other).name for other in cell.evaluations if other != training} == {"model.pt"}
+    former = replace(cell, folder=str(tmp_path / "former"))
+    shutil.copytree(cell.folder, former.folder)
+    former.weights(training).rename(tmp_path / "last.pt")
+    text = former.path(training).read_text()
+    former.path(training).unlink()
+    assert run_cell(former) == 0
+    assert not former.path(training).is_file()
+    (tmp_path / "last.pt").rename(former.weights(training))
+    assert run_cell(former) > 0
+    assert former.path(training).read_text() == text
 
 
 def test_the_strategies_give_the_models_different_images(finished):
@@ -246,6 +287,8 @@ def test_cohorts_that_cannot_be_are_refused(phantom, tmp_path):
         study(phantom, tmp_path, test=phantom)
     with pytest.raises(ValueError, match=r"an external cohort must have the labels.* 60 shared ids"):
         study(phantom, tmp_path, external={"same": phantom})
+    with pytest.raises(ValueError, match=r"must not be those of the study's own parts, got \['training'\]"):
+        study(phantom, tmp_path, external={"training": phantom})
     with pytest.raises(ValueError, match="names of external cohorts must be letters"):
         study(phantom, tmp_path, external={"../x": phantom})
 
