@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 import pytest
-from audit_cases import measured
+from difference_cases import bare, compared, found, row, shown
 
-from monai_shortcut.audit.record import INCONCLUSIVE, USED, Counterfactual, Finding
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_USED, Counterfactual
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.types import Estimate, p_text, plain, with_limits
 
-SCANNER = Finding(
-    attribute="scanner",
-    verdict=USED,
-    reason="The embedding encodes it.",
-    levels={"A": 20, "B": 30},
-    edges=(),
-    missing=2,
-    left_out={"C": 3},
-    patients=17,
-    evidence=measured(0.01, 0.9, 0.02, 0.3, 0.4),
+SCANNER = found(
+    "scanner",
+    shown(row(0.3, certain=0.2, scale="decision", label=1)),
     counterfactual=Counterfactual(55, Estimate(0.25, 0.125, 1 / 3)),
+    shared_with=("site",),
 )
-AGE = Finding("âge", INCONCLUSIVE, "All missing.", {}, (1.5, 2.5), 55, {}, 0, None, None)
+SITE = found("site", shown(row(-0.004, 0.05), differences_p_value=0.0004), shared_with=("scanner",))
+AGE = found("âge", None, INCONCLUSIVE)
+SMALL = compared(row(-0.01, 0.0625, scale="rank"), patients=((9, 30, 0), (30, 30, 30)))
+TAG = found("tag", shown(differences=SMALL), NOT_USED)
 
 
 def test_the_summary_is_a_table_of_the_findings():
-    assert summary([SCANNER, AGE]).splitlines() == [
-        "attribute  verdict       AUROC in label       p      prediction gap        p      when swapped",
-        "-" * 101,
-        "scanner    used          0.82 (0.74 to 0.90)  0.010  0.30 (-0.05 to 0.40)  0.020  0.25 (0.12 to 0.33)",
-        "âge        inconclusive  -                    -      -                     -      -",
+    assert summary(bare(SCANNER, AGE, SITE)).splitlines() == [
+        "attribute  verdict       AUROC in label       p      difference            scale, label: levels              "
+        "p        when swapped",
+        "-" * 137,
+        "scanner    used          0.82 (0.74 to 0.90)  0.010  0.30 (0.17 to 0.42)   decision, malignant: B against A  "
+        "0.030    0.25 (0.12 to 0.33)",
+        "  or site                0.82 (0.74 to 0.90)  0.010  0.00 (-0.05 to 0.05)  probability, benign: B against A  "
+        "< 0.001  -",
+        "âge        inconclusive  -                    -      -                     -                                 "
+        "-        -",
     ]
-    assert summary([]).splitlines()[0].startswith("attribute  verdict  AUROC in label  p")
+    head, line = summary(bare()).splitlines()
+    assert head == "attribute  verdict  AUROC in label  p  difference  scale, label: levels  p  when swapped"
+    assert line == "-" * len(head)
+
+
+def test_below_the_table_stand_the_cells_that_not_used_does_not_speak_of():
+    lines = summary(bare(SCANNER, TAG)).splitlines()
+    assert lines[2].startswith("scanner or site  used               0.82")
+    assert lines[3].startswith("tag              encoded, not used  0.82")
+    assert "-0.01 (-0.07 to 0.05)  rank, benign: B against A" in lines[3]
+    assert lines[4:] == ["", "tag: too few patients to speak of benign at A (9 patients), benign at C (0 patients)"]
+
+
+def test_the_summary_of_an_older_record_shows_the_prediction_gap():
+    older = found("scanner", shown(differences=None, differences_p_value=None))
+    (line,) = summary(bare(older)).splitlines()[2:]
+    assert line == (
+        "scanner    used     0.82 (0.74 to 0.90)  0.010  0.30 (-0.05 to 0.40)  prediction gap, all labels  0.020  -"
+    )
 
 
 @pytest.mark.parametrize(
