@@ -98,7 +98,8 @@ def differences(
     score, by permutation between patients within labels. An error of its own for each cell keeps a level that merely
     scatters more from passing for one that differs (Chung and Romano).
 
-    Limits add two patients to each cell (`Contrast`) and use Student's t with the patients' effective number.
+    Limits use Student's t with the patients' effective number. Two patients are added to each cell (`Contrast`) for the
+    limits of decisions, and for what is certain and what is possible on every scale but odds.
 
     Args:
         sample: the images and the attribute; only their answers are used.
@@ -330,14 +331,14 @@ class _Rows:
                 patients = min(held[first], held[second])
                 if patients < self.fewest or (enough is not None and not enough[index, place]):
                     continue
-                for scale, outcome, found, log in self._scales(model, inside, first, second):
+                for scale, outcome, found in self._scales(model, inside, first, second):
                     if found is None:
                         continue
                     if p_values is None:
                         p_value = min(1.0, 2 * float(norm.sf(found.score)) * tests)
                     else:
                         p_value = float(p_values[scale][index, place]) if scale in p_values else 1.0
-                    yield self._row((label, first, second), scale, outcome, found, log, patients, p_value)
+                    yield self._row((label, first, second), scale, outcome, found, patients, p_value)
 
     def _row(
         self,
@@ -345,24 +346,28 @@ class _Rows:
         scale: str,
         outcome: int | None,
         found: Contrast,
-        log: tuple[float, float] | None,
         patients: int,
         p_value: float,
     ) -> Difference:
-        value, error = log if log else (found.cautious_value, found.cautious_error)
         freedom = np.array(found.freedom)
+
+        def reach(score: float) -> float:
+            return float(t_value(score, freedom)) * found.cautious_error
+
+        # A share may never have varied in a few patients; probabilities and ranks seldom fail to.
+        plain = scale in (PROBABILITY, RANK) and found.error > 1e-9
+        middle, error = (found.value, found.error) if plain else (found.cautious_value, found.cautious_error)
         alone = float(t_value(float(norm.ppf(0.5 + self.sample.draws.confidence / 2)), freedom)) * error
-        one_sided = float(t_value(float(norm.ppf(self.sample.draws.confidence)), freedom)) * error
-        every = float(t_value(self.critical, freedom)) * error
+        size, every = abs(found.cautious_value), reach(self.critical)
         return Difference(
             label=where[0],
             first=where[1],
             second=where[2],
             scale=scale,
-            estimate=Estimate(value, value - alone, value + alone),
-            certain=max(abs(value) - every, 0.0),
-            possible=abs(value) + one_sided,
-            detectable=every + float(t_value(_POWER, freedom)) * error,
+            estimate=Estimate(middle, middle - alone, middle + alone),
+            certain=max(size - every, 0.0),
+            possible=size + reach(float(norm.ppf(self.sample.draws.confidence))),
+            detectable=every + reach(_POWER),
             patients=patients,
             p_value=p_value if scale != ODDS else 1.0,
             outcome=outcome,
@@ -370,17 +375,15 @@ class _Rows:
 
     def _scales(
         self, model: LevelContrasts, inside: Integers, first: int, second: int
-    ) -> Iterator[tuple[str, int | None, Contrast | None, tuple[float, float] | None]]:
+    ) -> Iterator[tuple[str, int | None, Contrast | None]]:
         for scale, answers in ((PROBABILITY, self.values.probabilities), (DECISION, self.values.decisions)):
-            yield scale, None, self._moved(model, answers[inside], first, second), None
-        yield RANK, None, model.between(first, second, self.values.ranks[inside]), None
+            yield scale, None, self._moved(model, answers[inside], first, second)
+        yield RANK, None, model.between(first, second, self.values.ranks[inside])
         shares = np.bincount(self.sample.images.labels, minlength=self.sample.images.classes) / len(self.sample.images)
         for outcome in np.flatnonzero(shares <= _RARE).tolist():
             answers = self.values.probabilities[inside, outcome]
             found = model.between(first, second, answers)
-            log = None if found is None else _log_odds(found, answers, model.codes, first, second)
-            if log is not None:
-                yield ODDS, outcome, found, log
+            yield ODDS, outcome, None if found is None else _log_odds(found, answers, model.codes, first, second)
 
     @staticmethod
     def _moved(model: LevelContrasts, answers: Floats, first: int, second: int) -> Contrast | None:
@@ -394,11 +397,12 @@ class _Rows:
         return model.between(first, second, answers[:, gaining].sum(axis=1))
 
 
-def _log_odds(found: Contrast, answers: Floats, codes: Integers, first: int, second: int) -> tuple[float, float] | None:
+def _log_odds(found: Contrast, answers: Floats, codes: Integers, first: int, second: int) -> Contrast | None:
     """Logarithm of the ratio of the odds of mean probabilities, and its standard error by the delta method."""
     middle = float(answers[(codes == first) | (codes == second)].mean())
     low, high = middle - found.value / 2, middle + found.value / 2
     if min(low, high) <= 0 or max(low, high) >= 1:
         return None
-    slope = (1 / (low * (1 - low)) + 1 / (high * (1 - high))) / 2
-    return float(np.log(high / (1 - high)) - np.log(low / (1 - low))), slope * found.error
+    value = float(np.log(high / (1 - high)) - np.log(low / (1 - low)))
+    error = found.error * (1 / (low * (1 - low)) + 1 / (high * (1 - high))) / 2
+    return Contrast(value, error, value, error, found.freedom)
