@@ -171,7 +171,7 @@ def pair(rng: np.random.Generator, images: int, use: float, agreement: float = 0
 
 
 def uneven_patients(rng: np.random.Generator, use: float) -> World:
-    """1 to 50 images a patient, label and attribute the patient's, both rare and tied (V about 0.4)."""
+    """1 to 50 images a patient, label and attribute the patient's, both rare and tied (V about 0.35)."""
     sizes = np.round(np.exp(rng.uniform(0, np.log(50), size=160))).astype(int)
     base = ground(rng, sizes=sizes, shares=(0.82, 0.18), of_patient=1.2, label_of_patient=True)
     first = np.unique(base.patients, return_index=True)[1]
