@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from audit_cases import simulated
 
 from monai_shortcut.audit.assembly import AuditSettings, audit
 from monai_shortcut.audit.record import Audit, Example
@@ -56,3 +58,10 @@ def folder(record, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "made" / "when absent"
     assert write_report(record, folder) == folder / "report.html"
     return folder
+
+
+@pytest.fixture(scope="session")
+def many() -> Audit:
+    """300 patients and four attributes, of which the model uses the one of that name."""
+    given = simulated(patients=300)
+    return audit(**{**given, "settings": replace(given["settings"], permutations=199)})

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
+from audit_cases import measured
+from difference_cases import bare, found, row, shown
 from PIL import Image
 
 from monai_shortcut.audit.assembly import AuditSettings, audit, probabilities
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Example
+from monai_shortcut.audit.leading import told
+from monai_shortcut.audit.record import (
+    INCONCLUSIVE,
+    NOT_ENCODED,
+    NOT_USED,
+    USED,
+    Audit,
+    Counterfactual,
+    Example,
+    Finding,
+)
 from monai_shortcut.report.figures import audit as plots
 from monai_shortcut.report.figures.heads import weight_space
 from monai_shortcut.report.figures.style import ANSWERS, MARKERS, VERDICTS
 from monai_shortcut.report.wording import number
-from monai_shortcut.types import p_text
+from monai_shortcut.types import Estimate, p_text
 
 NAMES = ("plain", "cost in $\\foo$", "constant")
 
@@ -70,17 +83,106 @@ def test_every_figure_is_made_in_order(record):
     assert "examples" not in dict(plots.figures(replace(record, examples=())))
 
 
+def bands(axes) -> list:
+    """Middle, half the width and height of the grey bars."""
+    return [
+        [bar.get_y() + bar.get_height() / 2, bar.get_width() / 2, bar.get_height()]
+        for bar in axes.patches
+        if bar.get_x() == pytest.approx(-bar.get_width() / 2)
+    ]
+
+
+def shows(axes, place: float, value: Estimate, finding: Finding, face: str) -> bool:
+    """Whether a number stands there with its limits, in the colour and marker of the verdict."""
+    points = [line for line in axes.get_lines() if line.get_xydata().tolist() == [[value.value, place]]]
+    (point,) = [line for line in points if line.get_marker() != "|"]
+    assert (point.get_marker(), point.get_color()) == (MARKERS[finding.verdict], VERDICTS[finding.verdict])
+    return point.get_markerfacecolor() == face and [[value.low, place], [value.high, place]] in drawn(axes, "None")
+
+
 def test_the_overview_shows_values_and_intervals(record):
     left, right = plots.overview(record).axes
     assert [text.get_text() for text in left.get_yticklabels()] == [NAMES[0], NAMES[1]]  # those with evidence
-    for row, finding in enumerate(record.findings[:2]):
-        for axes, found in ((left, finding.evidence.encoding.own_auroc), (right, finding.evidence.gap.effect)):
-            value, low, high = found.value, found.low, found.high
-            assert [value, row] in [point for (point,) in drawn(axes, MARKERS[finding.verdict])]
-            assert [[low, row], [high, row]] in drawn(axes, "None")
-            (line,) = [line for line in axes.get_lines() if line.get_xydata().tolist() == [[value, row]]]
-            assert line.get_color() == VERDICTS[finding.verdict]
-    assert drawn(right, "|") == [[[record.findings[0].counterfactual.change.value, 0]]]
+    for place, finding in enumerate(record.findings[:2]):
+        own = VERDICTS[finding.verdict]
+        assert shows(left, place, finding.evidence.encoding.own_auroc, finding, own)
+        one = told(finding, record).row
+        for scale, away, face in (("probability", -0.17, own), ("decision", 0.17, "white")):
+            (same,) = [
+                other
+                for other in finding.evidence.differences.rows
+                if (other.label, other.first, other.second, other.scale) == (one.label, one.first, one.second, scale)
+            ]
+            assert shows(right, place + away, same.estimate, finding, face)
+            assert pytest.approx([place + away, 0.1, 0.34]) in bands(right)
+    (tick,) = drawn(right, "|")
+    assert np.abs(tick).tolist() == [[record.findings[0].counterfactual.change.value, 0]]
+    entries = [text.get_text() for text in plots.overview(record).legends[0].get_texts()]
+    assert entries[-3:] == ["mean probability", "share of answers", "same images, attribute swapped"]
+
+
+def said(figure) -> list[str]:
+    return [text.get_text().replace("\n", " ") for text in figure.axes[1].texts]
+
+
+def test_the_overview_draws_each_scale_on_its_own_tolerance_and_the_swap_on_its_side():
+    rows = (row(-0.3, certain=0.2, label=1, second=2), row(0.25, scale="decision", label=1, second=2), row(0.9))
+    swap = Counterfactual(9, Estimate(0.25, 0.125, 0.375))
+    lens = found("lens", shown(*rows), counterfactual=swap)
+    figure = plots.overview(bare(lens, tolerance=0.05, tolerances={"malignant": {"decision": 0.2}}))
+    right = figure.axes[1]
+    assert shows(right, -0.17, rows[0].estimate, lens, VERDICTS[USED])
+    assert shows(right, 0.17, rows[1].estimate, lens, "white")
+    assert bands(right) == [pytest.approx([-0.17, 0.05, 0.34]), pytest.approx([0.17, 0.2, 0.34])]
+    assert drawn(right, "|") == [[[-0.25, 0]]]
+    assert said(figure) == ["malignant: C against A"]
+
+
+def test_the_overview_says_a_leading_difference_on_another_scale():
+    rows = (row(0.02), row(math.log(8), math.log(2), scale="odds", certain=1.5, outcome=1))
+    swap = Counterfactual(9, Estimate(0.25, 0.125, 0.375))
+    figure = plots.overview(bare(found("lens", shown(*rows), counterfactual=swap)))
+    assert said(figure) == ["8.00 (4.00 to 16.00) odds of malignant, benign: B against A"]
+    assert drawn(figure.axes[1], "D") == [[[0.02, -0.17]]]
+    assert drawn(figure.axes[1], "|") == [[[0.25, 0]]]
+    alone = plots.overview(bare(found("lens", shown(row(0.2, scale="rank")), counterfactual=swap)))
+    assert drawn(alone.axes[1], "D") == []
+    assert drawn(alone.axes[1], "|") == [[[0.25, 0]]]
+
+
+def test_the_overview_draws_part_of_the_images_where_the_verdict_rests_on_it():
+    part = {"label": 1, "within": ("site", 1), "certain": 0.2}
+    rows = (row(0.5, **part), row(0.4, scale="decision", **part))
+    site = found("site", None, levels={"X": 60, "Y": 60})
+    figure = plots.overview(bare(found("lens", shown(row(0.01, label=1), slices=rows)), site))
+    assert drawn(figure.axes[1], "D") == [[[0.5, -0.17]], [[0.4, 0.17]]]
+    assert said(figure) == ["malignant: B against A where site is Y"]
+
+
+def test_the_overview_of_an_older_record_shows_the_gap_and_nothing_where_answers_were_not_compared():
+    older = found("lens", measured(0.01, 0.9, 0.02, 0.3, 0.4))
+    swap = Counterfactual(9, Estimate(0.25, 0.125, 0.375))
+    without = shown(differences=None, differences_p_value=None, not_computed={"differences": "too few"})
+    figure = plots.overview(bare(older, found("ward", without, NOT_ENCODED, counterfactual=swap), tolerance=0.05))
+    right = figure.axes[1]
+    assert shows(right, 0, older.evidence.gap.effect, older, VERDICTS[USED])
+    assert bands(right) == [pytest.approx([0, 0.05, 0.9])]
+    assert drawn(right, "s") == []
+    assert drawn(right, "|") == [[[0.25, 1]]]
+    assert said(figure) == []
+    entries = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert entries == ["used", "not encoded", "same images, attribute swapped"]
+
+
+def test_the_overview_has_what_shares_a_verdict_together():
+    findings = [
+        found("scanner", shown(row()), shared_with=("site", "ward")),
+        found("age", shown(row()), NOT_USED),
+        found("site", shown(row()), shared_with=("scanner", "ward")),
+        found("ward", None, INCONCLUSIVE),
+    ]
+    left = plots.overview(bare(*findings)).axes[0]
+    assert [text.get_text() for text in left.get_yticklabels()] == ["scanner or ward", "or site", "age"]
 
 
 def test_verdicts_differ_in_colour_and_marker():
@@ -107,13 +209,13 @@ def test_regions_shows_the_area_of_every_class_and_strategy(record):
 def test_embeddings_shows_every_image_in_every_panel_once(record):
     panels = [axes for axes in plots.embeddings(record).axes if axes.get_visible()]
     assert [axes.get_title() for axes in panels] == ["label", *NAMES]
-    shown = record.embedding_map
-    for axes, values in zip(panels, (shown.labels, *shown.levels.values()), strict=True):
+    mapped = record.embedding_map
+    for axes, values in zip(panels, (mapped.labels, *mapped.levels.values()), strict=True):
         offsets = [collection.get_offsets().data.tolist() for collection in axes.collections]
         levels = sorted(set(values) - {""}) + [""] * ("" in values)
-        for level, found in zip(levels, offsets, strict=True):
-            expected = [list(point) for point, value in zip(shown.points, values, strict=True) if value == level]
-            assert found == expected
+        for level, offset in zip(levels, offsets, strict=True):
+            expected = [list(point) for point, value in zip(mapped.points, values, strict=True) if value == level]
+            assert offset == expected
         assert sum(map(len, offsets)) == 90
     labels = [collection.get_label() for collection in panels[1].collections]
     assert labels == ["level 0", "level 1", "missing or left out"]
@@ -126,7 +228,7 @@ def test_evidence_shows_the_values_against_their_nulls(record):
     top, bottom = plots.evidence(finding, record).subfigs
     erased = shown.erasure
     values = (shown.encoding.own_auroc.value, None, np.abs(shown.alignment.wsc).max(), erased.change.value)
-    tests = (shown.encoding.test, shown.gap.test, shown.alignment.wsc_test, erased.test)
+    tests = (shown.encoding.test, shown.differences.test, shown.alignment.wsc_test, erased.test)
     for axes, value, test in zip(top.axes, values, tests, strict=True):
         null, p_value = test.null, test.p_value
         assert axes.get_lines()[0].get_xdata() == [test.observed, test.observed]
@@ -166,11 +268,22 @@ def test_evidence_without_alignment_and_erasure_leaves_their_panels_out(record):
     finding = record.findings[0]
     fewer = replace(finding, evidence=replace(finding.evidence, alignment=None, erasure=None))
     top, bottom = plots.evidence(fewer, record).subfigs
-    assert [axes.get_title().split("?")[0] for axes in top.axes] == ["encoded", "used"]
+    assert [axes.get_title().split("\n")[0] for axes in top.axes] == [
+        "encoded? AUROC within labels",
+        "used? largest difference",
+    ]
     assert not bottom.axes[0].images
     right = weight_space(replace(record, findings=(fewer, *record.findings[1:]))).axes[2]
     labels = [line.get_label() for line in right.get_lines() if not line.get_label().startswith("_")]
     assert labels == [NAMES[1]]
+
+
+def test_evidence_of_an_older_record_shows_the_gap_against_its_null(record):
+    finding = record.findings[0]
+    older = replace(finding, evidence=replace(finding.evidence, differences=None))
+    panel = plots.evidence(older, record).subfigs[0].axes[1]
+    assert panel.get_title().startswith("used? prediction gap\n")
+    assert panel.get_lines()[0].get_xdata() == [finding.evidence.gap.test.observed] * 2
 
 
 def test_examples_show_the_pixels_they_were_given(record):

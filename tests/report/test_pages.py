@@ -12,10 +12,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from audit_cases import measured
+from difference_cases import LABELS, bare, compared, found, row, shown
 from jinja2 import ChoiceLoader, DictLoader, UndefinedError
 
-from monai_shortcut.analyses.prediction_gap import GivenOther
-from monai_shortcut.audit.record import Audit
+from monai_shortcut.audit.leading import least_noticed, naming, told
+from monai_shortcut.audit.record import (
+    INCONCLUSIVE,
+    NOT_ENCODED,
+    NOT_USED,
+    Audit,
+    Company,
+    GivenOther,
+)
 from monai_shortcut.report import pages, write_overview, write_report
 from monai_shortcut.report.tables import findings_table, regions_table
 from monai_shortcut.report.wording import number
@@ -25,6 +34,12 @@ TEMPLATES = Path(pages.__file__).parent / "templates"
 HOSTILE = "<script>alert('x')</script>"
 SLASHED = "a/b ../c & \\d"
 FIGURES = ("overview", "regions", "embeddings", "weight_space", "examples", "evidence_0", "evidence_1", "evidence_2")
+
+
+def page_of(audit: Audit) -> str:
+    """The page of a record, its white space made single, without its pictures."""
+    pictures = dict.fromkeys([*FIGURES[:5], *(f"evidence_{index}" for index in range(len(audit.findings)))], "")
+    return " ".join(pages._html(audit, pictures).split())
 
 
 class Page(HTMLParser):
@@ -94,14 +109,15 @@ def test_the_page_gives_every_attribute_its_verdict_and_numbers(record, folder):
         assert row[1] == finding.verdict
         if shown is not None:
             assert row[2:4] == [with_limits(shown.encoding.own_auroc), p_text(shown.encoding_p_value)]
-            assert row[4:6] == [with_limits(shown.gap.effect), p_text(shown.gap_p_value)]
+            one, names = told(finding, record), naming(finding, record)
+            assert row[4:6] == [f"{with_limits(one.value)} {one.where}", p_text(shown.differences_p_value)]
+            least = least_noticed(shown.differences, record.settings, names)
+            assert row[6] == ", ".join(f"{label} {number(value)}" for label, value in least.items())
         else:
             assert row[2:7] == ["-"] * 5
-        assert shown is None or row[6] == number(shown.gap.detectable)
         assert (row[7] == "-") == (finding.counterfactual is None)
         assert row[8].startswith(f"{sum(finding.levels.values())} ({finding.patients})")
         assert escape(finding.reason) in text.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
-    assert record.finding(HOSTILE).verdict == "used"
     assert "119 images of 40 patients" in text
     assert "2 images excluded" in text
     assert "7 images have no value" not in text  # image 5 was excluded before
@@ -159,7 +175,7 @@ def test_an_audit_without_regions_and_exclusions_leaves_their_sections_out(recor
 
 def test_a_broken_or_newer_json_is_refused_before_anything_is_written(folder, tmp_path):
     path = tmp_path / "audit.json"
-    for content, message in (("{", "not JSON"), ('{"version": 99, "findings": []}', "version 4 or older, got 99")):
+    for content, message in (("{", "not JSON"), ('{"version": 99, "findings": []}', "version 5 or older, got 99")):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
             write_report(path, tmp_path / "report")
@@ -173,7 +189,10 @@ def test_the_page_lists_the_rows_without_an_image(folder):
 
 
 def test_the_overview_shows_every_label_beside_the_others(record, tmp_path):
-    other = replace(record, findings=tuple(f for f in record.findings if f.attribute != "plain name"))
+    first, *rest = record.findings
+    other = replace(
+        record, findings=(replace(first, shared_with=("x", "<y>")), *(f for f in rest if f.attribute != "plain name"))
+    )
     audits = {"pleural effusion": record, "a/b": other}
     page = write_overview(audits, tmp_path, title="<Two> labels", problems={"mass": "nobody <has> it"})
     text = page.read_text(encoding="utf-8")
@@ -181,7 +200,7 @@ def test_the_overview_shows_every_label_beside_the_others(record, tmp_path):
     assert rows[0] == ["label", "images, patients", "area under the ROC curve", HOSTILE, SLASHED, "plain name", "empty"]
     verdicts = {finding.attribute: finding.verdict for finding in record.findings}
     assert rows[1][3:] == [verdicts[name] for name in rows[0][3:]]
-    assert rows[2][3:6] == [*(verdicts[name] for name in (HOSTILE, SLASHED)), "-"]
+    assert rows[2][3:6] == [f"{verdicts[HOSTILE]} or x or <y>", verdicts[SLASHED], "-"]
     assert rows[2][6] == verdicts["empty"]
     assert rows[1][:2] == ["pleural effusion", f"{sum(record.labels.values())}, {record.patients}"]
     full = next(score for score in record.regions.scores if score.evaluated_on == "full")
@@ -195,6 +214,195 @@ def test_the_overview_shows_every_label_beside_the_others(record, tmp_path):
     table = pd.read_csv(tmp_path / "findings.csv")
     assert table["label"].tolist() == [*["pleural effusion"] * 4, *["a/b"] * 3]
     assert table["verdict"].tolist() == [f.verdict for audit in audits.values() for f in audit.findings]
+
+
+# Differences
+
+
+def test_the_page_of_an_audit_shows_the_used_attribute_by_its_leading_difference(many):
+    text = page_of(many)
+    (line,) = [cells for cells in Page(text).rows if cells[0] == "used"]
+    finding = many.finding("used")
+    shown = finding.evidence
+    top = max(shown.differences.rows, key=lambda one: one.certain)  # one tolerance for all scales that occur
+    assert top.certain > 0.1
+    label, scale = many.label_names[top.label], top.scale
+    assert line[1:2] + line[4:6] == [
+        "used",
+        f"{with_limits(top.estimate)} {scale}, {label}: used 1 against used 0",
+        p_text(shown.differences_p_value),
+    ]
+    assert (
+        '<div class="headline" style="border-color: #D55E00"> The predictions differ with: <strong>used</strong>'
+        in text
+    )
+    best = {one.label: one.detectable for one in shown.differences.rows if one.scale == "probability"}
+    assert line[6] == ", ".join(f"{many.label_names[label]} {number(0.1 + best[label])}" for label in (0, 1))
+
+
+def test_attributes_that_share_a_verdict_are_one_finding_of_two_sections():
+    scanner = found("scanner", shown(row(certain=0.15)), shared_with=("site",))
+    site = found("site", shown(row(0.25)), shared_with=("scanner",))
+    text = page_of(bare(scanner, found("age", None, INCONCLUSIVE), site, found("<sex>", shown(row()))))
+    assert "The predictions differ with: <strong>scanner or site</strong>, <strong>&lt;sex&gt;</strong></div>" in text
+    rows = [cells for cells in Page(text).rows if len(cells) == 9][1:]
+    assert [cells[0] for cells in rows] == ["scanner", "or site", "age", "<sex>"]
+    assert [cells[1] for cells in rows] == ["used", "", "inconclusive", "used"]
+    assert [cells[4].split(" ")[0] for cells in rows] == ["0.20", "0.25", "-", "0.20"]
+    links = re.findall(r'<a href="#finding-(.)">([^<]*)<', text)
+    assert links == [("0", "scanner"), ("2", "or site"), ("1", "age"), ("3", "&lt;sex&gt;")]
+    heads = re.findall(r'<h3 id="finding-(.)">([^<]*) <span', text)
+    assert heads == [("0", "scanner or site"), ("1", "age"), ("2", "site or scanner"), ("3", "&lt;sex&gt;")]
+
+
+@pytest.mark.parametrize(
+    ("patients", "said"),
+    [
+        (((40, 40, 40), (40, 40, 40)), ""),
+        (((40, 40, 40), (3, 40, 40)), " (except malignant at A (3 patients): too few)"),
+        (
+            ((0, 1, 2), (3, 4, 5)),
+            " (except benign at A (0 patients), benign at B (1 patients), benign at C (2 patients), malignant at A "
+            "(3 patients) and 2 more: too few)",
+        ),
+    ],
+)
+def test_the_headline_of_what_is_not_used_names_the_exceptions(patients, said):
+    tag = found("tag", shown(differences=compared(row(0.02), patients=patients)), NOT_USED)
+    page = page_of(bare(tag))
+    assert f"hardly differ with: <strong>tag</strong>{said}</div>" in page
+    (line,) = [cells for cells in Page(page).rows if cells[0] == "tag"]
+    assert line[1] == "encoded, not used" + (" (exceptions below)" if said else "")
+
+
+def test_the_largest_differences_are_shown_and_the_others_on_demand():
+    levels = [f"L{index}" for index in range(6)]
+    pairs = [(label, a, b) for label in (0, 1) for a in range(6) for b in range(a + 1, 6)]
+    rows = []
+    for place, (label, first, second) in enumerate(pairs):
+        at = {"label": label, "first": first, "second": second, "patients": 19 if second == 5 else 20 + place}
+        rows += [row(0.01 * place, p_value=0.5, **at), row(-0.02 * place, p_value=0.4, scale="decision", **at)]
+    rows += [row(0.7, 0.1, scale="odds", label=1, first=2, second=3, outcome=0)]
+    rows[0] = replace(rows[0], certain=0.11)
+    finding = found("lens", shown(*rows), levels=dict.fromkeys(levels, 40))
+    text = page_of(bare(finding))
+    lines = [cells for cells in Page(text).rows if len(cells) == 7 and cells[0] in LABELS]
+    expected = [pairs[0], *pairs[:0:-1]]
+    assert [cells[:2] for cells in lines] == [[LABELS[label], f"L{b} against L{a}"] for label, a, b in expected]
+    for cells, (label, first, second) in zip(lines, expected, strict=True):
+        place = pairs.index((label, first, second))
+        assert cells[2:4] == [
+            with_limits(Estimate(value, value - 0.125, value + 0.125)) for value in (0.01 * place, -0.02 * place)
+        ]
+        odds = "benign: 2.01 (1.82 to 2.23)" if (label, first, second) == (1, 2, 3) else "-"
+        assert cells[4:6] == [odds, "0.250" if odds != "-" else "0.400"]
+        assert cells[6] == ("19 (too few)" if second == 5 else str(20 + place))
+    assert text.count("<summary>18 smaller ones</summary>") == 1
+    assert text.index("<summary>18 smaller") < text.index(f"<td>{LABELS[0]}</td><td>L5 against L1</td>")
+    assert re.findall(r"<span class=used>([^<]*)</span>", text) == ["0.00 (-0.12 to 0.12)"]
+    heads = next(cells for cells in Page(text).rows if cells[:2] == ["label", "levels"])
+    assert heads[2:5] == ["probability", "decision (share of answers)", "ratio of the odds"]
+    assert "smaller ones</summary>" not in page_of(
+        bare(found("lens", shown(*rows[:24]), levels=dict.fromkeys(levels, 40)))
+    )
+
+
+def test_scatter_and_adjustment_are_said():
+    text = page_of(bare(found("lens", shown(differences=compared(row(), adjusted_for=("size", "<age>"))))))
+    assert "levels differ most among images of malignant, C against A (p 0.750)" in text
+    assert "Answers are compared at equal levels of size, &lt;age&gt;." in text
+    without = page_of(bare(found("lens", shown(differences=compared(row(), spread=None, scattered=None)))))
+    assert "Scatter of the answers" not in without
+    assert "are compared at equal levels of size" not in without
+
+
+@pytest.mark.parametrize(
+    ("kept", "keeps", "said"),
+    [
+        ((), True, "its differences stay. No other one's differences stay"),
+        ((), False, "its differences do not stay. No other one's differences stay"),
+        (("site", "ward"), True, "its differences stay. Those of site and ward stay"),
+        (("site", "ward"), False, "its differences do not stay. Those of site and ward stay"),
+    ],
+)
+def test_company_says_what_stays_at_equal_levels_of_what_goes_along(kept, keeps, said):
+    rest = (row(0.0625, scale="rank", label=1, p_value=0.125),)
+    company = Company({"site": 0.75, "ward": 0.5}, rest, kept, keeps)
+    text = page_of(bare(found("scanner", shown(row(), company=company))))
+    assert "(site: Cramer's V 0.75 within labels, ward: Cramer's V 0.50 within labels)" in text
+    assert f"in one model of all of them: {said} at equal levels of this one." in text
+    assert ["malignant", "B against A", "0.06 (-0.06 to 0.19)", "0.125", "40"] in Page(text).rows
+    (line,) = [cells for cells in Page(text).rows if cells[0] == "scanner"]
+    marked = "; not at equal levels of site and ward" if kept and not keeps else ""
+    assert line[4] == f"0.20 (0.08 to 0.33) probability, benign: B against A{marked}"
+    alone = page_of(bare(found("scanner", shown(row(), company=replace(company, differences=())))))
+    assert "No difference can be told apart from theirs." in alone
+    assert "At equal levels of what goes along" not in page_of(bare(found("scanner", shown(row()))))
+
+
+def test_part_of_the_images_is_shown_where_the_verdict_rests_on_it():
+    part = row(-0.4, certain=0.2, p_value=0.002, within=("site", 1))
+    site = found("site", None, INCONCLUSIVE, levels={"X": 60, "<Y>": 60})
+    text = page_of(bare(found("lens", shown(row(), slices=(part,))), site))
+    assert ["benign", "B against A where site is <Y>", "-0.40 (-0.53 to -0.28)", "0.002", "40"] in Page(text).rows
+    assert text.count("<strong>In part of the images</strong>") == 1
+    whole = page_of(bare(found("lens", shown(row(certain=0.2), slices=(part,))), site))
+    assert "<strong>In part of the images</strong>" not in whole
+
+
+def test_the_settings_say_what_matters_and_how_answers_are_given():
+    same = page_of(bare(found("lens", shown(row()))))
+    words = (
+        "0.1 in probability, 0.1 of the answers, 0.1 in percentile (the area under the ROC curve that tells two levels "
+        "apart reaches 0.6), a ratio of the odds of 2"
+    )
+    assert ["all labels", words] in Page(same).rows
+    assert f"Tolerances: all labels: {words}.</p>" in same
+    assert "cells judged from 20 patients on" in same
+    assert "Answer given: the likeliest class. Answers are compared at equal levels of: no other attribute." in same
+    settings = {"tolerances": {"malignant": {"decision": 0.05, "odds": 3}}, "judged_patients": 12}
+    own = page_of(bare(found("lens", shown(row())), threshold=0.25, adjust_for=("age", "size"), **settings))
+    changed = words.replace("0.1 of the answers", "0.05 of the answers").replace("odds of 2", "odds of 3")
+    assert f"Tolerances: benign: {words}; malignant: {changed}.</p>" in own
+    assert [["benign", words], ["malignant", changed]] == [cells for cells in Page(own).rows if cells[0] in LABELS][-2:]
+    assert "the second class from a probability of 0.25 on. Answers are compared at equal levels of: age, size." in own
+    assert "cells with at least 12 patients" in own
+    assert "get the answer, from a probability of 0.25 on. Rank" in own
+
+
+def test_of_more_than_two_classes_it_is_said_that_probability_has_no_sign():
+    two, finding = bare(found("lens", shown(row()))), found("lens", shown(row()))
+    assert "have no sign" not in page_of(two)
+    assert "have no sign" in page_of(replace(bare(finding), label_names=(*LABELS, "normal")))
+
+
+def test_a_record_of_before_shows_the_gap_and_says_so():
+    gap = GivenOther("site", 0.25, Estimate(0.125, 0.0, 0.25), 0.25)
+    older = found("scanner", replace(measured(0.01, 0.9, 0.02, 0.3, 0.4), given=(gap,)))
+    text = page_of(bare(older, found("age", None, INCONCLUSIVE)))
+    (line,) = [cells for cells in Page(text).rows if cells[0] == "scanner"]
+    assert line[4:7] == ["0.30 (-0.05 to 0.40) prediction gap, all labels", "0.020", "-"]
+    seen = replace(older.evidence.gap, detectable=0.0625)
+    detected = page_of(bare(replace(older, evidence=replace(older.evidence, gap=seen))))
+    assert next(cells for cells in Page(detected).rows if cells[0] == "scanner")[6] == "0.06"
+    assert "This record was written before differences were compared" in text
+    assert "over all labels; the verdict rests on it" in text
+    assert ["prediction gap at equal site", "0.12 (0.00 to 0.25)", "0.250"] in [cells[:3] for cells in Page(text).rows]
+    assert "Do answers to images of one label differ" not in text
+    now = page_of(bare(found("scanner", shown(row()))))
+    assert "This record was written before" not in now
+    assert "over all labels; it describes and decides nothing" in now
+
+
+def test_answers_that_could_not_be_compared_are_a_dash_with_a_reason():
+    why = {"differences": "no label has two levels of at least 5 patients each"}
+    evidence = shown(differences=None, differences_p_value=None, spread_p_value=None, not_computed=why)
+    text = page_of(bare(found("ward", evidence, NOT_ENCODED)))
+    (line,) = [cells for cells in Page(text).rows if cells[0] == "ward"]
+    assert line[4:7] == ["-", "-", "-"]
+    assert f"Differences: not computed: {why['differences']}" in text
+    assert "This record was written before" not in text
+    assert "over all labels; it describes and decides nothing" in text
 
 
 # Templates
@@ -254,7 +462,8 @@ def test_a_small_p_value_is_never_zero_and_a_small_number_has_no_minus(record):
     small = changed(
         record,
         encoding_p_value=0.0004,
-        gap_p_value=0.0,
+        differences=compared(row(-0.001, 0.003, scale="decision"), scattered=(1, 0, 1)),
+        differences_p_value=0.0,
         gap=replace(shown.gap, effect=Estimate(-0.001, -0.004, 0.004)),
         latent=replace(shown.latent, effect=-0.0),
         subgroups=replace(
@@ -265,7 +474,12 @@ def test_a_small_p_value_is_never_zero_and_a_small_number_has_no_minus(record):
     text = pages._html(small, dict.fromkeys(FIGURES, ""))
     assert not re.search(r"-0\.0+(?!\d)|[^.\d]0\.000(?!\d)", text)
     rows = Page(text).rows
-    assert next(row for row in rows if row[0] == HOSTILE)[3:6] == ["< 0.001", "0.00 (0.00 to 0.00)", "< 0.001"]
+    assert next(row for row in rows if row[0] == HOSTILE)[3:6] == [
+        "< 0.001",
+        "0.00 (0.00 to 0.00) decision, benign: low against <b>high</b>",
+        "< 0.001",
+    ]
+    assert next(row for row in rows if row[0] == "prediction gap")[1] == "0.00 (0.00 to 0.00)"
     (given,) = [row for row in rows if row[0] == "prediction gap at equal other <b>"]
     assert given[1:3] == ["0.00 (0.00 to 0.30)", "< 0.001"]
     assert "Cramer's V 0.25" in given[3]
