@@ -84,19 +84,24 @@ def test_numbers_of_patients_are_kishs_and_those_of_folds_are_of_their_shares(rn
     assert (other.positives, other.negatives) == pytest.approx((3 * found.positives, 3 * found.negatives))
 
 
-@pytest.mark.parametrize("area", [0.0, 0.2, 0.9, 1.0])
-def test_limits_are_the_areas_that_have_the_p_value(area):
+@pytest.mark.parametrize("area", [0.0, 0.2, 0.9, 0.97, 1.0])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_limits_part_the_areas_by_their_p_values(area, confidence):
     error = AreaError.of(area, 0.1 * area * (1 - area), expected=0.15, freedom=9.0)
-    for confidence in (0.9, 0.95):
-        low, high = error.limits(confidence)
-        assert low <= area <= high
-        assert high - low > 0.05
-        for limit in (low, high):
-            if 0 < limit < 1:
-                assert error.p_value(limit) == pytest.approx(1 - confidence)
-                z = abs(limit - area) / np.sqrt(error.scale * placement_variance(limit))
-                assert 2 * t.sf(z, error.freedom) == pytest.approx(1 - confidence)
+    low, high = error.limits(confidence)
+    assert low <= area <= high
+    assert high - low > 0.05
+    for true in np.linspace(0.001, 0.999, 499):
+        assert (error.p_value(true) >= 1 - confidence) == (low <= true <= high)
     assert error.p_value(area) == 1.0
+
+
+@pytest.mark.parametrize(("area", "true", "sides"), [(0.9, 0.94, 2), (0.9, 0.96, 1), (0.1, 0.06, 2), (0.1, 0.04, 1)])
+def test_a_deviation_that_is_possible_to_one_side_is_tested_on_one(area, true, sides):
+    """From 0.96 an area deviates by 0.06 below only, from 0.94 by 0.04 also above."""
+    error = AreaError.of(area, 0.01, expected=0.15, freedom=9.0)
+    distance = abs(true - area) / np.sqrt(error.scale * placement_variance(true))
+    assert error.p_value(true) == pytest.approx(sides * t.sf(distance, error.freedom))
 
 
 def test_the_estimated_variance_counts_by_what_it_knows():
