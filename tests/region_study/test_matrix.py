@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from region_scores import draw_study, of_condition
-from scipy.stats import norm, ttest_1samp
+from scipy.stats import norm, t, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.region_study import METADATA, Condition, LabelAreas, StudyScores, region_matrix
@@ -185,6 +185,18 @@ def test_a_comparison_that_cannot_be_made_is_said_and_its_cell_kept(study):
     assert matrix.untested["ill, silhouette, silhouette, against full"].startswith("fold 0: not all models have scores")
 
 
+def degrees_of_freedom(scores, outcomes, patients, metadata):
+    """Satterthwaite's, of the numbers of patients that the images of each class amount to in all folds together."""
+    own = scores[of_condition(scores, "full", "full")].merge(metadata[["fold", "image_id"]])
+    truth, unit = own["image_id"].map(outcomes["ill"]), own["image_id"].map(patients)
+    counts = []
+    for value in (1, 0):
+        rows = truth == value
+        shares = 1 / own["fold"].map(own["fold"][rows].value_counts()) / own["fold"].nunique()
+        counts.append(1 / (shares[rows].groupby(unit[rows]).sum() ** 2).sum())
+    return (1 / counts[0] + 1 / counts[1]) ** 2 / sum(1 / count**2 / (count - 1) for count in counts)
+
+
 def test_contrasts_are_of_any_weighted_sum_of_cells_and_baseline(study, rng):
     scores, outcomes, patients = study
     metadata = metadata_of(scores, rng)
@@ -193,8 +205,9 @@ def test_contrasts_are_of_any_weighted_sum_of_cells_and_baseline(study, rng):
     each = [np.mean(areas_by_fold(scores, outcomes, one)) for one in (FULL, WITHOUT, CROSSED)]
     baseline = region_matrix(scores, outcomes, patients, metadata=metadata).baseline("ill").auc
     assert found.difference == pytest.approx(each[0] - each[1] - baseline + each[2])
-    assert np.ptp(found.interval) == pytest.approx(2 * norm.ppf(0.95) * found.standard_error)
-    assert found.p_value == pytest.approx(2 * norm.sf(abs(found.difference) / found.standard_error))
+    freedom = degrees_of_freedom(scores, outcomes, patients, metadata)
+    assert np.ptp(found.interval) == pytest.approx(2 * t.ppf(0.95, freedom) * found.standard_error)
+    assert found.p_value == pytest.approx(2 * t.sf(abs(found.difference) / found.standard_error, freedom))
     there = areas.contrast({FULL: 1, SILHOUETTE: -1})
     back = areas.contrast({SILHOUETTE: 1, FULL: -1})
     assert there.difference == pytest.approx(-back.difference)
