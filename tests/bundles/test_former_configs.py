@@ -107,7 +107,7 @@ def test_the_former_planted_shortcut_trains_and_audits(tmp_path, capsys):
     assert audit.finding("scanner").counterfactual.images == 72
     assert {score.evaluated_on for score in audit.regions.scores} >= {"full", "without_roi", "roi_only"}
     assert (tmp_path / "report.html").is_file()
-    assert "prediction gap" in capsys.readouterr().out
+    assert "scale, label: levels" in capsys.readouterr().out
 
 
 def test_the_former_planted_shortcut_is_audited_while_it_trains(tmp_path):

@@ -359,15 +359,17 @@ def test_the_settings_say_what_matters_and_how_answers_are_given():
     assert ["all labels", words] in Page(same).rows
     assert f"Tolerances: all labels: {words}.</p>" in same
     assert "cells judged from 20 patients on" in same
-    assert "Answer given: the likeliest class. Answers are compared at equal levels of: no other attribute." in same
+    assert "Answer given: the likeliest class." in same
+    assert "at whose equal levels answers are compared (<code>adjust_for</code>): none.</p>" in same
     settings = {"tolerances": {"malignant": {"decision": 0.05, "odds": 3}}, "judged_patients": 12}
     own = page_of(bare(found("lens", shown(row())), threshold=0.25, adjust_for=("age", "size"), **settings))
     changed = words.replace("0.1 of the answers", "0.05 of the answers").replace("odds of 2", "odds of 3")
     assert f"Tolerances: benign: {words}; malignant: {changed}.</p>" in own
     assert [["benign", words], ["malignant", changed]] == [cells for cells in Page(own).rows if cells[0] in LABELS][-2:]
-    assert "the second class from a probability of 0.25 on. Answers are compared at equal levels of: age, size." in own
+    assert "Answer given: the second class from a probability of 0.25 on." in own
+    assert "at whose equal levels answers are compared (<code>adjust_for</code>): age, size.</p>" in own
     assert "cells with at least 12 patients" in own
-    assert "get the answer, from a probability of 0.25 on. Rank" in own
+    assert "answered so, from a probability of 0.25 on. Rank" in own
 
 
 def test_of_more_than_two_classes_it_is_said_that_probability_has_no_sign():
