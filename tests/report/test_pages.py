@@ -369,7 +369,7 @@ def test_the_settings_say_what_matters_and_how_answers_are_given():
     assert "Answer given: the second class from a probability of 0.25 on." in own
     assert "at whose equal levels answers are compared (<code>adjust_for</code>): age, size.</p>" in own
     assert "cells with at least 12 patients" in own
-    assert "answered so, from a probability of 0.25 on. Rank" in own
+    assert "an answer is given, from a probability of 0.25 on. Rank" in own
 
 
 def test_of_more_than_two_classes_it_is_said_that_probability_has_no_sign():
