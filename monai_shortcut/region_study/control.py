@@ -50,7 +50,7 @@ def gain(areas: LabelAreas, strategy: str, fits: Sequence[Fit], tolerance: float
             against[reader.trained_on] = found
     best = min(against, key=lambda name: against[name].interval[0])
     doubt = _untested(areas) or _surpassed(areas, against[best].interval[0], tolerance)
-    return Gain(own, against[best], best, doubt or _unfit(areas, strategy, fits, tolerance))
+    return Gain(own, against[best], best, doubt or _unfit(areas, strategy, fits))
 
 
 def readers(areas: LabelAreas) -> list[tuple[Condition, int]]:
@@ -101,11 +101,11 @@ def _surpassed(areas: LabelAreas, certain: float, tolerance: float) -> str:
     return ""
 
 
-def _unfit(areas: LabelAreas, strategy: str, fits: Sequence[Fit], tolerance: float) -> str:
+def _unfit(areas: LabelAreas, strategy: str, fits: Sequence[Fit]) -> str:
     """Whether the silhouette's models fit their own training images worse than these models do new ones."""
     reached = area(areas, diagonal(strategy))
     fit = next((one for one in fits if (one.label, one.trained_on) == (areas.label, "silhouette")), None)
-    if fit is None or isinstance(reached, str) or fit.training >= reached.difference + 0.5 - tolerance:
+    if fit is None or isinstance(reached, str) or fit.training >= reached.difference + 0.5:
         return ""
     return (
         f"the silhouette's models have not learned: they reach {plain(fit.training)} on their own training images, "

@@ -95,8 +95,8 @@ def read_regions(
     So a gain must also be shown against every other model that tells silhouettes apart, for each shows what the outline
     can tell. And the silhouette's models must have learned. No others may read silhouettes better by more than chance,
     unless the gain is certainly larger than that and than the tolerance. On the images that they were trained on they
-    must reach what the models with more to see reach on new ones, to within the tolerance. Where nobody else was tested
-    on silhouettes no gain is read.
+    must reach what the models with more to see reach on new ones. Where nobody else was tested on silhouettes no gain
+    is read.
 
     Other than those of the matrix, intervals and p-values of a reading allow for models trained anew: two networks that
     learned the same differ by luck, and that must not be read as information. Folds show how much; with fewer than
