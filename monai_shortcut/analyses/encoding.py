@@ -20,7 +20,7 @@ from monai_shortcut.statistics.areas import (
 )
 from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.discriminant import Folded, Totals
-from monai_shortcut.statistics.whitened import Whitened
+from monai_shortcut.statistics.whitened import Sums, Whitened
 from monai_shortcut.types import Estimate, Floats, Integers, Tested, Unmeasurable
 
 _SCORES = 2**26  # scores computed at once; bounds the memory
@@ -109,7 +109,7 @@ def encoding(sample: AttributeSample) -> Encoding:
     found = _recognized(sample.images, sample.observed, spread)
     redrawn = [sample.images.folds(draw) for draw in range(sample.draws.repeats)]
     changing = [float(_areas(each, each.totals(sample.observed), sample)[0]) for each in redrawn]
-    by_label = [_by_label(sample, label) for label in range(sample.images.classes)]
+    by_label = _by_label(sample)
     nonlinear = _read(sample, sample.images.kernel, np.arange(len(sample)), range(sample.count))
     every = [draws, nonlinear[1], *(each[1] for each in by_label if each)]
     return Encoding(
@@ -179,15 +179,28 @@ def _areas(folded: Folded, totals: Totals, sample: AttributeSample) -> Floats:
     return np.concatenate(areas)
 
 
-def _by_label(sample: AttributeSample, label: int) -> tuple[Estimate, Floats] | None:
-    """Area of the probe of one label and its draws, None where too few patients have two levels."""
-    own = np.flatnonzero(sample.labels == label)
-    people = [len(np.unique(sample.patients[own[sample.codes[own] == level]])) for level in range(sample.count)]
-    levels = np.flatnonzero(np.array(people) >= _FEWEST_PATIENTS).tolist()
-    return _read(sample, sample.images.whitened, own, levels) if len(levels) > 1 else None
+def _by_label(sample: AttributeSample) -> list[tuple[Estimate, Floats] | None]:
+    """Area of the probe of each label and its draws, None where too few patients have two levels."""
+    reader, classes = sample.images.whitened, range(sample.images.classes)
+    every = [np.flatnonzero(sample.labels == label) for label in classes]
+    found: list[tuple[Estimate, Floats] | None] = [None] * len(every)
+    rest = None if sample.kept is None else Sums.of_totals(sample.kept)
+    # The largest label comes last: its sums are what the others leave of those of all images.
+    for turn, label in enumerate(sorted(classes, key=lambda label: len(every[label])), start=1):
+        own, sums = every[label], rest
+        if rest is not None and turn < len(every) and len(own):
+            sums = Sums.of(reader.folded, sample.codings().images(own))
+            rest.remove(sums)
+        people = [len(np.unique(sample.patients[own[sample.codes[own] == level]])) for level in range(sample.count)]
+        levels = np.flatnonzero(np.array(people) >= _FEWEST_PATIENTS).tolist()
+        if len(levels) > 1:
+            found[label] = _read(sample, reader, own, levels, sums)
+    return found
 
 
-def _read(sample: AttributeSample, reader: Whitened, own: Integers, levels: Sequence[int]) -> tuple[Estimate, Floats]:
+def _read(
+    sample: AttributeSample, reader: Whitened, own: Integers, levels: Sequence[int], sums: Sums | None = None
+) -> tuple[Estimate, Floats]:
     """Area with its limits, and the areas (1 + B,) of the attribute as observed and permuted.
 
     Args:
@@ -195,10 +208,11 @@ def _read(sample: AttributeSample, reader: Whitened, own: Integers, levels: Sequ
         reader: what scores them.
         own: (n,) which of the coded images it is fitted to and ranks.
         levels: at least two levels, each ranked against all others; of two the second alone, as they mirror each other.
+        sums: of these images, where they are known.
     """
-    codings = Codings(sample.rows[own], sample.permuted[:, own], sample.count, sample.ordered)
-    areas = reader.areas(codings, levels[1:] if len(levels) == 2 else levels)
-    scores, codes = reader.held_out(codings.block(slice(0, 1)))[0], codings.codes[:1]
+    codings = sample.codings().images(own)
+    areas, single = reader.areas(codings, levels[1:] if len(levels) == 2 else levels, sums)
+    scores, codes = single.astype(np.float64), codings.codes[:1]
     if not sample.ordered:
         place = np.full(sample.count, len(levels) if len(levels) > 2 else 0)
         place[levels] = np.arange(len(levels))

@@ -427,8 +427,8 @@ class AttributeSample:
         They are kept where all of them fit the memory, so that every analysis takes the same.
         """
         codings = self.codings(draws)
-        if self._at_once >= len(self.permuted):
-            yield self._totals.block(slice(0, len(codings.codes)))
+        if self.kept is not None:
+            yield self.kept.block(slice(0, len(codings.codes)))
             return
         for start in range(0, len(codings.codes), self._at_once):
             yield self.images.folds().totals(codings.block(slice(start, start + self._at_once)))
@@ -438,6 +438,11 @@ class AttributeSample:
         """Number of codings whose sums fit the memory."""
         width = len(self.images.points.standardized.gram)
         return max(1, _SUMS // (self.draws.folds * width * self.observed.columns))
+
+    @property
+    def kept(self) -> Totals | None:
+        """Sums of the attribute and all permutations over each fold, None where they do not fit the memory."""
+        return self._totals if self._at_once >= len(self.permuted) else None
 
     @cached_property
     def _totals(self) -> Totals:

@@ -38,6 +38,10 @@ class Codings:
         """Some of the codings."""
         return Codings(self.rows, self.codes[draws], self.levels, self.ordered)
 
+    def images(self, place: Integers) -> Codings:
+        """The codings of some of the images."""
+        return Codings(self.rows[place], self.codes[:, place], self.levels, self.ordered)
+
     def design(self, place: slice | Integers, dtype: Any) -> NDArray[Any]:
         """(B columns, n) design of some of the images."""
         codes = self.codes[:, place]

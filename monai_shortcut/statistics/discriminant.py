@@ -367,7 +367,7 @@ class Totals:
     def _direction(self, folds: list[int], within: bool) -> tuple[Floats, Floats]:
         """Sum (q, B, columns) of products of rows and design, both as deviations, and mean (q, 1 or B) of the rows."""
         sums, counts, whole, known = (
-            values[folds].sum(axis=0) for values in (self.sums, self.counts, self.whole, self.known)
+            _over(values, folds) for values in (self.sums, self.counts, self.whole, self.known)
         )
         centre = whole.sum(axis=1) / np.maximum(known.sum(axis=0), 1e-12)
         counts = counts.reshape(len(counts), -1, self.codings.columns)
@@ -376,6 +376,14 @@ class Totals:
         else:
             expected = _times(centre[:, None], counts.sum(axis=0, keepdims=True))
         return sums.reshape(expected.shape) - expected, centre
+
+
+def _over(values: Floats, folds: list[int]) -> Floats:
+    """Sum over some folds, which are not copied first: they may be large."""
+    total: Floats = values[folds[0]].copy()
+    for index in folds[1:]:
+        total += values[index]
+    return total
 
 
 def _with_first(values: NDArray[Any], axis: int) -> NDArray[Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_shortcut.statistics.codings import Codings
-from monai_shortcut.statistics.discriminant import Folded
+from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.types import Floats, Integers
 
 _ROWS = 4096  # rows read at once
@@ -59,7 +59,7 @@ class Whitened:
         solved = solver(self.folded.points.rows(chosen).T.astype(np.float64))
         return np.ascontiguousarray(solved.T, dtype=np.float32)
 
-    def scores(self, codings: Codings) -> Iterator[tuple[Integers, Singles]]:
+    def scores(self, codings: Codings, sums: Sums) -> Iterator[tuple[Integers, Singles]]:
         """Scores of the images of one fold and class after the other, by probes that have not seen the fold.
 
         Level m of an unordered coding has the weight S^-1 sum over the classes l of n_lm (mean_lm - mean_l), with n_lm
@@ -68,12 +68,12 @@ class Whitened:
 
         Args:
             codings: the codings. If their images are of one class, so are those that the means are taken over.
+            sums: of the codings.
 
         Yields:
             Place (n,) of the images among the coded ones, and scores (B, columns, n) of the columns of the design.
         """
         fold, classes = (values[codings.rows] for values in (self.folded.fold, self.folded.classes))
-        sums = _Sums.of(self.folded, codings)
         for index in range(self.folded.folds):
             direction = sums.direction(index)
             for value in np.unique(classes[fold == index]):
@@ -83,34 +83,35 @@ class Whitened:
                     found[:, part[0] : part[-1] + 1] = direction @ self.rows(codings.rows[place[part]], index).T
                 yield place, found.reshape(-1, codings.columns, len(place))
 
-    def held_out(self, codings: Codings) -> Singles:
-        """Scores (B, m, n) of all levels, or of the direction along which ordered ones ascend; see `scores`."""
-        levels = range(1) if codings.ordered else range(codings.levels)
-        found = np.empty((len(codings.codes), len(levels), len(codings.rows)), np.float32)
-        for place, scores in self.scores(codings):
-            found[:, :, place] = np.stack([_of_level(scores, level, codings.ordered) for level in levels], axis=1)
-        return found
-
-    def areas(self, codings: Codings, ranked: Sequence[int]) -> Floats:
-        """Areas (B,) under ROC curves among held-out images of the same fold and class.
+    def areas(self, codings: Codings, ranked: Sequence[int], sums: Sums | None = None) -> tuple[Floats, Singles]:
+        """Areas under ROC curves among held-out images of the same fold and class.
 
         Args:
             codings: the codings.
             ranked: levels that are each ranked against all others; the area is the mean over them. Ordered levels are
                 all compared, each with the lower ones, and it plays no part.
+            sums: of the codings, where they are known.
 
         Returns:
-            Areas, ties one half; one half where no fold holds two levels of one class.
+            Areas (B,), ties one half; one half where no fold holds two levels of one class. And scores (m, n) of the
+            first coding: of all levels, or of the direction along which ordered ones ascend.
         """
         width = self.folded.folds * len(self.folded.points.gram)
         step = max(1, _NUMBERS // (codings.columns * max(width, len(codings.rows))))
-        starts = range(0, len(codings.codes), step)
-        return np.concatenate([self._areas(codings.block(slice(start, start + step)), ranked) for start in starts])
+        found = []
+        for draws in (slice(start, start + step) for start in range(0, len(codings.codes), step)):
+            part = codings.block(draws)
+            known = Sums.of(self.folded, part) if sums is None else sums.block(draws, codings.columns)
+            found.append(self._areas(part, ranked, known))
+        return np.concatenate([areas for areas, _ in found]), found[0][1]
 
-    def _areas(self, codings: Codings, ranked: Sequence[int]) -> Floats:
+    def _areas(self, codings: Codings, ranked: Sequence[int], sums: Sums) -> tuple[Floats, Singles]:
         levels = range(1, codings.levels) if codings.ordered else ranked
         won, pairs = np.zeros((2, len(codings.codes), len(levels)))
-        for place, scores in self.scores(codings):
+        first = np.empty((1 if codings.ordered else codings.levels, len(codings.rows)), np.float32)
+        for place, scores in self.scores(codings, sums):
+            for level, row in enumerate(first):
+                row[place] = _of_level(scores[:1], level, codings.ordered)[0]
             codes, step = codings.codes[:, place], max(1, _CELLS // len(place))
             for rows in (slice(start, start + step) for start in range(0, len(codes), step)):
                 for column, level in enumerate(levels):
@@ -119,11 +120,11 @@ class Whitened:
                     pairs[rows, column] += found[1]
         if codings.ordered:
             won, pairs = won.sum(axis=1, keepdims=True), pairs.sum(axis=1, keepdims=True)
-        return np.asarray(np.where(pairs > 0, won / np.maximum(pairs, 1), 0.5).mean(axis=1))
+        return np.where(pairs > 0, won / np.maximum(pairs, 1), 0.5).mean(axis=1), first
 
 
 @dataclass(frozen=True, eq=False)
-class _Sums:
+class Sums:
     """Sums over the coded images of each fold; class by class where the means of classes enter.
 
     Attributes:
@@ -139,7 +140,8 @@ class _Sums:
     known: Floats
 
     @classmethod
-    def of(cls, folded: Folded, codings: Codings) -> _Sums:
+    def of(cls, folded: Folded, codings: Codings) -> Sums:
+        """Sum over the images, once."""
         fold, draws = folded.fold[codings.rows], len(codings.codes) * codings.columns
         folds, labels, width = folded.sums.shape
         design, counts = (np.zeros((folds, draws, many), np.float32) for many in (width, labels))
@@ -154,6 +156,29 @@ class _Sums:
                 whole[index] += member.T @ rows
                 known[index] += member.sum(axis=0)
         return cls(design, counts, whole, known)
+
+    @classmethod
+    def of_totals(cls, totals: Totals) -> Sums:
+        """What is known already of codings without weights."""
+        design, counts = (
+            np.ascontiguousarray(values.transpose(0, 2, 1), dtype=np.float32) for values in (totals.sums, totals.counts)
+        )
+        return cls(design, counts, totals.whole[..., 0].transpose(0, 2, 1).copy(), totals.known[..., 0].copy())
+
+    def remove(self, part: Sums) -> None:
+        """Take the sums over some of the images away, in place."""
+        for own, other in (
+            (self.design, part.design),
+            (self.counts, part.counts),
+            (self.whole, part.whole),
+            (self.known, part.known),
+        ):
+            own -= other
+
+    def block(self, draws: slice, columns: int) -> Sums:
+        """Sums of some of the codings."""
+        place = slice(draws.start * columns, draws.stop * columns)  # may end beyond the last
+        return Sums(self.design[:, place], self.counts[:, place], self.whole, self.known)
 
     def direction(self, index: int) -> Singles:
         """(B columns, q) sum over all other folds of design times x, as deviations from the classes' means there."""
@@ -193,8 +218,9 @@ def wins(scores: Singles, positive: NDArray[np.bool_], count: Integers) -> Float
     bits = (scores + np.float32(0)).view(np.int32)  # the sum turns -0.0 into 0.0
     bits ^= (bits >> 31) & np.iinfo(np.int32).max  # negative floats descend
     keys = np.sort(bits & -2 | positive, axis=1)
-    place, least = np.arange(1, keys.shape[1] + 1), count * (count + 1) / 2
-    won: Floats = (keys & 1) @ place - least  # ties are won so far
+    small = np.int32 if keys.shape[1] < 2**15 else np.int64  # holds the sum of all places
+    place, least = np.arange(1, keys.shape[1] + 1, dtype=small), count * (count + 1) / 2
+    won: Floats = np.einsum("bn,n->b", keys & 1, place) - least  # ties are won so far
     tied = ((keys[:, 1:] ^ keys[:, :-1]) == 1).any(axis=1)
     if tied.any():
         lost = (np.sort(keys[tied] ^ 1, axis=1) & 1 ^ 1) @ place - least[tied]

@@ -438,6 +438,17 @@ def test_the_largest_of_all_readers_is_uniform_under_a_clustered_null(settings):
     np.testing.assert_allclose(np.quantile(p_values, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.1)
 
 
+@pytest.mark.parametrize("kind", ["categorical", "ordinal"])
+def test_sums_that_do_not_fit_the_memory_change_no_reader(kind, monkeypatch):
+    draws = {"levels": 3, "trace": 1.0, "kind": kind, "patients": 100}
+    kept = encoding(sampled(3, **draws))
+    monkeypatch.setattr("monai_shortcut.analyses.sample._SUMS", 1)
+    found = encoding(sampled(3, **draws))
+    assert found.nonlinear == kept.nonlinear
+    for one, other in zip(found.by_label, kept.by_label, strict=True):
+        assert [one.value, one.low, one.high] == pytest.approx([other.value, other.low, other.high], abs=2e-3)
+
+
 def test_a_record_without_the_other_readers_is_read():
     written = encode(encoding(sampled(3)))
     for name in ("by_label", "nonlinear", "anywhere"):
