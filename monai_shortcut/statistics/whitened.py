@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.discriminant import Folded, Totals
-from monai_shortcut.types import Floats, Integers
+from monai_shortcut.types import Floats, Integers, Points
 
 _ROWS = 4096  # rows read at once
 _NUMBERS = 2**25  # sums and scores held at once; bounds the memory
@@ -29,8 +29,8 @@ class Whitened:
     """Rows in folds of patients, and the same rows times the inverse covariance of the folds that they are not in.
 
     A probe that has not seen a fold has the weight S^-1 d, where S is the covariance within classes of the other folds
-    and d depends on the coding. The score of a row x of the fold is d' S^-1 x, so S^-1 x serves every coding. Products
-    are float32.
+    and d depends on the coding. The score of a row x of the fold is d' S^-1 x, so S^-1 x serves every coding. Where
+    rows are too many to be kept twice, S^-1 d is computed instead. Products are float32.
 
     Attributes:
         folded: the rows, at least two folds.
@@ -39,25 +39,27 @@ class Whitened:
     folded: Folded
 
     @cached_property
-    def _kept(self) -> Singles | None:
-        """All whitened rows (N, q), where they are small enough to be kept."""
-        fold, width = self.folded.fold, len(self.folded.points.gram)
-        if len(fold) * width * 4 > _KEPT_BYTES:
+    def kept(self) -> Singles | None:
+        """All whitened rows (N, q), None where they are too large."""
+        fold, points = self.folded.fold, self.folded.points
+        if len(fold) * len(points.gram) * 4 > _KEPT_BYTES:
             return None
-        kept = np.empty((len(fold), width), np.float32)
+        kept = np.empty((len(fold), len(points.gram)), np.float32)
         for index in range(self.folded.folds):
             for rows in _in_blocks(np.flatnonzero(fold == index)):
-                kept[rows] = self._solved(rows, index)
+                kept[rows] = self._solved(points.rows(rows), index)
         return kept
 
-    def rows(self, chosen: Integers, index: int) -> Singles:
-        """Whitened rows (n, q) of some images of a fold, float32."""
-        return self._solved(chosen, index) if self._kept is None else self._kept[chosen]
-
-    def _solved(self, chosen: Integers, index: int) -> Singles:
+    def _solved(self, rows: Points, index: int) -> Singles:
+        """Rows (n, q) times the inverse covariance of the other folds."""
         solver = self.folded.solver(self.folded.others(index), within=True)
-        solved = solver(self.folded.points.rows(chosen).T.astype(np.float64))
-        return np.ascontiguousarray(solved.T, dtype=np.float32)
+        return np.ascontiguousarray(solver(rows.T.astype(np.float64)).T, dtype=np.float32)
+
+    def _rows(self, chosen: Integers) -> Singles:
+        """Rows (n, q) of some images, whitened if they are kept."""
+        if self.kept is not None:
+            return np.asarray(self.kept[chosen])
+        return self.folded.points.rows(chosen).astype(np.float32, copy=False)
 
     def scores(self, codings: Codings, sums: Sums) -> Iterator[tuple[Integers, Singles]]:
         """Scores of the images of one fold and class after the other, by probes that have not seen the fold.
@@ -76,11 +78,13 @@ class Whitened:
         fold, classes = (values[codings.rows] for values in (self.folded.fold, self.folded.classes))
         for index in range(self.folded.folds):
             direction = sums.direction(index)
+            if self.kept is None:
+                direction = self._solved(direction, index)
             for value in np.unique(classes[fold == index]):
                 place = np.flatnonzero((fold == index) & (classes == value))
                 found = np.empty((len(direction), len(place)), np.float32)
                 for part in _in_blocks(np.arange(len(place))):
-                    found[:, part[0] : part[-1] + 1] = direction @ self.rows(codings.rows[place[part]], index).T
+                    found[:, part[0] : part[-1] + 1] = direction @ self._rows(codings.rows[place[part]]).T
                 yield place, found.reshape(-1, codings.columns, len(place))
 
     def areas(self, codings: Codings, ranked: Sequence[int], sums: Sums | None = None) -> tuple[Floats, Singles]:
