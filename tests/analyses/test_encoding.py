@@ -75,8 +75,8 @@ def test_areas_and_limits_are_those_of_the_held_out_scores(levels, kind):
         value, error = area(scores, code, strata, sample.patients)
         assert value == pytest.approx(pairs_in_order(scores, code, strata), rel=1e-12)
         # The error is no smaller than the spread of the null, which shrinks where areas near 1.
-        error = max(error, 2 * np.std(null[1:]) * np.sqrt(value * (1 - value)))
-        assert estimate == with_interval((value, error), 0.9)
+        wanted = with_interval((value, error), 0.9, 2 * np.std(null[1:]))
+        assert [estimate.value, estimate.low, estimate.high] == pytest.approx([wanted.value, wanted.low, wanted.high])
     assert found.own_auroc.value == pytest.approx(found.test.observed)
     assert found.own_auroc.value > np.mean(null[1:]) + 0.05
 
@@ -84,7 +84,7 @@ def test_areas_and_limits_are_those_of_the_held_out_scores(levels, kind):
 def test_an_attribute_that_tracks_the_label_is_read_off_but_has_no_trace_of_its_own():
     draws = {"tracks": 0.85, "patients": 150, "permutations": 99}
     nothing, trace = (encoding(sampled(3, trace=trace, **draws)) for trace in (0.0, 3.0))
-    assert nothing.auroc.low > 0.6
+    assert nothing.auroc.low > 0.55
     assert nothing.own_auroc.value == pytest.approx(0.5, abs=0.1)
     assert nothing.own_auroc.low < 0.5 < nothing.own_auroc.high
     assert nothing.test.p_value > 0.05
