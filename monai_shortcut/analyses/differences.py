@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.cells import Cells, t_value
@@ -34,9 +34,9 @@ class Difference:
         first: a level.
         second: a later level.
         scale: "probability": mean predicted probability of the second of two classes; of more classes, the probability
-            that moves between them, which has no sign. "decision": the same of the answers given. "rank": mean
-            percentile of the label's own log odds among all images of the label; of two levels, the area under the ROC
-            curve that tells them apart, less 0.5. "odds": logarithm of the ratio of the odds of a rare class.
+            that moves between them, which has no sign. "decision": the same of the answers given. "rank": area
+            under the ROC curve that tells the images of the label at that level from all images of other labels.
+            "odds": logarithm of the ratio of the odds of a rare class.
         estimate: the second level less the first, with limits for this difference alone.
         certain: what the absolute difference exceeds, as far as can be said of all differences of the attribute at
             once; 0 if nothing.
@@ -71,8 +71,8 @@ class Differences:
     Attributes:
         rows: what was compared.
         test: the largest studentized difference in mean probabilities, decisions and ranks, as a normal score.
-        spread: the same of how far ranks lie from the middle: answers that scatter more at one level. None where
-            nothing could be compared.
+        spread: the same of how far ranks lie from the label's median: answers that scatter more at one level. None
+            where nothing could be compared.
         scattered: label, first and second level where the scatter differs most.
         critical: normal score that the largest of all differences exceeds by chance with 1 - confidence.
         patients: (C, M) patients of each label and level.
@@ -257,11 +257,11 @@ class _Values:
     """Values of the images, all in [0, 1].
 
     Attributes:
-        columns: (n, K) what is tested, and at last how far the rank lies from the middle.
+        columns: (n, K) what is tested, and at last how far the rank lies from its label's median.
         places: columns of each scale.
         probabilities: (n, C).
         decisions: (n, C) one for the answer.
-        ranks: (n,) percentile among the images of the label.
+        ranks: (n,) see `Sample.placements`.
     """
 
     columns: Floats
@@ -276,7 +276,7 @@ class _Values:
         return int(self.columns.shape[1]) - 1
 
     def of_images(self, chosen: NDArray[np.bool_]) -> _Values:
-        """The same of some images; ranks stay those among all images of the label."""
+        """The same of some images."""
         return _Values(
             self.columns[chosen], self.places, self.probabilities[chosen], self.decisions[chosen], self.ranks[chosen]
         )
@@ -287,12 +287,13 @@ class _Values:
         classes = answers.shape[1]
         likeliest = answers.argmax(axis=1) if threshold is None else (answers[:, 1] >= threshold).astype(np.int64)
         decisions = np.eye(classes)[likeliest]
-        margins, ranks = sample.images.margins[sample.rows], np.empty(len(answers))
+        ranks = sample.images.placements[sample.rows]
+        apart = np.empty_like(ranks)
         for value in np.unique(sample.labels):
             inside = sample.labels == value
-            ranks[inside] = (rankdata(margins[inside]) - 0.5) / inside.sum()
+            apart[inside] = np.abs(ranks[inside] - np.median(ranks[inside]))
         shown = slice(1, 2) if classes == 2 else slice(None)
-        parts = [answers[:, shown], decisions[:, shown], ranks[:, None], np.abs(2 * ranks - 1)[:, None]]
+        parts = [answers[:, shown], decisions[:, shown], ranks[:, None], apart[:, None]]
         width = parts[0].shape[1]
         places = {
             PROBABILITY: list(range(width)),

@@ -15,6 +15,7 @@ from monai_shortcut.statistics.areas import (
     clustered_concordance,
     concordance,
     confusion_metrics,
+    spread_of_chance,
     stratified_auroc,
     with_interval,
 )
@@ -106,7 +107,7 @@ def encoding(sample: AttributeSample) -> Encoding:
     own = folded.held_out(sample.observed, within=True)[0]
     # DeLong's error takes the probe as given; the spread under permutation also holds what refitting it adds.
     spread = 2 * float(draws[1:].std())
-    found = _recognized(sample.images, sample.observed, spread)
+    found = _recognized(sample.images, sample.observed)
     redrawn = [sample.images.folds(draw) for draw in range(sample.draws.repeats)]
     changing = [float(_areas(each, each.totals(sample.observed), sample)[0]) for each in redrawn]
     by_label = _by_label(sample)
@@ -136,7 +137,7 @@ def recognition(images: Sample) -> Recognition:
     if np.bincount(images.strata).min() < 2:
         raise Unmeasurable("each class must have at least two images")
     codes = Codings(np.arange(len(images)), images.strata[None], int(images.strata.max()) + 1)
-    return _recognized(images, codes, 0.0)
+    return _recognized(images, codes)
 
 
 def held_out_margins(sample: AttributeSample) -> Floats:
@@ -237,7 +238,7 @@ def _limits(
     return with_interval(area(scores, codings.codes[0], strata, patients), confidence, spread)
 
 
-def _recognized(images: Sample, codings: Codings, spread: float) -> Recognition:
+def _recognized(images: Sample, codings: Codings) -> Recognition:
     draws = [_told_apart(images, codings, draw) for draw in range(images.draws.repeats)]
     levels, code = codings.levels, codings.codes[0].astype(np.int64)
     cell, ones = code * levels + draws[0][1], np.ones((len(code), 1))
@@ -245,6 +246,8 @@ def _recognized(images: Sample, codings: Codings, spread: float) -> Recognition:
     counts = np.concatenate([np.bincount(cell, minlength=levels**2)[None], resampled[..., 0]])
     metrics = confusion_metrics(counts.reshape(-1, levels, levels), images.draws.confidence)
     patients, alike = images.patients[codings.rows], np.zeros(len(codings.rows), dtype=np.int64)
+    # Permutations within labels say nothing of a probe without regard to them.
+    spread = spread_of_chance(codings.codes[0], patients)
     area = _limits(draws[0][0], codings, alike, patients, spread, images.draws.confidence)
     return Recognition(metrics, area, _spread(codings, draws) if len(draws) > 1 else {})
 

@@ -37,6 +37,11 @@ class RegionScore:
     difference: float
     p_value: float
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Limits of the area."""
+        return self.auc.low, self.auc.high
+
 
 @dataclass(frozen=True)
 class RegionSensitivity:

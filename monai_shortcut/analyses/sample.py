@@ -269,19 +269,25 @@ class Sample:
         return self.embeddings
 
     @cached_property
-    def margins(self) -> Floats:
-        """(N,) log odds of the image's own class against the likeliest other one; temperature moves no rank of them.
+    def placements(self) -> Floats:
+        """(N,) share of the images of other classes that an image outranks in its own class, ties one half.
 
-        They come from the logits where embeddings are known, for probabilities may be rounded to 0 and 1.
+        Ranks are those of the log odds of a class against the likeliest other one, which no temperature moves. The mean
+        over the images of a class is its area under the ROC curve. Logits are taken where embeddings are known, for
+        probabilities may be rounded to 0 and 1.
         """
         if self.embeddings is None:
             logits = np.log(np.maximum(self.probabilities, 1e-300))
         else:
             logits = self.embeddings.points @ self.weight.T.astype(self.embeddings.points.dtype) + self.bias
-        own, rows = self.labels, np.arange(len(self))
-        others = np.array(logits, dtype=np.float64)
-        others[rows, own] = -np.inf
-        return np.asarray(logits[rows, own] - others.max(axis=1), dtype=np.float64)
+        found = np.empty(len(self))
+        for value in np.unique(self.labels):
+            odds = logits[:, value] - np.delete(logits, value, axis=1).max(axis=1)
+            inside = self.labels == value
+            others = np.sort(odds[~inside])
+            below, up_to = (np.searchsorted(others, odds[inside], side) for side in ("left", "right"))
+            found[inside] = (below + up_to) / 2 / len(others)
+        return found
 
     @cached_property
     def head(self) -> Floats:

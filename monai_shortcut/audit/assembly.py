@@ -20,7 +20,7 @@ from monai_shortcut.analyses.encoding import recognition
 from monai_shortcut.analyses.joint_alignment import joint_alignment
 from monai_shortcut.analyses.region_sensitivity import region_sensitivity
 from monai_shortcut.analyses.sample import AttributeSample, Sample, two_rows
-from monai_shortcut.audit.company import in_company, in_slices
+from monai_shortcut.audit.company import at_equal_levels, in_company, in_slices
 from monai_shortcut.audit.evidence import (
     FAMILIES,
     attribute_evidence,
@@ -236,6 +236,7 @@ def _findings(
     measured = {name: one.evidence for name, one in found.items() if isinstance(one.evidence, Evidence)}
     analysed = {name: one.sample for name, one in found.items() if one.sample is not None}
     measured = in_company(_adjusted(measured, settings, audits), analysed, coded, fine, settings)
+    measured = at_equal_levels(measured, analysed, coded, fine, settings, label_names)
     measured = in_slices(measured, analysed, coded, settings, label_names)
 
     def conclude(name: str) -> Finding:
@@ -260,7 +261,8 @@ def _prepare(sample: Sample) -> None:
     for within in (True, False):
         sample.together.solver((0,), within)
         sample.metric(within)
-    _ = sample.points.axes, sample.head, sample.bootstrap
+    _ = sample.points.axes, sample.head, sample.bootstrap, sample.placements
+    _ = sample.whitened.kept, sample.kernel.kept
 
 
 def _side_by_side(question: Callable[[str], Answer], names: Sequence[str]) -> list[Answer]:

@@ -64,6 +64,50 @@ def in_company(
     return result
 
 
+def at_equal_levels(
+    measured: Mapping[str, Evidence],
+    samples: Mapping[str, AttributeSample],
+    coded: Mapping[str, Levels],
+    fine: Mapping[str, NDArray[np.int64]],
+    settings: AuditSettings,
+    label_names: Sequence[str],
+) -> dict[str, Evidence]:
+    """The evidence of attributes that are not used, with their differences at equal levels of others.
+
+    Those that are used are held equal, for what they move hides what is left; and those that go along with the
+    attribute, for one may cancel the other.
+
+    Args:
+        measured: evidence by attribute, with company.
+        samples: the attributes' samples.
+        coded: the attributes' levels, over all images.
+        fine: as `in_company`.
+        settings: settings of the audit.
+        label_names: names of the classes.
+    """
+    used = {name for name, evidence in measured.items() if is_used(evidence, settings, label_names)}
+    result = dict(measured)
+    for name in measured.keys() - used:
+        others = {
+            other: fine[other]
+            for other in measured
+            if other != name
+            and (other in used or _associated(samples[name], name, other, coded) >= settings.associated)
+        }
+        if others:
+            rows = joint_differences(samples[name], others, threshold=settings.threshold)
+            result[name] = replace(measured[name], equal=rows)
+    return result
+
+
+def is_used(evidence: Evidence, settings: AuditSettings, label_names: Sequence[str]) -> bool:
+    """Whether differences over all images are significant, and one of them certain to exceed its tolerance."""
+    p_value, found = evidence.differences_p_value, evidence.differences
+    if found is None or p_value is None or p_value > settings.significance:
+        return False
+    return any(row.certain > settings.tolerated(label_names[row.label], row.scale) for row in found.rows)
+
+
 def in_slices(
     measured: Mapping[str, Evidence],
     samples: Mapping[str, AttributeSample],
@@ -83,6 +127,8 @@ def in_slices(
     result = dict(measured)
     for name, evidence in measured.items():
         if evidence.company is not None or evidence.differences is None or len(coded) < 2:
+            continue
+        if is_used(evidence, settings, label_names):
             continue
         rows = sliced_differences(
             samples[name],

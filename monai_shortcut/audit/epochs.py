@@ -19,7 +19,7 @@ from monai_shortcut.analyses.sample import AttributeSample, Sample
 from monai_shortcut.audit.evidence import coded_levels
 from monai_shortcut.audit.intake import check_attributes, check_rows, taken_in
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.statistics.areas import clustered_auroc, with_interval
+from monai_shortcut.statistics.areas import clustered_auroc, spread_of_chance, with_interval
 from monai_shortcut.statistics.resampling import holm
 from monai_shortcut.types import Estimate, Unmeasurable
 
@@ -204,4 +204,4 @@ def _own_area(sample: Sample) -> Estimate:
     """How well the model tells the classes that are present apart."""
     scores = sample.probabilities[:, np.unique(sample.labels)].T
     area = clustered_auroc(scores, sample.strata, np.zeros_like(sample.strata), sample.patients)
-    return with_interval(area, sample.draws.confidence)
+    return with_interval(area, sample.draws.confidence, spread_of_chance(sample.strata, sample.patients))

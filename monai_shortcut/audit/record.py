@@ -103,6 +103,8 @@ class Evidence:
         differences_p_value: adjusted over the attributes by the correction of the settings.
         spread_p_value: of the scatter of the answers, likewise.
         company: what becomes of the differences at equal levels of attributes that go along with it.
+        equal: differences at equal levels of the attributes that are used or go along with this one; what is possible
+            of an attribute that is not used itself is read off these, where there are any.
         slices: differences among images of one level of another attribute that are certain to exceed their tolerance,
             of an attribute that is not used otherwise.
     """
@@ -124,6 +126,7 @@ class Evidence:
     differences_p_value: float | None = None
     spread_p_value: float | None = None
     company: Company | None = None
+    equal: tuple[Difference, ...] = ()
     slices: tuple[Difference, ...] = ()
 
 

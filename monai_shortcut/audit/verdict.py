@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from scipy.stats import norm
+
 from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
+from monai_shortcut.audit.leading import exceeds, leading, tolerated, too_small
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.types import plain, with_limits
+from monai_shortcut.types import Estimate, plain, with_limits
 
 _HOPELESS = 25  # times as many patients that nobody will find
 _NAMED = 4  # exceptions that are spelled out
@@ -40,7 +43,7 @@ def judge(evidence: Evidence, settings: AuditSettings, names: Names) -> Judgemen
     *Used*: the largest studentized difference is significant, and some difference is certain to exceed its tolerance.
     *Encoded, not used*: every difference of every label and pair of levels with enough patients stays below its
     tolerance (an intersection of one-sided tests, so that none needs to be adjusted for the others), and answers do not
-    scatter more at one level. Smaller cells are named as exceptions.
+    scatter more at one level. Attributes that are used or go along are held equal. Smaller cells are named.
     *Not encoded*: no probe finds a trace, and the intervals of all of them stay below what counts as readable. Anything
     else is inconclusive. An attribute that goes along with others is judged at equal levels of them.
 
@@ -54,30 +57,39 @@ def judge(evidence: Evidence, settings: AuditSettings, names: Names) -> Judgemen
         why = evidence.not_computed.get("differences", "answers were not compared")
         return Judgement(INCONCLUSIVE, f"Whether the answers differ with it cannot be told: {why}.")
     differs = evidence.differences_p_value <= settings.significance
-    certain = [row for row in found.rows if row.certain > _tolerated(row, settings, names)]
+    certain = [row for row in found.rows if exceeds(row, settings, names)]
     if differs and certain:
-        return _used(evidence, found, certain, settings, names)
+        return _used(evidence, certain, settings, names)
     if evidence.slices:
-        top = _leading(evidence.slices, settings, names)
-        said = f"Answers do not differ with it over all images, but do in part of them: {_said(top, names)}"
-        return Judgement(USED, f"{said}. {_CAUSE}")
-    encoded = evidence.encoding_p_value <= settings.significance
-    if not encoded:
-        return _unread(evidence, found, differs, settings, names)
+        said = "Answers do not differ with it over all images, but do in part of them"
+        return Judgement(USED, f"{said}: {_said(_first(evidence.slices, settings, names), names)}. {_CAUSE}")
+    rows = _judged(evidence, found, settings)
+    if evidence.encoding_p_value > settings.significance:
+        return _unread(evidence, rows, differs, settings, names)
     read = f"The embedding encodes it ({_read(evidence)})"
-    doubt = _doubt(evidence, found, settings, names)
+    doubt = _doubt(evidence, rows, settings, names)
     if doubt:
         return Judgement(INCONCLUSIVE, f"{read}; {doubt}")
-    widest = max((row for row in found.rows if row.scale != ODDS), key=lambda row: abs(row.estimate.value))
+    most = f"at most {_said(_first(rows, settings, names), names)}"
     except_for = _exceptions(found, settings, names)
-    return Judgement(
-        NOT_USED,
-        f"{read}, but answers differ by less than the tolerances, at most {_said(widest, names)}.{except_for}",
-    )
+    return Judgement(NOT_USED, f"{read}, but answers differ by less than the tolerances, {most}.{except_for}")
 
 
-def _tolerated(row: Difference, settings: AuditSettings, names: Names) -> float:
-    return settings.tolerated(names.labels[row.label], row.scale)
+def _judged(evidence: Evidence, found: Differences, settings: AuditSettings) -> list[Difference]:
+    """The differences, at equal levels of other attributes where these are known and enough patients are left."""
+    equal = {_place(row): row for row in evidence.equal if row.patients >= settings.judged_patients}
+    return [equal.get(_place(row), row) for row in found.rows]
+
+
+def _place(row: Difference) -> tuple[int, int, int, str, int | None]:
+    return row.label, row.first, row.second, row.scale, row.outcome
+
+
+def _first(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> Difference:
+    """The leading one of at least one difference."""
+    found = leading(rows, settings, names)
+    assert found is not None
+    return found
 
 
 def _read(evidence: Evidence) -> str:
@@ -92,19 +104,27 @@ def _read_linearly(evidence: Evidence) -> str:
     return f"a linear probe tells its levels apart with AUROC {area} among images of one label"
 
 
-def _unread(evidence: Evidence, found: Differences, differs: bool, settings: AuditSettings, names: Names) -> Judgement:
+def _unread(
+    evidence: Evidence, rows: Sequence[Difference], differs: bool, settings: AuditSettings, names: Names
+) -> Judgement:
     """No probe finds a trace."""
     encoding, read = evidence.encoding, _read_by_all(evidence)
-    if differs and _open(found.rows, settings, names):
+    if differs and _open(rows, settings, names):
         return Judgement(
             INCONCLUSIVE, f"No reader finds a trace ({read}), yet answers differ with it: more images are needed."
         )
     readers = [encoding.own_auroc, *encoding.by_label, encoding.nonlinear]
-    if all(area.high < settings.readable for area in readers if area is not None):
+    if all(_at_most(area, settings) < settings.readable for area in readers if area is not None):
         unread = [names.labels[index] for index, area in enumerate(encoding.by_label) if area is None]
         except_for = f" Within {' and '.join(unread)} there are too few patients to say." if unread else ""
         return Judgement(NOT_ENCODED, f"The embedding holds no readable trace of it: {read}.{except_for}")
     return Judgement(INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}.")
+
+
+def _at_most(area: Estimate, settings: AuditSettings) -> float:
+    """The limit of an area with one-sided confidence: all readers must stay below, each in a test of its own."""
+    two_sided = float(norm.ppf(0.5 + settings.confidence / 2))
+    return area.value + (area.high - area.value) * float(norm.ppf(settings.confidence)) / two_sided
 
 
 def _read_by_all(evidence: Evidence) -> str:
@@ -117,31 +137,31 @@ def _open(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> 
     return [
         row
         for row in rows
-        if row.patients >= settings.judged_patients and row.possible >= _tolerated(row, settings, names)
+        if row.patients >= settings.judged_patients and row.possible >= tolerated(row, settings, names)
     ]
 
 
-def _doubt(evidence: Evidence, found: Differences, settings: AuditSettings, names: Names) -> str:
+def _doubt(evidence: Evidence, rows: Sequence[Difference], settings: AuditSettings, names: Names) -> str:
     """Why an encoded attribute whose use is not certain cannot be called unused; empty if it can."""
-    judged = [row for row in found.rows if row.patients >= settings.judged_patients]
-    if not judged:
+    if all(row.patients < settings.judged_patients for row in rows):
         return (
             f"no label has two levels of at least {settings.judged_patients} patients each, too few to say that "
             "answers do not differ with it."
         )
-    undecided = _open(found.rows, settings, names)
+    undecided = _open(rows, settings, names)
     if undecided:
         return _settled_by(undecided, settings, names)
     small = [
         row
-        for row in found.rows
+        for row in rows
         if row.patients < settings.judged_patients
         and max(row.estimate.low, -row.estimate.high) > 0
-        and abs(row.estimate.value) > _tolerated(row, settings, names)
+        and abs(row.estimate.value) > tolerated(row, settings, names)
     ]
     if small:
         return f"among few patients answers may differ: {_said(small[0], names)}."
-    if evidence.spread_p_value is not None and evidence.spread_p_value <= settings.significance and found.scattered:
+    found, scatter = evidence.differences, evidence.spread_p_value
+    if found and found.scattered and scatter is not None and scatter <= settings.significance:
         label, first, second = found.scattered
         return (
             f"answers do not differ in the mean, but among images of {names.labels[label]} they scatter unequally at "
@@ -153,9 +173,9 @@ def _doubt(evidence: Evidence, found: Differences, settings: AuditSettings, name
 
 def _settled_by(undecided: list[Difference], settings: AuditSettings, names: Names) -> str:
     """What would settle the difference that needs most."""
-    factors = [(_needed(row, _tolerated(row, settings, names)), row) for row in undecided]
+    factors = [(_needed(row, tolerated(row, settings, names)), row) for row in undecided]
     factor, row = max(factors, key=lambda pair: pair[0])
-    tolerance = f"{_number(row, _tolerated(row, settings, names))}"
+    tolerance = f"{_number(row, tolerated(row, settings, names))}"
     said = f"{_said(row, names)}: too uncertain, or too near {tolerance}"
     if factor > _HOPELESS:
         return f"{said}. It lies so near the tolerance that only another tolerance settles it."
@@ -174,17 +194,15 @@ def _needed(row: Difference, tolerance: float) -> float:
     return float((every / max(size - tolerance, 1e-9)) ** 2)
 
 
-def _used(
-    evidence: Evidence, found: Differences, certain: list[Difference], settings: AuditSettings, names: Names
-) -> Judgement:
+def _used(evidence: Evidence, certain: list[Difference], settings: AuditSettings, names: Names) -> Judgement:
     """Whether it is this attribute that is used, or another that goes along with it."""
-    moved = f"Answers differ with it: {_said(_leading(certain, settings, names), names)}"
+    moved = f"Answers differ with it: {_said(_first(certain, settings, names), names)}"
     company = evidence.company
     if company is None:
-        return Judgement(USED, f"{moved}.{_closer(found, certain, names)} {_CAUSE}")
+        return Judgement(USED, f"{moved}.{_closer(certain, names)} {_CAUSE}")
     if company.keeps:
         at = f"also at equal levels of {_listed(company.association)}, which it goes along with"
-        return Judgement(USED, f"{moved}, {at}.{_closer(found, certain, names)} {_CAUSE}")
+        return Judgement(USED, f"{moved}, {at}.{_closer(certain, names)} {_CAUSE}")
     if not company.kept:
         others = tuple(company.association)
         return Judgement(
@@ -194,11 +212,6 @@ def _used(
             others,
         )
     return _explained(evidence, moved, settings, names)
-
-
-def _leading(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> Difference:
-    """The row that exceeds its tolerance most, for its size."""
-    return max(rows, key=lambda row: 1 - _tolerated(row, settings, names) / max(row.certain, 1e-9))
 
 
 _CAUSE = (
@@ -225,7 +238,7 @@ def _explained(evidence: Evidence, moved: str, settings: AuditSettings, names: N
         return Judgement(
             INCONCLUSIVE, f"{moved}; whether it is this or {kept}, which goes along with it, takes more images."
         )
-    noticed = max(row.detectable + _tolerated(row, settings, names) for row in judged if row.scale == PROBABILITY)
+    noticed = max(row.detectable + tolerated(row, settings, names) for row in judged if row.scale == PROBABILITY)
     return Judgement(
         NOT_USED,
         f"{moved}, but not among images that agree in {kept}, which it goes along with: there a difference of "
@@ -233,7 +246,7 @@ def _explained(evidence: Evidence, moved: str, settings: AuditSettings, names: N
     )
 
 
-def _closer(found: Differences, certain: list[Difference], names: Names) -> str:
+def _closer(certain: list[Difference], names: Names) -> str:
     """A note where two classes lie closer together at one level, which errors of the recorded labels do too."""
     if len(names.labels) != 2:
         return ""
@@ -252,12 +265,7 @@ def _closer(found: Differences, certain: list[Difference], names: Names) -> str:
 
 def _exceptions(found: Differences, settings: AuditSettings, names: Names) -> str:
     """Cells of which "not used" does not speak."""
-    small = [
-        f"{names.labels[label]} at {names.levels[level]} ({count} patients)"
-        for label, counts in enumerate(found.patients)
-        for level, count in enumerate(counts)
-        if count < settings.judged_patients and any(counts)
-    ]
+    small = too_small(found, settings, names)
     if not small:
         return ""
     more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
@@ -281,7 +289,7 @@ def _number(row: Difference, value: float) -> str:
 _WORDS = {
     "probability": "probability moves by",
     "decision": "the share of answers moves by",
-    "rank": "percentiles move by",
+    "rank": "the area under the ROC curve moves by",
     "odds": "the ratio of the odds is",
 }
 

@@ -239,7 +239,12 @@ class ShortcutAudit(CohortHandler):
         )
 
     def _audit(self, task: ClinicalTask, audits: int) -> Audit:
-        """The record of one label of several; attributes are analysed side by side, so seconds may add up to more than passed."""
+        """The record of one label; attributes are analysed side by side, so seconds may add up to more than passed.
+
+        Args:
+            task: the label.
+            audits: number of labels.
+        """
         cohort, matcher = task.cohort, self._matchers[task.name]
         problems = {matcher.find(name): why for name, why in self._problems.items()}
         shown = [self._shown.get((task.name, level), {}) for level in cohort.label_names]

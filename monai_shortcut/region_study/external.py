@@ -8,9 +8,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scipy.stats import norm
+
 from monai_shortcut.region_study.contrasts import Contrast, LabelAreas
 from monai_shortcut.region_study.scores import METADATA, Condition
-from monai_shortcut.statistics.delong import normal_comparison
 from monai_shortcut.types import Unmeasurable
 
 
@@ -85,6 +86,11 @@ def _unpaired(
         own = areas.contrast({condition: 1}, 0.5)
     except Unmeasurable:
         return None, None, None
-    error = math.hypot(external.standard_error, own.standard_error)
-    found = normal_comparison(external.difference - own.difference, error, areas.level)
-    return found.difference, found.interval, found.p_value
+    difference = external.difference - own.difference
+    # Limits of a difference from those of its two parts (Zou and Donner 2008, Stat. Med. 27): neither few patients nor
+    # an area of 1 leave them without width. The p-value is that of the limit on the side of 0.
+    below = math.hypot(external.difference - external.interval[0], own.interval[1] - own.difference)
+    above = math.hypot(external.interval[1] - external.difference, own.difference - own.interval[0])
+    error = (below if difference > 0 else above) / float(norm.ppf(0.5 + areas.level / 2))
+    p_value = 1.0 if error == 0 else 2 * float(norm.sf(abs(difference) / error))
+    return difference, (max(difference - below, -1.0), min(difference + above, 1.0)), p_value

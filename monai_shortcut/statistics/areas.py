@@ -221,6 +221,24 @@ def confusion_metrics(counts: Floats, confidence: float) -> dict[str, Estimate]:
     return found
 
 
+def spread_of_chance(codes: Integers, patients: Integers) -> float:
+    """Twice the standard deviation of an area between levels that nothing tells apart, by the numbers of patients.
+
+    Args:
+        codes: (n,) level of each image, integers from 0.
+        patients: (n,) patient of each image.
+
+    Returns:
+        2 sqrt((1 / m + 1 / n) / 12), the variance averaged over the levels, of m patients each against n others.
+    """
+    held = [
+        (len(np.unique(patients[codes == level])), len(np.unique(patients[codes != level])))
+        for level in np.unique(codes)
+    ]
+    variance = [(1 / own + 1 / max(others, 1)) / 12 for own, others in held]
+    return 2 * float(np.sqrt(np.mean(variance)))
+
+
 def with_interval(estimate: tuple[float, float], confidence: float, spread: float = 0.0) -> Estimate:
     """An area, or another estimate in [0, 1], with limits.
 

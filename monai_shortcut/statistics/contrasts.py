@@ -73,7 +73,7 @@ class LevelContrasts:
     def _inverse(self) -> tuple[Floats, Floats]:
         """(Q, Q) pseudo-inverse of the Gram matrix, and the projection onto what it can tell."""
         gram = self._design.T @ self._design
-        inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
+        inverse = np.asarray(np.linalg.pinv(gram, rcond=1e-10, hermitian=True), dtype=np.float64)
         return inverse, inverse @ gram
 
     def between(self, first: int, second: int, values: Floats) -> Contrast | None:

@@ -11,7 +11,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
 
 from monai_shortcut.analyses.encoding import Encoding, encoding, held_out_margins, recognition
-from monai_shortcut.statistics.areas import clustered_auroc, clustered_concordance, with_interval
+from monai_shortcut.statistics.areas import clustered_auroc, clustered_concordance, spread_of_chance, with_interval
 from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.kernel_features import random_features
 from monai_shortcut.storage.records import decode, encode
@@ -75,7 +75,8 @@ def test_areas_and_limits_are_those_of_the_held_out_scores(levels, kind):
         value, error = area(scores, code, strata, sample.patients)
         assert value == pytest.approx(pairs_in_order(scores, code, strata), rel=1e-12)
         # The error is no smaller than the spread of the null, which shrinks where areas near 1.
-        wanted = with_interval((value, error), 0.9, 2 * np.std(null[1:]))
+        spread = 2 * np.std(null[1:]) if within else spread_of_chance(code, sample.patients)
+        wanted = with_interval((value, error), 0.9, spread)
         assert [estimate.value, estimate.low, estimate.high] == pytest.approx([wanted.value, wanted.low, wanted.high])
     assert found.own_auroc.value == pytest.approx(found.test.observed)
     assert found.own_auroc.value > np.mean(null[1:]) + 0.05

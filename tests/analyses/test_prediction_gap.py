@@ -11,7 +11,6 @@ from scipy.special import expit, softmax
 
 from monai_shortcut.analyses.prediction_gap import PredictionGap, prediction_gap
 from monai_shortcut.storage.records import decode, encode
-from monai_shortcut.types import Estimate
 
 QUICK = {"permutations": 39, "bootstraps": 2}
 

@@ -13,6 +13,7 @@ from monai_shortcut.audit import AuditSettings, audit
 from monai_shortcut.audit.epochs import Cost, audit_epoch, curve_settings
 from monai_shortcut.audit.training import Onset, TrainingCurves
 from monai_shortcut.probes import fit_probe
+from monai_shortcut.statistics.resampling import holm
 
 NAMES = ("left", "right")
 QUICK = AuditSettings(permutations=39, bootstraps=19, repeats=1, minimum_patients=2, folds=2)
@@ -163,7 +164,9 @@ def test_the_numbers_are_those_of_a_whole_audit_with_the_same_settings(rng):
     for name, point in epoch.points.items():
         found = whole.finding(name).evidence
         assert (point.own_auroc, point.gap) == (found.encoding.own_auroc, found.gap.effect)
-        assert (point.own_auroc_p_value, point.gap_p_value) == (found.encoding_p_value, found.gap_p_value)
+        tests = [f.evidence.encoding.test.p_value for f in whole.findings]  # of the linear probe alone
+        assert point.own_auroc_p_value == holm(tests)[list(epoch.points).index(name)]
+        assert point.gap_p_value == found.gap_p_value
         assert (point.wsc, point.alignment) == (found.alignment.wsc_test.observed, found.alignment.test.observed)
         assert (point.alignment_z, point.alignment_p_value) == (found.alignment.test.z, found.alignment.test.p_value)
 
@@ -184,7 +187,7 @@ def test_an_ordinal_attribute_is_measured_as_such(rng):
         1, points, np.eye(2, 5), *arguments[3:], label_names=NAMES, settings=QUICK, kinds={"grade": "ordinal"},
         orders=orders,
     )  # fmt: skip
-    assert rising.points["grade"].own_auroc.low > 0.8
+    assert rising.points["grade"].own_auroc.low > 0.75
     for given in ("kinds", "orders"):
         message = rf"{given} must be of the attributes \['grade'\], got \['site'\]\."
         with pytest.raises(ValueError, match=message):

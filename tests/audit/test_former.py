@@ -51,7 +51,7 @@ def pairs(version: int) -> list[tuple[dict[str, Any], Any]]:
 def test_what_was_counted_and_said_arrives(version):
     before, now = written(version), read(version)
     assert before["version"] == version
-    assert now.version == 4
+    assert now.version == 5
     for name in ("title", "labels", "patients", "excluded", "without_roi", "software"):
         assert getattr(now, name) == before[name], name
     assert [finding.attribute for finding in now.findings] == [finding["attribute"] for finding in before["findings"]]

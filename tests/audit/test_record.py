@@ -79,6 +79,7 @@ def evidence() -> Evidence:
         differences=Differences((row,), Tested(3.5, (1.5,)), Tested(1.0, (2.0,)), (1, 0, 1), 2.5, ((3, 4),), ("age",)),
         differences_p_value=0.03,
         spread_p_value=0.75,
+        equal=(replace(row, scale="decision"),),
         slices=(replace(row, within=("âge", 2)),),
         company=Company({"âge": 0.45}, (replace(row, scale="odds", outcome=1),), ("âge",), True),
     )

@@ -53,7 +53,7 @@ def verdict(evidence: Evidence, settings: AuditSettings = SETTINGS) -> str:
         (0.6, 0.0, 0.4, 0.0501, 0.5999, NOT_ENCODED),  # nothing that is not there is used
         (0.05, 0.0, 0.4, 0.0501, 0.5999, INCONCLUSIVE),  # yet answers differ
         (0.05, 0.0, 0.0999, 0.0501, 0.5999, NOT_ENCODED),
-        (0.6, 0.0, 0.0999, 0.0501, 0.6, INCONCLUSIVE),  # perhaps readable
+        (0.6, 0.0, 0.0999, 0.0501, 0.62, INCONCLUSIVE),  # perhaps readable: 0.607 one-sided
     ],
 )
 def test_the_verdict_follows_from_differences_and_probes(
@@ -174,7 +174,7 @@ def test_an_attribute_that_no_reader_finds_names_the_labels_that_have_too_few():
     assert answer.verdict == NOT_ENCODED
     assert "a non-linear one with 0.50 (0.40 to 0.58)" in answer.reason
     assert answer.reason.endswith("Within malignant there are too few patients to say.")
-    for change in ({"nonlinear": Estimate(0.5, 0.4, 0.6)}, {"by_label": (Estimate(0.5, 0.4, 0.6), None)}):
+    for change in ({"nonlinear": Estimate(0.5, 0.38, 0.62)}, {"by_label": (Estimate(0.5, 0.38, 0.62), None)}):
         assert verdict(replace(evidence, encoding=replace(some, **change))) == INCONCLUSIVE
 
 
@@ -191,3 +191,14 @@ def test_answers_that_were_not_compared_leave_it_open_with_the_reason():
 def test_the_settings_move_the_boundaries(changed, expected):
     evidence = found(row(0.3, 0.2, 0.4), p_value=0.01, encoding_p=0.001)
     assert verdict(evidence, replace(SETTINGS, **changed)) == expected
+
+
+def test_what_is_possible_is_read_off_equal_levels_of_attributes_that_are_used():
+    """What another attribute moves widens the limits, and may cancel: at its equal levels less is possible, or more."""
+    wide, narrow = row(possible=0.3), row(possible=0.05)
+    assert verdict(found(wide)) == INCONCLUSIVE
+    assert verdict(found(wide, equal=(narrow,))) == NOT_USED
+    assert verdict(found(narrow, equal=(wide,))) == INCONCLUSIVE
+    for other in ({"label": 0}, {"pair": (0, 2)}, {"scale": "rank"}):  # another difference tells nothing of this one
+        assert verdict(found(wide, equal=(row(possible=0.05, **other),))) == INCONCLUSIVE
+    assert verdict(found(wide, equal=(replace(narrow, patients=19),))) == INCONCLUSIVE

@@ -119,12 +119,16 @@ def test_external_areas_are_of_each_model_and_held_against_the_studys_own(record
         assert (found.cohort, found.evaluated_on, found.patients) == ("elsewhere", "full", 40)
         own = record.matrix.get(found.label, found.trained_on, "full")
         assert found.difference == pytest.approx(found.auc - own.auc)
+        # Zou and Donner: each limit takes the far limit of one part and the near one of the other.
+        below = math.hypot(found.auc - found.interval[0], own.interval[1] - own.auc)
+        above = math.hypot(found.interval[1] - found.auc, own.auc - own.interval[0])
+        np.testing.assert_allclose(found.difference_interval, [found.difference - below, found.difference + above])
+        error = (below if found.difference > 0 else above) / norm.ppf(0.975)
+        assert found.p_value == pytest.approx(2 * norm.sf(abs(found.difference) / error))
         mine = scores[(scores["cohort"] == "") & of_condition(scores, found.trained_on, "full")]
         parts = (part, mine[mine["margin"] == 0])
-        error = math.sqrt(sum(variance(one, found.label, outcomes, tables["patients"]) for one in parts))
-        reach = norm.ppf(0.975) * error
-        np.testing.assert_allclose(found.difference_interval, [found.difference - reach, found.difference + reach])
-        assert found.p_value == pytest.approx(2 * norm.sf(abs(found.difference) / error))
+        plain = math.sqrt(sum(variance(one, found.label, outcomes, tables["patients"]) for one in parts))
+        assert error == pytest.approx(plain, rel=0.1)  # with 40 patients hardly another than the normal one
 
 
 def test_external_areas_without_a_cell_of_their_own_have_no_difference(tables):
@@ -139,12 +143,12 @@ def test_external_areas_without_a_cell_of_their_own_have_no_difference(tables):
 
 
 def test_equal_scores_here_and_there_differ_by_nothing_and_opposite_ones_by_all():
-    """Areas of one and of zero differ by more than chance with eight patients each, equal ones by nothing."""
+    """Chance makes areas of one and of zero of four and four patients each once in 2,450 times."""
     index = [f"i{row}" for row in range(8)] + [f"j{row}" for row in range(8)]
     outcomes = pd.DataFrame({"ill": [0.0, 1.0] * 8}, index)
     base = {"trained_on": "full", "fold": 0, "evaluated_on": "full", "margin": 0.0}
     patients = pd.Series(index, index)
-    for there, low, high in ((outcomes["ill"], 1.0, 1.0), (-outcomes["ill"], 0.0, 1e-6)):
+    for there, low, high in ((outcomes["ill"], 1.0, 1.0), (-outcomes["ill"], 1e-5, 1e-3)):
         scores = pd.concat(
             [
                 pd.DataFrame({**base, "cohort": "", "image_id": index[:8], "ill": outcomes["ill"].iloc[:8]}),

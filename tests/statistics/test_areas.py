@@ -14,6 +14,7 @@ from monai_shortcut.statistics.areas import (
     clustered_concordance,
     concordance,
     confusion_metrics,
+    spread_of_chance,
     stratified_auroc,
     with_interval,
 )
@@ -319,3 +320,14 @@ def test_a_small_spread_leaves_the_normal_limits():
 def test_about_one_half_a_null_as_wide_as_that_of_single_patients_tells_hardly_anything():
     found = with_interval((0.5, 0.1), 0.95, 0.9)
     assert found.high - found.low > 0.8
+
+
+def test_the_spread_of_chance_is_that_of_areas_of_useless_scores(rng):
+    """Mann and Whitney: variance (m + n + 1) / (12 m n) of images of as many patients, about (1 / m + 1 / n) / 12."""
+    code = np.repeat([0, 1], [30, 50])
+    areas = [roc_auc_score(code, scores) for scores in rng.random((4000, 80))]
+    assert spread_of_chance(code, np.arange(80)) / 2 == pytest.approx(np.std(areas), rel=0.05)
+    twice = spread_of_chance(np.repeat(code, 2), np.repeat(np.arange(80), 2))  # patients count, not images
+    assert twice == spread_of_chance(code, np.arange(80))
+    three = spread_of_chance(np.repeat([0, 1, 2], 10), np.arange(30))
+    assert three == pytest.approx(2 * np.sqrt((1 / 10 + 1 / 20) / 12))
