@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
 from monai_shortcut.audit.names import Names
-from monai_shortcut.audit.record import NOT_USED, Audit, Finding
+from monai_shortcut.audit.record import NOT_USED, Audit, Evidence, Finding
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.types import Estimate
 
@@ -37,7 +37,8 @@ class Told:
 def told(finding: Finding, audit: Audit) -> Told | None:
     """The leading difference of a finding; in records before version 5 its prediction gap.
 
-    Where the verdict rests on part of the images, it is the leading one of these.
+    Where the verdict rests on part of the images, it is the leading one of these. Of an attribute that is not used it
+    is the leading one at equal levels of others, where these are known.
 
     Returns:
         None where answers were not compared.
@@ -50,10 +51,21 @@ def told(finding: Finding, audit: Audit) -> Told | None:
     names, settings = naming(finding, audit), audit.settings
     row, p_value = leading(shown.differences.rows, settings, names), shown.differences_p_value
     differs = p_value is not None and p_value <= settings.significance
-    part = leading(shown.slices, settings, names)
-    if part is not None and not (differs and row is not None and exceeds(row, settings, names)):
-        row, p_value = part, part.p_value
+    if not (differs and row is not None and exceeds(row, settings, names)):
+        row, part = leading(judged(shown, settings), settings, names), leading(shown.slices, settings, names)
+        row, p_value = (row, p_value) if part is None else (part, part.p_value)
     return None if row is None else Told(as_told(row), where(row, names), p_value, row)
+
+
+def judged(evidence: Evidence, settings: AuditSettings) -> list[Difference]:
+    """The differences of an attribute that is not used: at equal levels of others, where enough patients are left."""
+    equal = {_place(row): row for row in evidence.equal if row.patients >= settings.judged_patients}
+    found = evidence.differences
+    return [equal.get(_place(row), row) for row in found.rows] if found else []
+
+
+def _place(row: Difference) -> tuple[int, int, int, str, int | None]:
+    return row.label, row.first, row.second, row.scale, row.outcome
 
 
 def leading(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> Difference | None:

@@ -12,7 +12,7 @@ from itertools import combinations
 from scipy.stats import norm
 
 from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
-from monai_shortcut.audit.leading import exceeds, leading, tolerated, too_small
+from monai_shortcut.audit.leading import exceeds, judged, leading, tolerated, too_small
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence
 from monai_shortcut.audit.settings import AuditSettings
@@ -63,7 +63,7 @@ def judge(evidence: Evidence, settings: AuditSettings, names: Names) -> Judgemen
     if evidence.slices:
         said = "Answers do not differ with it over all images, but do in part of them"
         return Judgement(USED, f"{said}: {_said(_first(evidence.slices, settings, names), names)}. {_CAUSE}")
-    rows = _judged(evidence, found, settings)
+    rows = judged(evidence, settings)
     if evidence.encoding_p_value > settings.significance:
         return _unread(evidence, rows, differs, settings, names)
     read = f"The embedding encodes it ({_read(evidence)})"
@@ -73,16 +73,6 @@ def judge(evidence: Evidence, settings: AuditSettings, names: Names) -> Judgemen
     most = f"at most {_said(_first(rows, settings, names), names)}"
     except_for = _exceptions(found, settings, names)
     return Judgement(NOT_USED, f"{read}, but answers differ by less than the tolerances, {most}.{except_for}")
-
-
-def _judged(evidence: Evidence, found: Differences, settings: AuditSettings) -> list[Difference]:
-    """The differences, at equal levels of other attributes where these are known and enough patients are left."""
-    equal = {_place(row): row for row in evidence.equal if row.patients >= settings.judged_patients}
-    return [equal.get(_place(row), row) for row in found.rows]
-
-
-def _place(row: Difference) -> tuple[int, int, int, str, int | None]:
-    return row.label, row.first, row.second, row.scale, row.outcome
 
 
 def _first(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> Difference:

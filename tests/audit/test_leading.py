@@ -15,6 +15,7 @@ from monai_shortcut.audit.leading import (
     as_told,
     exceeds,
     exceptions,
+    judged,
     leading,
     least_noticed,
     naming,
@@ -145,6 +146,20 @@ def test_part_of_the_images_is_told_where_nothing_else_was_compared():
     finding = found("scanner", shown(slices=(part,)))
     one = told(finding, bare(finding, found("site", None, levels={"X": 60, "Y": 60})))
     assert (one.row, one.p_value) == (part, 0.002)
+
+
+def test_an_attribute_that_is_not_used_is_told_at_equal_levels_of_others():
+    """Row by row; what is left with too few patients stays as it is over all images."""
+    wide, other = row(0.3), row(0.2, label=1)
+    equal = (row(0.1), row(0.05, label=1, patients=19))
+    evidence = shown(wide, other, differences_p_value=0.5, equal=equal)
+    assert judged(evidence, SETTINGS) == [equal[0], other]
+    finding = found("site", evidence, NOT_USED)
+    assert told(finding, bare(finding)).row == other
+    sure = replace(wide, certain=0.2)
+    used = found("site", shown(sure, other, differences_p_value=0.01, equal=equal))
+    assert told(used, bare(used)).row == sure
+    assert judged(replace(evidence, differences=None), SETTINGS) == []
 
 
 def test_odds_are_told_as_a_ratio_and_other_scales_as_they_are():
