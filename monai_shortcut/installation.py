@@ -117,9 +117,9 @@ def _small_audit(folder: Path) -> tuple[str, bool]:
     Args:
         folder: an empty one.
     """
-    rng, numbers = np.random.default_rng(0), np.arange(60)
+    rng, numbers = np.random.default_rng(0), np.arange(200)
     scanner, label = numbers % 2, np.where(numbers % 5 == 0, 1 - numbers % 2, numbers % 2)
-    images = rng.normal(size=(60, 1, 4, 4)) + 2 * scanner[:, None, None, None]
+    images = rng.normal(size=(200, 1, 4, 4)) + 2 * scanner[:, None, None, None]
     table = pd.DataFrame({"image_id": numbers, "patient_id": numbers, "label": label, "scanner": scanner})
     table.to_csv(folder / "metadata.csv", index=False)
     items = [{"image": image.tolist(), "image_id": str(number)} for image, number in zip(images, numbers, strict=True)]

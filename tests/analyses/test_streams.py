@@ -57,7 +57,11 @@ def audited(data, names):
 
 def answered(found, names):
     """Findings by attribute, but for what is adjusted for the other attributes."""
-    unadjusted = dict.fromkeys((*FAMILIES, "encoding_q_value", "gap_q_value"), 1.0) | {"company": None, "slices": ()}
+    unadjusted = dict.fromkeys((*FAMILIES, "encoding_q_value", "gap_q_value"), 1.0) | {
+        "company": None,
+        "slices": (),
+        "equal": (),
+    }
     findings = {finding.attribute: finding for finding in found.findings}
     return {
         name: (replace(findings[name].evidence, **unadjusted), findings[name].giveaways, findings[name].levels)

@@ -29,7 +29,7 @@ def counted(finding: Finding) -> int:
 
 def unadjusted(evidence: Evidence) -> Evidence:
     nothing = dict.fromkeys((*FAMILIES, "encoding_q_value", "gap_q_value"), 0.0)
-    return replace(evidence, **nothing, company=None, slices=())
+    return replace(evidence, **nothing, company=None, slices=(), equal=())
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +335,30 @@ def test_a_counterfactual_of_no_attribute_is_refused():
     message = r"counterfactuals must be of the attributes \['absent', .*\], got \['colour'\]"
     with pytest.raises(ValueError, match=message):
         audit(**simulated() | {"counterfactuals": {"colour": np.full((120, 2), 0.5)}})
+
+
+def test_p_values_are_adjusted_over_the_audits_of_other_labels_too():
+    arguments = simulated() | {"settings": replace(QUICK, permutations=239)}
+    one, three = audit(**arguments), audit(**arguments, audits=3)
+    for finding, other in zip(one.findings, three.findings, strict=True):
+        for family in (*FAMILIES, "encoding_q_value", "gap_q_value"):
+            alone = getattr(finding.evidence, family)
+            assert getattr(other.evidence, family) == pytest.approx(min(1.0, 3 * alone))
+
+
+def test_more_permutations_are_drawn_where_so_many_tests_could_not_be_significant():
+    few = simulated() | {"settings": replace(QUICK, permutations=19)}
+    assert len(audit(**few).finding("used").evidence.differences.test.null) == 79  # 4 / 80 is 0.05
+    assert audit(**few, audits=2).settings.permutations == 159
+
+
+def test_answers_are_compared_at_equal_levels_of_what_may_rightly_move_them():
+    found = audit(**simulated(patients=100) | {"settings": replace(QUICK, adjust_for=("visible",))})
+    told = {finding.attribute: finding.evidence.differences.adjusted_for for finding in found.findings}
+    assert told == {"used": ("visible",), "visible": (), "absent": ("visible",), "tracks": ("visible",)}
+    message = r"adjust_for must be of the attributes \['absent', 'tracks', 'used', 'visible'\], got \['colour'\]"
+    with pytest.raises(ValueError, match=message):
+        audit(**simulated() | {"settings": replace(QUICK, adjust_for=("colour",))})
 
 
 def test_false_discovery_rates_are_those_of_scipy_and_decide_when_asked(whole):

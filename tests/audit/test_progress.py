@@ -12,7 +12,7 @@ from audit_cases import QUICK, simulated
 from monai_shortcut.audit import audit
 from monai_shortcut.audit.progress import Progress
 
-ANALYSES = {"encoding", "gap", "alignment", "latent", "erasure", "subgroups", "held_out"}
+ANALYSES = {"encoding", "gap", "differences", "alignment", "latent", "erasure", "subgroups", "held_out"}
 
 
 def test_seconds_are_summed_by_analysis():
@@ -84,7 +84,7 @@ def test_an_audit_times_each_analysis_and_takes_the_steps_it_announced(capsys):
     for shown in ("used: encoding", "visible: held_out", "visible: giveaways", "all heads"):
         assert shown in told
     assert set(re.findall(r"/(\d+) \[", told)) == {str(2 * (len(ANALYSES) + 1) + 4)}
-    assert re.search(r"19/20 \[.*all heads", told)
+    assert re.search(r"21/22 \[.*all heads", told)
 
 
 def test_an_audit_prints_nothing_without_a_terminal(capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -118,9 +118,15 @@ def test_with_the_same_draws_every_number_is_that_of_the_form_in_memory(rng, lev
     expected = encoding(attribute), prediction_gap(attribute)
     assert sorted(found[0].metrics) == sorted(expected[0].metrics) != []
     tolerance = 1e-9 if kind == np.float64 else 1e-6
-    np.testing.assert_allclose(numbers(found[0]), numbers(expected[0]), atol=tolerance)
+    whole = expected[0]
+    error = (
+        found[0].auroc.high - found[0].auroc.low
+    ) / 2  # a normal one; by patient those in memory are a little wider
+    assert error < whole.auroc.high - whole.auroc.low < 5 * error
+    one, other = (numbers(replace(each, auroc=replace(each.auroc, low=0.0, high=1.0))) for each in (found[0], whole))
+    np.testing.assert_allclose(one, other, atol=tolerance)
     np.testing.assert_allclose(gap_numbers(found[1]), gap_numbers(expected[1]), atol=tolerance)
-    assert found[0].spread == {}
+    assert (found[0].spread, found[0].by_label, found[0].nonlinear, found[0].anywhere) == ({}, (), None, None)
 
 
 def test_the_cut_into_blocks_does_not_matter_nor_their_order(rng):
@@ -189,9 +195,10 @@ def test_with_draws_of_its_own_it_agrees_with_permutation_as_the_cohort_grows(rn
     own, gap = stream(lambda: cut(arrays, 4000), *given, levels=2, draws=draws)
     attribute = in_memory(arrays, *given, 2, False, draws)
     expected, expected_gap = encoding(attribute), prediction_gap(attribute)
-    for found, other in ((own.own_auroc, expected.own_auroc), (own.auroc, expected.auroc)):
+    pairs = (own.own_auroc, expected.own_auroc, 0.2), (own.auroc, expected.auroc, 0.3)
+    for found, other, apart in pairs:
         assert found.value == pytest.approx(other.value, abs=0.005)
-        assert found.high - found.low == pytest.approx(other.high - other.low, rel=0.2)
+        assert found.high - found.low == pytest.approx(other.high - other.low, rel=apart)
     assert gap_numbers(gap)[:3] == pytest.approx(gap_numbers(expected_gap)[:3], abs=0.006)
     for found, other in ((own.test, expected.test), (gap.test, expected_gap.test)):
         null, permuted = np.array(found.null), np.array(other.null)

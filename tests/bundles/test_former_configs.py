@@ -92,7 +92,7 @@ def configs(*names: str) -> list[str]:
 
 
 def test_the_former_planted_shortcut_trains_and_audits(tmp_path, capsys):
-    draws = {"permutations": 19, "bootstraps": 9, "erasures": 9, "repeats": 1, "held_out": 1, "minimum_patients": 4}
+    draws = {"permutations": 59, "bootstraps": 9, "erasures": 9, "repeats": 1, "held_out": 1, "minimum_patients": 4}
     run(
         config_file=configs("audit"),
         meta_file=configs("metadata"),

@@ -129,6 +129,7 @@ def test_each_label_has_its_own_findings_in_its_own_folder(data, cohort, tmp_pat
             settings=SETTINGS,
             regions={"without_roi": both(hidden[known] @ weight[code] + bias[code])},
             counterfactuals={"scanner": both(changed[known] @ weight[code] + bias[code])},
+            audits=len(LABELS),
         )
         found, other = handler.audits[name].finding("scanner"), expected.finding("scanner")
         assert found.verdict == other.verdict

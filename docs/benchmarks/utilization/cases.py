@@ -16,6 +16,7 @@ from scipy.special import softmax
 
 from monai_shortcut.audit import Audit, AuditSettings, audit
 from monai_shortcut.audit.progress import Progress
+from monai_shortcut.audit.record import Evidence
 
 # Heads that have not seen a level, and repeated folds, say nothing of use: they are left out to save time.
 SETTINGS = AuditSettings(permutations=199, bootstraps=299, erasures=39, held_out=0, repeats=1)
@@ -97,6 +98,8 @@ def row(record: Audit, attribute: str, case: Case) -> dict[str, Any]:
         "erasure": found.erasure.change.value if found.erasure else np.nan,
         "prediction gap": found.gap.effect.value,
         "latent counterfactual": found.latent.effect if found.latent else np.nan,
+        **{f"largest {scale}": _difference(found, scale) for scale in ("probability", "decision", "rank")},
+        "differences p": found.differences.test.p_value if found.differences else np.nan,
         "gap p": found.gap.test.p_value,
         "probe p": found.encoding.test.p_value,
         "WSC p": aligned.wsc_test.p_value,
@@ -107,6 +110,12 @@ def row(record: Audit, attribute: str, case: Case) -> dict[str, Any]:
         "gap high": found.gap.effect.high,
         "detectable": found.gap.detectable,
     }
+
+
+def _difference(found: Evidence, scale: str) -> float:
+    """The largest difference on a scale, of all labels and pairs of levels."""
+    rows = found.differences.rows if found.differences else ()
+    return max((abs(row.estimate.value) for row in rows if row.scale == scale), default=np.nan)
 
 
 def _largest(values: tuple[tuple[float, ...], ...]) -> float:

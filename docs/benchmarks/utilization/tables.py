@@ -26,6 +26,9 @@ STATISTICS = {  # name -> its p-value, where it has one
     "erasure": "erasure p",
     "prediction gap": "gap p",
     "latent counterfactual": "latent p",
+    "largest probability": "differences p",
+    "largest decision": None,
+    "largest rank": None,
 }
 ORDER = {"not encoded": 0, "encoded, not used": 1, "inconclusive": 2, "used": 3}
 SHORTKIT = {"LOW": 0, "MODERATE": 1, "HIGH": 2}

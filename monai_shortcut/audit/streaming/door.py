@@ -36,7 +36,7 @@ def stream(
 
     The blocks are read four times, and once more for each further 256 MB of bins of null copies. Nothing is kept of an
     image or a patient: a patient's fold, place in the limits and level in a null copy follow from a hash of the id.
-    Four things differ from `encoding` and `prediction_gap`, whose results these approach as N grows:
+    Five things differ from `encoding` and `prediction_gap`, whose results these approach as N grows:
 
     - The null is a conditional randomization test, not a permutation test: in each copy a patient draws a level afresh
       from the levels that all images of the same label have. Both tests suppose the same, that the embedding tells
@@ -45,6 +45,8 @@ def stream(
     - Images of a patient with one label share the level. If the attribute varies within patients, they agree as often
       as images of the same patient do in a sample of 4096 patients. Images of a patient with different labels share the
       quantile: it is assumed that the level depends on the image's own label, not on the others'.
+    - Limits of the area without regard to labels are normal ones, and readers of single labels or non-linear ones are
+      not asked.
     - Scores are counted in bins. The error of an area is below 1e-4 from some ten thousand pairs of images on.
     - Limits are over 4096 groups of patients in place of patients, so that their width is known to about 1 %.
 
@@ -95,7 +97,7 @@ def _encoding(sums: Sums, bins: int) -> Encoding:
     table = np.concatenate([said.sum(axis=0, keepdims=True), sums.bootstrap(said)])
     return Encoding(
         metrics=confusion_metrics(table, confidence),
-        auroc=with_interval((observed, errors[1]), confidence, spread),
+        auroc=with_interval((observed, errors[1]), confidence),
         own_auroc=with_interval((float(null[0]), errors[0]), confidence, spread),
         test=Tested(float(null[0]), tuple(null[1:].tolist())),
     )
