@@ -358,7 +358,10 @@ class _Rows:
         # A share may never have varied in a few patients; probabilities and ranks seldom fail to.
         plain = scale in (PROBABILITY, RANK) and found.error > 1e-9
         middle, error = (found.value, found.error) if plain else (found.cautious_value, found.cautious_error)
-        alone = float(t_value(float(norm.ppf(0.5 + self.sample.draws.confidence / 2)), freedom)) * error
+        # Which of several classes gain is read off the same answers: as if the widest of C - 1 limits were chosen.
+        ways = 1 if scale in (RANK, ODDS) else self.sample.images.classes - 1
+        beyond = (1 - self.sample.draws.confidence) / 2 / ways
+        alone = float(t_value(float(norm.isf(beyond)), freedom)) * error
         size, every = abs(found.cautious_value), reach(self.critical)
         return Difference(
             label=where[0],
