@@ -21,6 +21,7 @@ from monai_shortcut.types import Estimate, Floats, Integers, Tested, Unmeasurabl
 PROBABILITY, DECISION, RANK, ODDS = "probability", "decision", "rank", "odds"
 SCALES = (PROBABILITY, DECISION, RANK, ODDS)
 FEWEST = 5  # patients a cell must have to be compared at all
+_ROUNDING = 1e-6  # of probabilities in float32
 _RARE = 0.05  # share of images up to which a class is rare, and its odds are compared
 _POWER = float(norm.ppf(0.8))
 
@@ -395,7 +396,7 @@ class _Rows:
         if answers.shape[1] == 2:
             return model.between(first, second, answers[:, 1])
         gains = [model.between(first, second, column) for column in answers.T]
-        gaining = [index for index, gain in enumerate(gains) if gain is not None and gain.value > 0]
+        gaining = [index for index, gain in enumerate(gains) if gain is not None and gain.value > _ROUNDING]
         if not gaining:
             return gains[0]
         return model.between(first, second, answers[:, gaining].sum(axis=1))
