@@ -25,8 +25,8 @@ class AuditSettings(Resampling):
             discovery rate, Benjamini and Hochberg). Both are reported; this one decides.
         tolerance: smallest difference of predicted probability between two levels that matters, for images of a label.
         decision_tolerance: the same for the share of images that are answered otherwise.
-        rank_tolerance: the same for the rank: how far from one half the area under the ROC curve may lie that tells two
-            levels apart by the answers to images of one label.
+        rank_tolerance: the same for the area under the ROC curve that tells the images of a label at one level from all
+            images of other labels.
         odds_tolerance: ratio of the odds of a rare class, at least 1, that matters.
         tolerances: other tolerances by label and scale ("probability", "decision", "rank", "odds").
         threshold: probability of the second of two classes from which on it is the answer; by default the likeliest

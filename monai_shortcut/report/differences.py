@@ -19,7 +19,7 @@ Place = tuple[int, int, int, tuple[str, int] | None]  # label, levels, part of t
 COLUMNS = {
     PROBABILITY: "probability",
     DECISION: "decision (share of answers)",
-    RANK: "rank (percentile of the label)",
+    RANK: "rank (area under the ROC curve)",
     ODDS: "ratio of the odds",
 }
 
@@ -128,7 +128,6 @@ def tolerances(settings: AuditSettings, labels: Sequence[str]) -> dict[str, str]
 def _in_words(settings: AuditSettings, label: str) -> str:
     own = {scale: settings.tolerated(label, scale) for scale in SCALES}
     return (
-        f"{own[PROBABILITY]:g} in probability, {own[DECISION]:g} of the answers, {own[RANK]:g} in percentile "
-        f"(the area under the ROC curve that tells two levels apart reaches {0.5 + own[RANK]:g}), a ratio of the odds "
-        f"of {math.exp(own[ODDS]):g}"
+        f"{own[PROBABILITY]:g} in probability, {own[DECISION]:g} of the answers, {own[RANK]:g} of the area "
+        f"under the ROC curve that a label has at one level, a ratio of the odds of {math.exp(own[ODDS]):g}"
     )

@@ -353,8 +353,8 @@ def test_part_of_the_images_is_shown_where_the_verdict_rests_on_it():
 def test_the_settings_say_what_matters_and_how_answers_are_given():
     same = page_of(bare(found("lens", shown(row()))))
     words = (
-        "0.1 in probability, 0.1 of the answers, 0.1 in percentile (the area under the ROC curve that tells two levels "
-        "apart reaches 0.6), a ratio of the odds of 2"
+        "0.1 in probability, 0.1 of the answers, 0.1 of the area under the ROC curve that a label has at one level, a "
+        "ratio of the odds of 2"
     )
     assert ["all labels", words] in Page(same).rows
     assert f"Tolerances: all labels: {words}.</p>" in same
