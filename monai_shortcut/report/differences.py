@@ -102,11 +102,12 @@ def _line(rows: Sequence[Difference], finding: Finding, audit: Audit) -> Line:
 
 
 def beside(row: Difference, finding: Finding) -> dict[str, Difference]:
-    """The differences in probability and decision of the label, levels and part of the images of another."""
+    """The differences in probability and decision beside another one; at equal levels, if that is one there."""
     shown = finding.evidence
     assert shown is not None
     assert shown.differences is not None
-    same = [other for other in (*shown.differences.rows, *shown.slices) if _place(other) == _place(row)]
+    among = shown.equal if row in shown.equal else (*shown.differences.rows, *shown.slices)
+    same = [other for other in among if _place(other) == _place(row)]
     return {other.scale: other for other in same if other.scale in (PROBABILITY, DECISION)}
 
 

@@ -26,8 +26,9 @@ from monai_shortcut.audit.record import (
     GivenOther,
 )
 from monai_shortcut.report import pages, write_overview, write_report
+from monai_shortcut.report.differences import beside
 from monai_shortcut.report.tables import findings_table, regions_table
-from monai_shortcut.report.wording import number
+from monai_shortcut.report.wording import limits, number
 from monai_shortcut.types import Estimate, p_text, with_limits
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
@@ -348,6 +349,19 @@ def test_part_of_the_images_is_shown_where_the_verdict_rests_on_it():
     assert text.count("<strong>In part of the images</strong>") == 1
     whole = page_of(bare(found("lens", shown(row(certain=0.2), slices=(part,))), site))
     assert "<strong>In part of the images</strong>" not in whole
+
+
+def test_differences_at_equal_levels_are_shown_where_the_verdict_rests_on_them():
+    over_all, equal = row(0.3, 0.2), row(0.0625, 0.03125)
+    lens = found("lens", shown(over_all, equal=(equal,)), NOT_USED)
+    text, head = page_of(bare(lens)), "At equal levels of attributes that are used or go along with it"
+    assert head in text
+    rows = [line for line in Page(text).rows if line[:2] == ["benign", "B against A"]]
+    assert [line[2] for line in rows] == [limits(over_all.estimate), limits(equal.estimate)]
+    assert head not in page_of(bare(found("lens", shown(over_all, equal=(equal,)))))
+    assert head not in page_of(bare(found("lens", shown(over_all), NOT_USED)))
+    assert beside(equal, lens) == {"probability": equal}
+    assert beside(over_all, lens) == {"probability": over_all}
 
 
 def test_the_settings_say_what_matters_and_how_answers_are_given():
