@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -242,12 +243,18 @@ def scan(echo: NDArray[np.float64], scanner: Scanner, rng: np.random.Generator) 
     """Speckle, gain and log compression; the scatterers are the same whatever the scanner."""
     scatterers = rng.normal(size=(2, *echo.shape)) * 10 ** (echo / 20)
     blurred = gaussian_filter(scatterers, (0, scanner.axial, scanner.lateral))
-    unit = np.zeros_like(echo)
-    unit[echo.shape[0] // 2, echo.shape[1] // 2] = 1
-    power = (gaussian_filter(unit, (scanner.axial, scanner.lateral)) ** 2).sum()  # blur must not change brightness
+    power = _power(echo.shape, scanner.axial, scanner.lateral)  # blur must not change brightness
     decibel = 10 * np.log10((blurred**2).sum(axis=0) / (2 * power) + 1e-6)
     decibel += scanner.gain - scanner.attenuation * np.linspace(0, 1, len(echo))[:, None]
     return np.asarray(np.clip((decibel + 40) / 50, 0, 1), dtype=np.float32)
+
+
+@cache
+def _power(shape: tuple[int, ...], axial: float, lateral: float) -> float:
+    """Sum of squares of the image of a point."""
+    unit = np.zeros(shape)
+    unit[shape[0] // 2, shape[1] // 2] = 1
+    return float((gaussian_filter(unit, (axial, lateral)) ** 2).sum())
 
 
 def _mark(image: Image) -> None:
