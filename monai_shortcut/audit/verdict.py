@@ -178,6 +178,8 @@ def _settled_by(undecided: list[Difference], settings: AuditSettings, names: Nam
 def _needed(row: Difference, tolerance: float) -> float:
     """Times as many patients it takes until the interval is within the tolerance, or clear of it."""
     size, reach = abs(row.estimate.value), row.possible - abs(row.estimate.value)
+    if row.estimate.low <= 0 <= row.estimate.high:  # there may be none: how many it takes to show that
+        return float((reach / max(tolerance, 1e-9)) ** 2)
     if size < tolerance:
         return float((reach / (tolerance - size)) ** 2)
     every = size - row.certain if row.certain > 0 else max(size, reach)
