@@ -364,12 +364,13 @@ class _Rows:
         beyond = (1 - self.sample.draws.confidence) / 2 / ways
         alone = float(t_value(float(norm.isf(beyond)), freedom)) * error
         size, every = abs(found.cautious_value), reach(self.critical)
+        bound = np.inf if scale == ODDS else 1.0
         return Difference(
             label=where[0],
             first=where[1],
             second=where[2],
             scale=scale,
-            estimate=Estimate(middle, middle - alone, middle + alone),
+            estimate=Estimate(middle, max(middle - alone, -bound), min(middle + alone, bound)),
             certain=max(size - every, 0.0),
             possible=size + reach(float(norm.ppf(self.sample.draws.confidence))),
             detectable=every + reach(_POWER),

@@ -80,6 +80,14 @@ def test_limits_are_students_and_certain_and_possible_are_one_sided(rng):
     assert (row.estimate.low, row.estimate.high) == pytest.approx((expected.low, expected.high), abs=2e-3)
 
 
+def test_limits_stay_where_differences_can_be():
+    label, code = np.repeat([0, 1], 20), np.tile(np.repeat([0, 1], 10), 2)
+    logit = np.where(code == 1, 3.0, -3.0) + np.random.default_rng(0).normal(size=40)
+    found = differences(sample_of(code, label, answers=binary(logit), **DRAWS))
+    assert rows_of(found, DECISION, 1).estimate.high == 1.0
+    assert all(-1 <= row.estimate.low <= row.estimate.high <= 1 for row in found.rows)
+
+
 def test_limits_are_never_of_no_width():
     """Twenty patients a cell, all answered the same: one in ten may have gone unseen."""
     label, code = np.repeat([0, 1], 40), np.tile([0, 1], 40)
