@@ -129,7 +129,7 @@ def differences(
     tests = scores[..., : scales.tested].max(axis=(1, 2, 3))
     critical = float(np.quantile(tests[1:], sample.draws.confidence, method="higher"))
     spread = scores[..., scales.tested]
-    found = _Rows(sample, scales, list(given.values()), critical, len(contrasts.value[0, 0]))
+    found = _Rows(sample, scales, list(given.values()), critical)
     # What a row is tested by are the scores of its columns.
     by_scale = [(name, scores[0][..., place].max(axis=-1)) for name, place in scales.places.items()]
     p_values = {name: (1 + (tests[1:, None, None] >= own - 1e-9).sum(axis=0)) / len(tests) for name, own in by_scale}
@@ -166,10 +166,8 @@ def joint_differences(
         return ()
     part = _part(sample, known)
     given = [codes[part.rows] for codes in others.values()]
-    pairs = part.count * (part.count - 1) // 2
-    tests = len(np.unique(part.labels)) * pairs * 3
-    critical = float(norm.isf((1 - part.draws.confidence) / 2 / max(tests, 1)))
-    return tuple(_Rows(part, _Values.of(part, threshold), given, critical, pairs).rows(None, None))
+    critical = _bonferroni(_comparisons(part), part.draws.confidence)
+    return tuple(_Rows(part, _Values.of(part, threshold), given, critical).rows(None, None))
 
 
 def sliced_differences(
@@ -195,15 +193,13 @@ def sliced_differences(
         The differences, tested by Bonferroni's inequality over all of them and all attributes.
     """
     slices = [(name, level) for name, codes in others.items() for level in range(int(codes.max(initial=-1)) + 1)]
-    values, pairs = _Values.of(sample, threshold), sample.count * (sample.count - 1) // 2
-    every = len(np.unique(sample.labels)) * pairs * 3 * len(slices) * tests
-    critical = float(norm.isf((1 - sample.draws.confidence) / 2 / max(every, 1)))
+    values, factor = _Values.of(sample, threshold), len(slices) * tests
+    critical = _bonferroni(_comparisons(sample) * factor, sample.draws.confidence)
     found: list[Difference] = []
     for name, level in slices:
         chosen = others[name][sample.rows] == level
         if chosen.any():
-            rows = _Rows(_part(sample, chosen), values.of_images(chosen), [], critical, pairs, fewest).rows(None, None)
-            factor = len(slices) * tests
+            rows = _Rows(_part(sample, chosen), values.of_images(chosen), [], critical, fewest).rows(None, None)
             found += [replace(row, within=(name, level), p_value=min(1.0, row.p_value * factor)) for row in rows]
     return tuple(found)
 
@@ -224,10 +220,18 @@ def foreseen(
         confidence: one less the significance.
         threshold: as `differences`.
     """
-    pairs = sample.count * (sample.count - 1) // 2
-    rows = len(np.unique(sample.labels)) * pairs * 3 * tests
-    critical = float(norm.isf((1 - confidence) / 2 / max(rows, 1)))
-    return list(_Rows(sample, _Values.of(sample, threshold), [], critical, pairs).rows(None, None))
+    critical = _bonferroni(_comparisons(sample) * tests, confidence)
+    return list(_Rows(sample, _Values.of(sample, threshold), [], critical).rows(None, None))
+
+
+def _comparisons(sample: AttributeSample) -> int:
+    """Number of labels, pairs of levels and scales that are tested."""
+    return len(np.unique(sample.labels)) * (sample.count * (sample.count - 1) // 2) * 3
+
+
+def _bonferroni(tests: int, confidence: float) -> float:
+    """Normal score that the largest of some tests exceeds by chance with at most 1 - confidence."""
+    return float(norm.isf((1 - confidence) / 2 / max(tests, 1)))
 
 
 def _patients(sample: AttributeSample) -> tuple[tuple[int, ...], ...]:
@@ -312,7 +316,6 @@ class _Rows:
     values: _Values
     others: Sequence[NDArray[Any]]
     critical: float
-    pairs: int
     fewest: int = FEWEST
 
     @property
@@ -322,7 +325,7 @@ class _Rows:
 
     def rows(self, enough: NDArray[np.bool_] | None, p_values: dict[str, Floats] | None) -> Iterator[Difference]:
         """Rows of the pairs (L, P) of which there is enough."""
-        tests = len(self.labels) * self.pairs * 3
+        tests = _comparisons(self.sample)
         for index, label in enumerate(self.labels.tolist()):
             inside = np.flatnonzero(self.sample.labels == label)
             patient = np.unique(self.sample.patients[inside], return_inverse=True)[1]

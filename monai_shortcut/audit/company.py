@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from monai_shortcut.analyses.differences import Difference, joint_differences, sliced_differences
 from monai_shortcut.analyses.sample import AttributeSample
+from monai_shortcut.audit.leading import exceeds
+from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import Company, Evidence
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.levels import Levels, association
@@ -105,7 +107,8 @@ def is_used(evidence: Evidence, settings: AuditSettings, label_names: Sequence[s
     p_value, found = evidence.differences_p_value, evidence.differences
     if found is None or p_value is None or p_value > settings.significance:
         return False
-    return any(row.certain > settings.tolerated(label_names[row.label], row.scale) for row in found.rows)
+    names = Names(tuple(label_names), ())
+    return any(exceeds(row, settings, names) for row in found.rows)
 
 
 def in_slices(
@@ -137,8 +140,8 @@ def in_slices(
             tests=len(measured),
             threshold=settings.threshold,
         )
-        certain = [row for row in rows if row.certain > settings.tolerated(label_names[row.label], row.scale)]
-        result[name] = replace(evidence, slices=tuple(certain))
+        certain = tuple(row for row in rows if exceeds(row, settings, Names(tuple(label_names), ())))
+        result[name] = replace(evidence, slices=certain)
     return result
 
 

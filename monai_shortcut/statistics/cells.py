@@ -64,10 +64,7 @@ class Moments:
         References:
             Agresti and Caffo (2000), American Statistician 54(4), for shares; here of any value in [0, 1].
         """
-        k = self.effective[..., None]
-        mean = (k * self.mean + 1) / (k + 2)
-        square = k * (k * self.variance + (self.mean - mean) ** 2) + mean**2 + (1 - mean) ** 2
-        variance = square / (k + 2) ** 2
+        mean, variance = with_two_more(self.effective[..., None], self.mean, self.variance)
         covariance, own = self.covariance.copy(), np.arange(self.mean.shape[2])
         covariance[:, :, own, own] = variance
         return replace(self, mean=mean, covariance=covariance)
@@ -116,6 +113,19 @@ class Contrasts:
         usable = known & (error > 1e-9)
         ratio = np.divide(np.abs(self.value), error, out=np.zeros_like(error), where=usable)
         return normal_score(ratio, np.where(usable, self.freedom, 1.0))
+
+
+def with_two_more(patients: Any, mean: Any, variance: Any) -> tuple[Any, Any]:
+    """A mean of values in [0, 1] and its variance with two patients more, one of all 0 and one of all 1.
+
+    Args:
+        patients: effective number of patients, and mean and variance: numbers or arrays.
+        mean: their mean.
+        variance: variance of the mean.
+    """
+    moved = (patients * mean + 1) / (patients + 2)
+    square = patients * (patients * variance + (mean - moved) ** 2) + moved**2 + (1 - moved) ** 2
+    return moved, square / (patients + 2) ** 2
 
 
 def normal_score(t_value: Floats, freedom: Floats) -> Floats:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_shortcut.statistics.cells import normal_score
+from monai_shortcut.statistics.cells import normal_score, with_two_more
 from monai_shortcut.types import Floats, Integers
 
 
@@ -117,6 +117,5 @@ class LevelContrasts:
         count = 1 / float((share**2).sum())
         sums = np.bincount(self.patients[inside], own - mean)
         variance = float((sums**2).sum()) / inside.sum() ** 2
-        moved = (count * mean + 1) / (count + 2)
-        square = count * (count * variance + (mean - moved) ** 2) + moved**2 + (1 - moved) ** 2
-        return sign * (moved - mean), square / (count + 2) ** 2 - variance
+        moved, cautious = with_two_more(count, mean, variance)
+        return sign * (moved - mean), cautious - variance

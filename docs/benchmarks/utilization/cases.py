@@ -61,9 +61,9 @@ def answers(case: Case, embeddings: NDArray[np.float64] | None = None) -> NDArra
     )
 
 
-def measure(case: Case, name: str, settings: AuditSettings = SETTINGS) -> list[dict[str, Any]]:
-    """A row per attribute: the truth, the verdict and every statistic."""
-    record = audit(
+def audited(case: Case, settings: AuditSettings, **given: Any) -> Audit:
+    """The audit of a case; what else is given goes to `monai_shortcut.audit.audit`."""
+    return audit(
         case.embeddings,
         case.weight,
         case.bias,
@@ -74,7 +74,13 @@ def measure(case: Case, name: str, settings: AuditSettings = SETTINGS) -> list[d
         attribute_heads=case.heads,
         settings=settings,
         progress=Progress(show=False),
+        **given,
     )
+
+
+def measure(case: Case, name: str, settings: AuditSettings = SETTINGS) -> list[dict[str, Any]]:
+    """A row per attribute: the truth, the verdict and every statistic."""
+    record = audited(case, settings)
     return [{"case": name, **case.tags, **row(record, attribute, case)} for attribute in case.attributes]
 
 

@@ -242,30 +242,27 @@ def chain(rng: np.random.Generator) -> World:
     )
 
 
-def both_of_a_pair(rng: np.random.Generator) -> World:
-    """Two attributes that agree in 90 % of the patients, both used."""
+def _pair(rng: np.random.Generator, strong: bool, reads: dict[int, float]) -> World:
+    """Two attributes that agree in 90 % of the patients."""
     base = ground(rng)
     cause = base.level()
     return world(
         base,
         lambda f: base.plus({0: 1.5 * base.disease, 1: 1.5 * (f["a"] - 0.5), 3: 1.5 * (f["b"] - 0.5)}),
         {"a": cause, "b": base.like(cause, 0.9)},
-        {"a": STRONG, "b": Listed(factor="b", expect="used", strong=True)},
-        reads={0: 1.5, 1: 1.1, 3: 1.1},
+        {name: Listed(factor=name, expect="used", strong=strong) for name in "ab"},
+        reads={0: 1.5, **reads},
     )
+
+
+def both_of_a_pair(rng: np.random.Generator) -> World:
+    """Two attributes that agree in 90 % of the patients, both used."""
+    return _pair(rng, True, {1: 1.1, 3: 1.1})
 
 
 def cancelling_pair(rng: np.random.Generator) -> World:
     """Two attributes that agree in 90 % of the patients; what one adds the other takes away."""
-    base = ground(rng)
-    cause = base.level()
-    return world(
-        base,
-        lambda f: base.plus({0: 1.5 * base.disease, 1: 1.5 * (f["a"] - 0.5), 3: 1.5 * (f["b"] - 0.5)}),
-        {"a": cause, "b": base.like(cause, 0.9)},
-        {"a": USED, "b": Listed(factor="b", expect="used")},
-        reads={0: 1.5, 1: 1.3, 3: -1.3},
-    )
+    return _pair(rng, False, {1: 1.3, 3: -1.3})
 
 
 def just_enough(rng: np.random.Generator) -> World:

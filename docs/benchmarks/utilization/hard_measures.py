@@ -10,12 +10,11 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-from cases import Case
+from cases import Case, audited
 from hard_scenarios import draw_world
 from hard_worlds import World, swapped
 
 from monai_shortcut.audit import AuditSettings, Finding, audit
-from monai_shortcut.audit.progress import Progress
 
 # Only what a verdict rests on has to be precise.
 CHEAP: dict[str, Any] = {"permutations": 199, "bootstraps": 299, "erasures": 19, "held_out": 0, "repeats": 1}
@@ -59,18 +58,7 @@ def measure_case(case: Case, adjust_for: tuple[str, ...] = (), **given: Any) -> 
     elif adjust_for and "adjust_for" in {field.name for field in fields(AuditSettings)}:
         settings["adjust_for"] = adjust_for
     try:
-        record = audit(
-            case.embeddings,
-            case.weight,
-            case.bias,
-            case.labels,
-            [str(patient) for patient in case.patients],
-            case.attributes,
-            label_names=[f"class {index}" for index in range(len(case.weight))],
-            settings=AuditSettings(**settings),
-            progress=Progress(show=False),
-            **given,
-        )
+        record = audited(case, AuditSettings(**settings), **given)
     except ValueError as refusal:
         return [row | {"verdict": "refused", "reason": str(refusal), "shared": [], "p": {}} for row in rows]
     used = {name for name, fact in facts.items() if fact["expect"] == "used"}
