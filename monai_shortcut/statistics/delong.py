@@ -247,13 +247,6 @@ def student_comparison(
     return AUCComparison(difference, error, at_least(0.0, 2 * t.sf(abs(difference) / error, freedom)), interval)
 
 
-def normal_comparison(
-    difference: float, error: float, confidence: float = 0.95, possible: tuple[float, float] = (-1.0, 1.0)
-) -> AUCComparison:
-    """The normal test of a difference whose standard error is known; see `student_comparison`."""
-    return student_comparison(difference, error, confidence, possible)
-
-
 def average_influence(
     folds: Sequence[tuple[NDArray[np.bool_], Floats, NDArray[np.int64]]], patients: int
 ) -> AUCInfluence:

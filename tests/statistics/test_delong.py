@@ -14,7 +14,6 @@ from monai_shortcut.statistics.delong import (
     compare_aucs,
     estimate_auc,
     fold_auc_covariance,
-    normal_comparison,
     placements,
     student_comparison,
 )
@@ -206,10 +205,10 @@ def test_a_p_value_that_underflows_is_not_zero():
     assert 0 < student_comparison(1.0, 1e-3).p_value < 1e-300
 
 
-def test_the_normal_comparison_is_students_with_infinite_freedom():
-    assert normal_comparison(0.1, 0.05, 0.9) == student_comparison(0.1, 0.05, 0.9, freedom=np.inf)
-    assert normal_comparison(0.1, 0.05).p_value == pytest.approx(2 * norm.sf(2))
-    assert normal_comparison(0.0, 0.0).interval == (0.0, 0.0)
+def test_students_comparison_is_the_normal_one_with_infinite_freedom():
+    assert student_comparison(0.1, 0.05, 0.9) == student_comparison(0.1, 0.05, 0.9, freedom=np.inf)
+    assert student_comparison(0.1, 0.05).p_value == pytest.approx(2 * norm.sf(2))
+    assert student_comparison(0.0, 0.0).interval == (0.0, 0.0)
 
 
 def test_a_difference_without_an_error_is_refused():
