@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from dataclasses import dataclass, field, replace
 
@@ -164,7 +165,11 @@ def test_many_copies_of_many_images_are_scored_a_few_at_a_time(rng, monkeypatch)
 
 
 def peak(patients):
-    """Bytes that a stream of that many patients takes, beside nothing that is held."""
+    """Bytes that a stream of that many patients takes; the lesser of two, because other threads allocate too."""
+    return min(once(patients) for _ in range(2))
+
+
+def once(patients):
     given = head(np.random.default_rng(0), 2, 16)
 
     def blocks():
@@ -175,6 +180,7 @@ def peak(patients):
             points[:, 0] += code
             yield points, person // 2 % 2, person.astype(str), code
 
+    gc.collect()  # what earlier tests left is not freed or counted halfway
     tracemalloc.start()
     stream(blocks, *given, levels=2, draws=FEW, patients=PatientHash(0, 3, groups=256), bins=512)
     most = tracemalloc.get_traced_memory()[1]
@@ -184,7 +190,7 @@ def peak(patients):
 
 def test_memory_does_not_grow_with_images_nor_patients():
     peak(500)  # what is imported or cached once
-    assert peak(48_000) < 1.1 * peak(6_000)
+    assert peak(48_000) - peak(6_000) < 84_000, "a byte for each further image"
 
 
 @pytest.mark.parametrize(("varies", "images"), [(0.0, (1, 4)), (0.6, (3, 3))])
