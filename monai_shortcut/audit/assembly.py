@@ -50,7 +50,7 @@ from monai_shortcut.statistics.resampling import holm
 from monai_shortcut.types import Floats, Unmeasurable
 
 _MAPPED = 2000  # images in the picture of the embeddings
-_QUESTIONS = 9  # steps of an attribute: its analyses, and the images that give it away
+_QUESTIONS = 10  # steps of an attribute: its analyses, and the images that give it away
 Answer = TypeVar("Answer")
 
 

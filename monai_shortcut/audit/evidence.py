@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_shortcut.analyses.alignment import alignment
 from monai_shortcut.analyses.differences import Differences, differences
+from monai_shortcut.analyses.distributions import distributions
 from monai_shortcut.analyses.encoding import encoding, held_out_margins
 from monai_shortcut.analyses.erasure import erasure
 from monai_shortcut.analyses.held_out_levels import held_out_levels
@@ -52,6 +53,7 @@ def questions(
         "erasure": erasure,
         "subgroups": subgroups,
         "held_out": held_out_levels,
+        "distributions": distributions,
     }
 
 

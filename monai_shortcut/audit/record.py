@@ -9,6 +9,7 @@ from pathlib import Path
 
 from monai_shortcut.analyses.alignment import Alignment
 from monai_shortcut.analyses.differences import Difference, Differences
+from monai_shortcut.analyses.distributions import Distributions
 from monai_shortcut.analyses.encoding import Encoding
 from monai_shortcut.analyses.erasure import ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
@@ -107,6 +108,7 @@ class Evidence:
             of an attribute that is not used itself is read off these, where there are any.
         slices: differences among images of one level of another attribute that are certain to exceed their tolerance,
             of an attribute that is not used otherwise.
+        distributions: are the embeddings of a label distributed alike at all levels?
     """
 
     encoding: Encoding
@@ -128,6 +130,7 @@ class Evidence:
     company: Company | None = None
     equal: tuple[Difference, ...] = ()
     slices: tuple[Difference, ...] = ()
+    distributions: Distributions | None = None
 
 
 @dataclass(frozen=True)

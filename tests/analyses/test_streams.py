@@ -39,7 +39,7 @@ def answers(data, attribute, order):
 @pytest.mark.parametrize("attribute", ["site", "age"])
 def test_the_order_of_the_questions_moves_no_answer(rng, attribute):
     data, names = cohort(rng), list(module.questions(SETTINGS))
-    assert len(names) == 8
+    assert len(names) == 9
     first = answers(data, attribute, names)
     assert answers(data, attribute, names[::-1]) == first
     for name in names:

@@ -13,6 +13,7 @@ from monai_shortcut.audit import audit
 from monai_shortcut.audit.progress import Progress
 
 ANALYSES = {"encoding", "gap", "differences", "alignment", "latent", "erasure", "subgroups", "held_out"}
+ANALYSES |= {"distributions"}
 
 
 def test_seconds_are_summed_by_analysis():
@@ -83,8 +84,9 @@ def test_an_audit_times_each_analysis_and_takes_the_steps_it_announced(capsys):
     told = capsys.readouterr().err
     for shown in ("used: encoding", "visible: held_out", "visible: giveaways", "all heads"):
         assert shown in told
-    assert set(re.findall(r"/(\d+) \[", told)) == {str(2 * (len(ANALYSES) + 1) + 4)}
-    assert re.search(r"21/22 \[.*all heads", told)
+    steps = 2 * (len(ANALYSES) + 1) + 4
+    assert set(re.findall(r"/(\d+) \[", told)) == {str(steps)}
+    assert re.search(rf"{steps - 1}/{steps} \[.*all heads", told)
 
 
 def test_an_audit_prints_nothing_without_a_terminal(capsys):

@@ -9,6 +9,7 @@ import pytest
 from audit_cases import ALIGNED, QUICK, measured, simulated
 
 from monai_shortcut.analyses.differences import Difference, Differences
+from monai_shortcut.analyses.distributions import Distributions, LevelPair
 from monai_shortcut.analyses.erasure import ClassChange, ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
 from monai_shortcut.analyses.joint_alignment import JointAlignment
@@ -65,6 +66,7 @@ def evidence() -> Evidence:
         logits=((0.3, 0.6),),
         sweep=Sweep((1, 2), (((0.1, -0.1),), ((0.2, -0.2),))),
     )
+    apart = LevelPair(1, 0, 1, (20, 30), (15, 17), 0.25, 0.5, (0.125,), (0.75,))
     row = Difference(1, 0, 1, "rank", Estimate(0.25, 0.125, 1 / 3), 0.0625, 0.375, 0.5, 17, 0.02)
     return replace(
         measured(0.01, 0.9, 0.02, 0.3, 0.4, aligned),
@@ -82,6 +84,7 @@ def evidence() -> Evidence:
         equal=(replace(row, scale="decision"),),
         slices=(replace(row, within=("âge", 2)),),
         company=Company({"âge": 0.45}, (replace(row, scale="odds", outcome=1),), ("âge",), True),
+        distributions=Distributions(Tested(0.5, (0.25,)), Tested(2.0, (1.5,)), (apart,), (0.75, 0.125), 55),
     )
 
 

@@ -1,0 +1,176 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Are the embeddings of one label distributed alike at all levels of an attribute?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from monai_shortcut.analyses.sample import AttributeSample
+from monai_shortcut.statistics.gaps import without_noise
+from monai_shortcut.statistics.kernel_features import random_features
+from monai_shortcut.statistics.two_samples import ks_distances, level_pairs, mean_distances, patients_within
+from monai_shortcut.types import Booleans, Floats, Integers, Tested, Unmeasurable
+
+_IMAGES = 10_000  # images that are compared; more are drawn by patient
+_FEATURES = 512  # random features of the kernel
+_COMPONENTS = 4  # principal components whose distributions are compared
+_PATIENTS = 10  # of a label at a level, for the two levels to be compared by themselves
+
+
+@dataclass(frozen=True)
+class LevelPair:
+    """Two levels of an attribute among images of one label.
+
+    Attributes:
+        label: index of the class.
+        first: index of a level.
+        second: index of the other level.
+        images: images of each.
+        patients: patients of each.
+        mmd: maximum mean discrepancy, what noise gives it subtracted; negative below that.
+        mmd_p_value: of the two levels, adjusted over labels and pairs by the largest one under permutation.
+        ks: Kolmogorov-Smirnov distance along each principal component.
+        ks_p_values: likewise adjusted over labels, pairs and components.
+    """
+
+    label: int
+    first: int
+    second: int
+    images: tuple[int, int]
+    patients: tuple[int, int]
+    mmd: float
+    mmd_p_value: float
+    ks: tuple[float, ...]
+    ks_p_values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """Whether embeddings of images of one label have one distribution at all levels.
+
+    Attributes:
+        test: sum over labels and pairs of levels of the squared maximum mean discrepancy, by images.
+        ks_test: largest scaled Kolmogorov-Smirnov distance of all labels, pairs and components.
+        pairs: two levels of one label, where each has ten patients.
+        variance: share of the variance along each principal component.
+        images: images that were compared.
+    """
+
+    test: Tested
+    ks_test: Tested
+    pairs: tuple[LevelPair, ...]
+    variance: tuple[float, ...]
+    images: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Label:
+    """Distances (1 + B, pairs) within one label, the observed ones first, and the weight of each."""
+
+    rows: Booleans
+    mmd: Floats
+    ks: Floats  # (1 + B, pairs, components)
+    weight: Floats
+
+
+def distributions(sample: AttributeSample) -> Distributions:
+    """Compare the embeddings of the levels within each label, as a whole and along principal components.
+
+    As a whole by the maximum mean discrepancy of a Gaussian kernel, whose bandwidth is the median distance of images
+    of the label; the kernel is that of 512 random features, so that cost grows with the images and not with their
+    square. Along each of the four leading principal components of all embeddings by the distance of Kolmogorov and
+    Smirnov. The null is that of all analyses: the attribute permuted between patients within labels, so that neither
+    several images of a patient nor what ties the attribute to the label makes a difference. Distances of a pair are
+    scaled by sqrt(n m / (n + m)) and compared with the largest one of each permutation, which adjusts for all that
+    were looked at. More than 10,000 images are too many: patients are then drawn.
+
+    Args:
+        sample: the images and the attribute.
+
+    Returns:
+        The tests, and every pair of levels of a label with ten patients of each.
+
+    Raises:
+        Unmeasurable: If only the answers are known, or the patients who were drawn have no label with two levels.
+
+    References:
+        Glocker et al. (2023), eBioMedicine 89 (PCA modes and Kolmogorov-Smirnov tests of embeddings; there by image);
+        Gretton et al. (2012), J. Machine Learning Research 13; Rahimi and Recht (2007), NeurIPS 20; Westfall and Young
+        (1993), Resampling-based Multiple Testing.
+    """
+    points = sample.images.points
+    chosen = patients_within(sample.patients, _IMAGES, sample.rng("compared patients"))
+    components = points.components(_COMPONENTS)[sample.rows[chosen]]
+    found = list(_labels(sample, chosen, components))
+    if not found:
+        raise Unmeasurable(f"a label must hold images of two levels among {_IMAGES} drawn by patient, got none")
+    scaled = np.concatenate([one.weight * one.mmd for one in found], axis=1)
+    ks = np.concatenate([np.sqrt(one.weight)[..., None] * one.ks for one in found], axis=1)
+    largest = scaled.max(axis=1), ks.max(axis=(1, 2), initial=0.0)
+    power = points.axes[0]
+    return Distributions(
+        test=_tested(scaled.sum(axis=1)),
+        ks_test=_tested(largest[1]),
+        pairs=tuple(pair for one in found for pair in _pairs(sample, chosen, one, *largest)),
+        variance=tuple((power[:_COMPONENTS] / max(float(power.sum()), 1e-300)).tolist()),
+        images=len(chosen),
+    )
+
+
+def _labels(sample: AttributeSample, chosen: Integers, components: Floats) -> Iterator[_Label]:
+    """Distances within each label that holds two levels."""
+    label, codes = sample.labels[chosen], sample.permuted
+    for value in np.unique(label):
+        inside = label == value
+        own = codes[:, chosen[inside]]
+        if len(np.unique(own[0])) < 2:
+            continue
+        points = sample.images.points.points[sample.rows[chosen[inside]]]
+        features = random_features(
+            points - points.mean(axis=0), _FEATURES, sample.images.rng("features of the discrepancy", str(value))
+        )
+        mmd, count = mean_distances(features, own, sample.count)
+        distances = [ks_distances(column, own, sample.count) for column in components[inside].T]
+        ks = np.stack(distances, axis=2) if distances else np.zeros((*mmd.shape, 0))
+        weight = [count[:, a] * count[:, b] / np.maximum(count[:, a] + count[:, b], 1) for a, b in _pairs_of(sample)]
+        yield _Label(inside, mmd, ks, np.stack(weight, axis=1))
+
+
+def _pairs(
+    sample: AttributeSample, chosen: Integers, found: _Label, largest: Floats, largest_ks: Floats
+) -> Iterator[LevelPair]:
+    """Pairs of levels of one label, p-values by the largest scaled distance of each permutation."""
+    rows = chosen[found.rows]
+    for place, levels in enumerate(_pairs_of(sample)):
+        own = [sample.codes[rows] == level for level in levels]
+        patients = tuple(len(np.unique(sample.patients[rows[one]])) for one in own)
+        if min(patients) < _PATIENTS:
+            continue
+        square, null = found.mmd[0, place], found.mmd[1:, place]
+        weight = found.weight[0, place]
+        ks = found.ks[0, place].tolist()
+        yield LevelPair(
+            label=int(sample.labels[rows[0]]),
+            first=levels[0],
+            second=levels[1],
+            images=(int(own[0].sum()), int(own[1].sum())),
+            patients=(patients[0], patients[1]),
+            mmd=float(without_noise(square, float(null.mean()))),
+            mmd_p_value=Tested(float(weight * square), tuple(largest[1:].tolist())).p_value,
+            ks=tuple(ks),
+            ks_p_values=tuple(
+                Tested(float(np.sqrt(weight) * one), tuple(largest_ks[1:].tolist())).p_value for one in ks
+            ),
+        )
+
+
+def _pairs_of(sample: AttributeSample) -> list[tuple[int, int]]:
+    return level_pairs(sample.count)
+
+
+def _tested(draws: Floats) -> Tested:
+    return Tested(float(draws[0]), tuple(draws[1:].tolist()))

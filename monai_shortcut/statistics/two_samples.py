@@ -1,0 +1,111 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Distances between the distributions of groups of images, for many codings of the groups at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_shortcut.types import Floats, Integers
+
+_AT_ONCE = 2**20  # images times codings that are looked at at once; few enough for the cache
+
+
+def level_pairs(levels: int) -> list[tuple[int, int]]:
+    """Pairs of levels (a, b) with a < b.
+
+    Example:
+        >>> level_pairs(3)
+        [(0, 1), (0, 2), (1, 2)]
+    """
+    return [(first, second) for first in range(levels) for second in range(first + 1, levels)]
+
+
+def mean_distances(features: NDArray[Any], codes: NDArray[Any], levels: int) -> tuple[Floats, Floats]:
+    """Squared distances between the mean features of levels.
+
+    With random features of a Gaussian kernel, as `random_features` gives, they are the squared maximum mean discrepancy
+    of the kernel, each level compared with itself included (the biased form).
+
+    Args:
+        features: (n, F) of the images.
+        codes: (B, n) level of each image, integers in [0, M).
+        levels: M.
+
+    Returns:
+        (B, pairs) squared distances in the order of `level_pairs`, 0 where a level has no image; and (B, M) images.
+
+    References:
+        Gretton et al. (2012), J. Machine Learning Research 13, equation 5.
+    """
+    centred = features - features.mean(axis=0)
+    pairs, count = level_pairs(levels), _counts(codes, levels)
+    found = np.zeros((len(codes), len(pairs)))
+    for block in _blocks(codes):
+        sums = [(codes[block] == level).astype(centred.dtype) @ centred for level in range(1, levels)]
+        sums.insert(0, -np.sum(sums, axis=0))  # centred features sum to zero
+        means = [total / np.maximum(count[block, level, None], 1) for level, total in enumerate(sums)]
+        for place, (first, second) in enumerate(pairs):
+            apart = means[first] - means[second]
+            known = (count[block, first] > 0) & (count[block, second] > 0)
+            found[block, place] = np.where(known, np.einsum("bf,bf->b", apart, apart, dtype=np.float64), 0.0)
+    return found, count
+
+
+def ks_distances(values: NDArray[Any], codes: NDArray[Any], levels: int) -> Floats:
+    """Largest distances between the distribution functions of levels (Kolmogorov and Smirnov).
+
+    Args:
+        values: (n,) of the images, with or without ties.
+        codes: (B, n) level of each image, integers in [0, M).
+        levels: M.
+
+    Returns:
+        (B, pairs) in [0, 1], in the order of `level_pairs`; 0 where a level has no image.
+    """
+    order = np.argsort(values, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(values[order]) > 0, True))  # steps end where a value does
+    pairs, count = level_pairs(levels), _counts(codes, levels)
+    found = np.zeros((len(codes), len(pairs)))
+    for block in _blocks(codes):
+        own = codes[block][:, order]
+        shares = [np.cumsum(own == level, axis=1, dtype=np.int32)[:, ends] for level in range(levels)]
+        shares = [reached / np.maximum(count[block, level, None], 1) for level, reached in enumerate(shares)]
+        for place, (first, second) in enumerate(pairs):
+            known = (count[block, first] > 0) & (count[block, second] > 0)
+            found[block, place] = np.where(known, np.abs(shares[first] - shares[second]).max(axis=1), 0.0)
+    return found
+
+
+def patients_within(patients: Integers, most: int, rng: np.random.Generator) -> Integers:
+    """Images of patients in random order, as many patients as have together no more than so many images.
+
+    Args:
+        patients: (N,) patient of each image, integers in [0, P).
+        most: number of images; the first patient is taken in any case.
+        rng: source of the order.
+
+    Returns:
+        Their (n,) positions, ascending.
+
+    Example:
+        >>> patients_within(np.array([0, 0, 1, 1]), 3, np.random.default_rng(0)).tolist() in ([0, 1], [2, 3])
+        True
+    """
+    size = np.bincount(patients)
+    order = rng.permutation(len(size))
+    order = order[size[order] > 0]
+    kept = order[np.cumsum(size[order]) <= most]
+    return np.flatnonzero(np.isin(patients, kept if len(kept) else order[:1]))
+
+
+def _counts(codes: NDArray[Any], levels: int) -> Floats:
+    return np.stack([(codes == level).sum(axis=1) for level in range(levels)], axis=1).astype(np.float64)
+
+
+def _blocks(codes: NDArray[Any]) -> list[slice]:
+    step = max(1, _AT_ONCE // max(codes.shape[1], 1))
+    return [slice(start, min(start + step, len(codes))) for start in range(0, len(codes), step)]
