@@ -72,8 +72,8 @@ def ks_distances(values: NDArray[Any], codes: NDArray[Any], levels: int) -> Floa
     found = np.zeros((len(codes), len(pairs)))
     for block in _blocks(codes):
         own = codes[block][:, order]
-        shares = [np.cumsum(own == level, axis=1, dtype=np.int32)[:, ends] for level in range(levels)]
-        shares = [reached / np.maximum(count[block, level, None], 1) for level, reached in enumerate(shares)]
+        reached = [np.cumsum(own == level, axis=1, dtype=np.int32)[:, ends] for level in range(levels)]
+        shares = [sums / np.maximum(count[block, level, None], 1) for level, sums in enumerate(reached)]
         for place, (first, second) in enumerate(pairs):
             known = (count[block, first] > 0) & (count[block, second] > 0)
             found[block, place] = np.where(known, np.abs(shares[first] - shares[second]).max(axis=1), 0.0)
