@@ -10,6 +10,8 @@ from pathlib import Path
 from monai_shortcut.analyses.alignment import Alignment
 from monai_shortcut.analyses.differences import Difference, Differences
 from monai_shortcut.analyses.distributions import Distributions
+from monai_shortcut.analyses.embedding_maps import EmbeddingMaps
+from monai_shortcut.analyses.embedding_moves import EmbeddingMoves
 from monai_shortcut.analyses.encoding import Encoding
 from monai_shortcut.analyses.erasure import ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
@@ -20,6 +22,7 @@ from monai_shortcut.analyses.region_sensitivity import RegionSensitivity
 from monai_shortcut.analyses.subgroups import SubgroupGaps
 from monai_shortcut.audit.former import modern
 from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.reader_study.record import ReaderStudy
 from monai_shortcut.statistics.task_space import TaskMatrix
 from monai_shortcut.storage.records import decode, read_record, write_record
 from monai_shortcut.types import Estimate
@@ -253,8 +256,11 @@ class Audit:
         label: the label as a row beside the attributes.
         weight_space: weight space correlation between all heads, clinical and probes.
         joint: the head against all attributes together.
+        moves: how far embeddings move when parts of the images are hidden.
+        maps: the same images under every strategy, in the plane.
         linked: image ids of each group of images that look the same and are of different patients, who are one patient
             in every fold, permutation and bootstrap.
+        readers: what people see in the images; None if nobody has read them.
         version: version of this format.
     """
 
@@ -274,7 +280,10 @@ class Audit:
     label: ClinicalLabel | None = None
     weight_space: TaskMatrix | None = None
     joint: JointAlignment | None = None
+    moves: EmbeddingMoves | None = None
+    maps: EmbeddingMaps | None = None
     linked: tuple[tuple[str, ...], ...] = ()
+    readers: ReaderStudy | None = None
     version: int = VERSION
 
     def finding(self, attribute: str) -> Finding:

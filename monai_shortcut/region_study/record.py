@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monai_shortcut.reader_study.record import ReaderStudy
 from monai_shortcut.region_study.contrasts import LabelAreas
 from monai_shortcut.region_study.curves import CurvePoint, curves_of
 from monai_shortcut.region_study.external import ExternalArea, external_areas
@@ -75,6 +76,7 @@ class RegionStudyRecord:
         settings: what the study was run with.
         software: versions by package.
         fits: how well models fitted the images that they were made with; empty in records of version 1.
+        readers: what people see in the images; None if nobody has read them.
         version: version of this format.
     """
 
@@ -90,6 +92,7 @@ class RegionStudyRecord:
     settings: dict[str, str] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     fits: tuple[Fit, ...] = ()
+    readers: ReaderStudy | None = None
     version: int = VERSION
 
     @property

@@ -1,13 +1,16 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The page on which readers answer, and the key that stays with who organises the study."""
+"""The page on which readers answer, the key that stays with who organises the study, and the page of what they saw."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from monai_shortcut.reader_study import ReaderSet
-from monai_shortcut.report.files import in_base64, writable
+import pandas as pd
+
+from monai_shortcut.reader_study import ReaderSet, ReaderStudy
+from monai_shortcut.report.figures.readers import reader_areas
+from monai_shortcut.report.files import in_base64, png, writable, write_files
 from monai_shortcut.report.pages import render
 from monai_shortcut.storage.files import replacing
 
@@ -59,3 +62,39 @@ def _html(study: ReaderSet) -> str:
         sessions=len(sessions),
         data={"study": key.study, "sessions": sessions, "pictures": pictures},
     )
+
+
+def write_reader_report(study: ReaderStudy | str | Path, folder: str | Path) -> Path:
+    """Write the report of a reader study.
+
+    Args:
+        study: the record, or the path of its JSON.
+        folder: where ``report.html`` (self-contained), ``reader_study.json``, ``readers.csv`` (a row for each
+            reader and strategy) and ``figures/readers.png`` go; made when absent.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        ValueError: If the JSON is not the record of a reader study, or of a newer version.
+        PermissionError: If the folder cannot be written to.
+    """
+    record = study if isinstance(study, ReaderStudy) else ReaderStudy.from_json(study)
+    picture = png(reader_areas(record))
+    html = render("reader_study", title=record.title, readers=record, pictures={"readers": in_base64(picture)})
+    files = {"reader_study.json": record.to_json}
+    return write_files(folder, files, {"readers": readers_table(record)}, {"readers": picture}, html)
+
+
+def readers_table(study: ReaderStudy) -> pd.DataFrame:
+    """One row for each strategy and reader: counts, share of right answers and areas with their limits."""
+    rows = []
+    for reading in study.strategies:
+        for one in reading.readers:
+            row: dict[str, object] = {"strategy": reading.strategy, "reader": one.reader, "answered": one.answered}
+            row |= {"cannot_tell": one.cannot_tell, "seconds": one.seconds}
+            for name, found in (("accuracy", one.accuracy), ("auc", one.auc), ("behind", one.behind)):
+                limits = (None, None, None) if found is None else (found.value, found.low, found.high)
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), limits, strict=True))
+            rows.append(row)
+    return pd.DataFrame(rows)

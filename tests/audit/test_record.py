@@ -30,6 +30,7 @@ from monai_shortcut.audit.record import (
     Giveaway,
     GivenOther,
 )
+from monai_shortcut.reader_study import ReaderStudy, StrategyReading
 from monai_shortcut.statistics.task_space import TaskMatrix
 from monai_shortcut.statistics.weight_space import Sweep
 from monai_shortcut.types import Estimate, Tested
@@ -135,6 +136,7 @@ def record() -> Audit:
         weight_space=TaskMatrix(("label", "scanner (probe)"), ((1.0, 0.5), (0.5, 1.0))),
         joint=JointAlignment(("scanner",), (0.7, 0.1), Tested(0.7, (0.2, 0.8)), 0.4),
         linked=(("y", "w"),),
+        readers=ReaderStudy("Read", "5f", "Is it?", ("a", "b"), ("R1",), 5, (StrategyReading("full", 4, 2, 4, ()),)),
     )
 
 

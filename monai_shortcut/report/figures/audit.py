@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from monai_shortcut.audit.record import Audit, Evidence, Finding
 from monai_shortcut.report.figures.heads import weight_space
 from monai_shortcut.report.figures.overview import overview
+from monai_shortcut.report.figures.readers import reader_areas
 from monai_shortcut.report.figures.style import (
     INK,
     MISSING,
@@ -38,7 +39,7 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
         audit: the record.
 
     Returns:
-        (name, figure) pairs: "overview", "embeddings"; "regions", "weight_space", "examples" where there are any;
+        (name, figure) pairs: "overview", "embeddings"; "regions", "weight_space", "examples", "readers" where there are any;
         "evidence_i" for the i-th finding that has evidence.
     """
     yield "overview", overview(audit)
@@ -49,6 +50,8 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
         yield "weight_space", weight_space(audit)
     if audit.examples:
         yield "examples", examples(audit)
+    if audit.readers is not None:
+        yield "readers", reader_areas(audit.readers)
     for index, finding in enumerate(audit.findings):
         if finding.evidence is not None:
             yield f"evidence_{index}", evidence(finding, audit)

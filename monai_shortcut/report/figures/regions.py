@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from monai_shortcut.region_study import CurvePoint, RegionStudyRecord
+from monai_shortcut.report.figures.readers import reader_areas
 from monai_shortcut.report.figures.style import INK, SERIES, literal, series
 from monai_shortcut.report.wording import number, words
 
@@ -25,7 +26,7 @@ def region_figures(record: RegionStudyRecord) -> Iterator[tuple[str, Figure]]:
 
     Returns:
         (name, figure) pairs: "diagonal", "matrix"; "curves" where margins were studied; "learning" where learning
-        curves were kept.
+        curves were kept; "readers" where people have read the images.
     """
     yield "diagonal", diagonal(record)
     yield "matrix", matrix(record)
@@ -33,6 +34,8 @@ def region_figures(record: RegionStudyRecord) -> Iterator[tuple[str, Figure]]:
         yield "curves", curves(record)
     if record.learning_curves:
         yield "learning", learning(record)
+    if record.readers is not None:
+        yield "readers", reader_areas(record.readers)
 
 
 @literal
