@@ -4,7 +4,20 @@
 
 from __future__ import annotations
 
+from monai_shortcut.attribution.measure import attribution
+from monai_shortcut.attribution.methods import METHODS, Answers
 from monai_shortcut.attribution.parts import PARTS, region_parts
+from monai_shortcut.attribution.record import Attribution
+from monai_shortcut.attribution.settings import AttributionSettings
 from monai_shortcut.attribution.shapley import regional_shapley
 
-__all__ = ["PARTS", "region_parts", "regional_shapley"]
+__all__ = [
+    "METHODS",
+    "PARTS",
+    "Answers",
+    "Attribution",
+    "AttributionSettings",
+    "attribution",
+    "region_parts",
+    "regional_shapley",
+]

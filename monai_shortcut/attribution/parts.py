@@ -24,7 +24,8 @@ def region_parts(
     Args:
         roi: (N, 1, *spatial) regions; bool, or values 0 and 1, or 0 and 255. An empty region leaves everything outside,
             one that covers its image nothing.
-        ring: width of the ring in ``unit``, above 0; by default the ring has the area of the region.
+        ring: width of the ring in ``unit``, above 0; by default the ring has the area of the region. In "area" it takes
+            at most half of what is not the region.
         unit: "pixel", "mm" or "area"; see `monai_shortcut.regions.dilate`.
         spacing: (n_spatial,) millimetres per pixel; only "mm" needs it.
 
@@ -45,7 +46,8 @@ def region_parts(
     parts = torch.full(roi.shape, OUTSIDE, dtype=torch.int64, device=roi.device)
     for own, inside in zip(parts[:, 0], as_booleans(roi)[:, 0], strict=True):
         if inside.any():
-            own[dilate(inside, ring, unit, spacing)] = RING
+            width = min(ring, float((~inside).sum() / (2 * inside.sum()))) if unit == "area" else ring
+            own[dilate(inside, width, unit, spacing)] = RING
             own[inside] = ROI
     return parts
 

@@ -1,0 +1,260 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Where does a network look? Every method asked about the same images, its shares compared and itself checked."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from monai_shortcut.attribution.checks import run_checks
+from monai_shortcut.attribution.methods import METHODS, Method, Question, attributions, check_methods, question_of
+from monai_shortcut.attribution.parts import OUTSIDE, ROI, region_parts, region_problem
+from monai_shortcut.attribution.record import RULES, Attribution, Checks, Explained, Panel, Plane
+from monai_shortcut.attribution.settings import REGIONAL, AttributionSettings
+from monai_shortcut.attribution.shares import Cases, Explanation, label_shares, level_differences
+from monai_shortcut.statistics.resampling import Resampling
+from monai_shortcut.types import Booleans, Floats, Integers, Unmeasurable
+
+NO_REGION = "the audit has no region of interest; name its entry of the batch (roi_key, --audit_roi_key)"
+
+
+def not_asked(reason: str) -> Attribution:
+    """The record of an attribution that could not be made at all."""
+    return Attribution(0, 0, "", not_computed={"all": reason})
+
+
+def hash_order(patient: str, image: str, seed: int = 0) -> tuple[bytes, str]:
+    """Where an image comes when images are chosen: patients by a hash of their name, then images by name."""
+    return hashlib.blake2b(f"{seed}/{patient}".encode(), digest_size=8).digest(), image
+
+
+def attribution(
+    network: nn.Module,
+    images: Sequence[torch.Tensor],
+    regions: Sequence[torch.Tensor],
+    labels: ArrayLike,
+    patients: Sequence[str],
+    *,
+    label_names: Sequence[str],
+    image_ids: Sequence[str] | None = None,
+    attributes: Mapping[str, tuple[ArrayLike, Sequence[str]]] | None = None,
+    settings: AttributionSettings | None = None,
+    draws: Resampling | None = None,
+) -> Attribution:
+    """Ask every method where the network looks, for the answer of each image's own label.
+
+    Args:
+        network: gives (N, classes) answers, as `monai_shortcut.attribution.methods.Answers` does: what is explained is
+            the answer for the image's label.
+        images: N images (C, *spatial), which may differ in size.
+        regions: N regions (1 or more channels, *spatial), not 0 inside in any channel. An image whose region is empty
+            or covers it is left out and counted.
+        labels: (N,) class of each image.
+        patients: N patients, the independent units.
+        label_names: by class.
+        image_ids: N names; default "0", "1", and so on.
+        attributes: (N,) codes, negative where unknown, and names of their levels, by attribute.
+        settings: see `AttributionSettings`. All given images are explained; ``settings.images`` is for who gives them.
+        draws: how bootstrap samples and permutations are drawn; see `Resampling`.
+
+    Returns:
+        The record. A method that fails is named with its reason, and the others go on.
+
+    Raises:
+        ValueError: If lengths disagree or a method does not exist.
+
+    References:
+        Lundberg and Lee (2017), NeurIPS; Sundararajan et al. (2017), ICML; Adebayo et al. (2018), Sanity checks for
+        saliency maps, NeurIPS; Petsiuk et al. (2018), RISE, BMVC, for deletion and insertion.
+    """
+    chosen = settings or AttributionSettings()
+    check_methods(chosen.methods)
+    names = [str(index) for index in range(len(images))] if image_ids is None else list(image_ids)
+    code = np.asarray(labels, dtype=np.int64)
+    given = {"regions": len(regions), "labels": len(code), "patients": len(patients), "image_ids": len(names)}
+    for name, count in given.items():
+        if count != len(images):
+            raise ValueError(f"{name} must have one value for each of the {len(images)} images, got {count}.")
+    unusable = {names[i]: why for i in range(len(images)) if (why := _problem(images[i], regions[i]))}
+    rows = [index for index, name in enumerate(names) if name not in unusable]
+    ring = f"{chosen.ring:g} times the region's area" if chosen.unit == "area" else f"{chosen.ring:g} pixels"
+    if not rows:
+        reason = "no image has a region with something inside and something outside"
+        return Attribution(0, 0, ring, not_computed={"all": reason}, unusable=unusable)
+    batches = list(_batches(network, [(images[i], regions[i], int(code[i])) for i in rows], chosen))
+    patient = np.asarray(patients, dtype=object).astype(str)[rows]
+    cases = Cases(code[rows], patient, label_names, draws or Resampling())
+    levels = {name: (np.asarray(own)[rows], words) for name, (own, words) in (attributes or {}).items()}
+    asked = _Asked(batches, cases, levels, chosen)
+    asked.ask_all()
+    panels = asked.panels([names[i] for i in rows])
+    patients_count = len(set(patient.tolist()))
+    return Attribution(len(rows), patients_count, ring, tuple(asked.explained), asked.problems, unusable, panels)
+
+
+def _problem(image: torch.Tensor, region: torch.Tensor) -> str:
+    if tuple(region.shape[1:]) != tuple(image.shape[1:]):
+        return f"the region has shape {tuple(region.shape)}, the image {tuple(image.shape)}"
+    if not torch.isfinite(image).all():
+        return "the image holds values that are not finite"
+    return region_problem(_inside(region))
+
+
+def _inside(region: torch.Tensor) -> torch.Tensor:
+    """(1, *spatial) bool: not 0 in any channel."""
+    plain: torch.Tensor = region.as_tensor() if hasattr(region, "as_tensor") else region
+    return (plain.nan_to_num() != 0).any(dim=0, keepdim=True)
+
+
+def _batches(
+    network: nn.Module, cases: list[tuple[torch.Tensor, torch.Tensor, int]], settings: AttributionSettings
+) -> Iterator[Question]:
+    """Questions about images of one size that follow each other."""
+    for _, group in groupby(cases, key=lambda case: tuple(case[0].shape)):
+        alike = list(group)
+        background = torch.stack([image for image, *_ in alike[: settings.background]])
+        for first in range(0, len(alike), settings.batch):
+            images, regions, targets = zip(*alike[first : first + settings.batch], strict=True)
+            parts = region_parts(torch.stack([_inside(region) for region in regions]), settings.ring, settings.unit)
+            yield question_of(
+                network, torch.stack(images), parts, torch.tensor(targets), settings.fills[0], settings, background
+            )
+
+
+@dataclass(eq=False)
+class _Asked:
+    """Questions, and what the methods have said so far."""
+
+    batches: list[Question]
+    cases: Cases
+    levels: Mapping[str, tuple[Integers, Sequence[str]]]
+    settings: AttributionSettings
+    explained: list[Explained] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    asked: list[tuple[Method, float | str]] = field(default_factory=list)
+    outside: Floats | None = None
+
+    def ask_all(self) -> None:
+        for name in self.settings.methods:
+            method = METHODS[name]
+            fills = _fills(method, self.settings.fills)
+            for fill in fills:
+                try:
+                    self.explained.append(self._ask(method, fill))
+                except Unmeasurable as reason:
+                    self.problems[name if len(fills) == 1 else f"{name}, {_told(method, fill)}"] = str(reason)
+                else:
+                    self.asked.append((method, fill))
+
+    def _ask(self, method: Method, fill: float | str) -> Explained:
+        began = time.perf_counter()
+        questions = [replace(one, fill=fill) for one in self.batches]
+        found = Explanation.together([Explanation.of(attributions(method, one), one.parts) for one in questions])
+        seconds = (time.perf_counter() - began) / len(self.cases.labels)
+        outside = found.shares[:, OUTSIDE]
+        if not np.isfinite(outside).any():
+            raise Unmeasurable("all its attributions are 0")
+        differences, untested = level_differences(outside, self.cases, self.levels)
+        self.outside = outside if self.outside is None else self.outside
+        return Explained(
+            method=method.name,
+            fill=_told(method, fill),
+            images=int(np.isfinite(outside).sum()),
+            seconds=seconds,
+            labels=label_shares(found, self.cases),
+            levels=differences,
+            untested=untested,
+            checks=self._checked(method, fill),
+        )
+
+    def _checked(self, method: Method, fill: float | str) -> Checks | None:
+        """The checks of the first images of one size."""
+        first = self.batches[0]
+        alike = [one for one in self.batches if one.images.shape[1:] == first.images.shape[1:]]
+        images, parts, targets = (
+            torch.cat([getattr(one, name) for one in alike])[: self.settings.checked_images]
+            for name in ("images", "parts", "targets")
+        )
+        if len(images) < 2:
+            return None
+        rows = np.arange(len(self.cases.labels)) < len(images)
+        whole = replace(first, images=images, parts=parts, targets=targets, fill=fill)
+        return run_checks(method, whole, lambda above, below: self.cases.ratio(above, below, rows))
+
+    def panels(self, names: Sequence[str]) -> tuple[Panel, ...]:
+        if self.outside is None:
+            return ()
+        shown = []
+        for label, name in enumerate(self.cases.label_names):
+            for rule, index in _by_rule(self.outside, self.cases.labels == label).items():
+                shown.append(self._panel(index, names[index], name, rule))
+        return tuple(shown)
+
+    def _panel(self, index: int, image_id: str, label: str, rule: str) -> Panel:
+        assert self.outside is not None
+        batch, place = next(_places(self.batches, index))
+        one = slice(place, place + 1)
+        parts = batch.parts[one]
+        own = replace(batch, images=batch.images[one], parts=parts, targets=batch.targets[one])
+        plane = _slice(parts[0, 0].cpu().numpy())
+        maps, shares = {}, {}
+        for (method, fill), told in zip(self.asked, self.explained, strict=True):
+            question = replace(own, fill=fill)
+            found = attributions(method, question)
+            shares[told.name] = tuple(np.nan_to_num(Explanation.of(found, parts).shares[0]).tolist())
+            if method.name != REGIONAL:  # whose map is the parts
+                absolute = found[0].abs().double().cpu().numpy()[plane]
+                maps[told.name] = Plane.of(absolute, 0.0, float(absolute.max()))
+        image = batch.images[place, 0].double().cpu().numpy()[plane]
+        drawn = Plane.of(image, float(image.min()), float(image.max()))
+        regions = Plane.of(parts[0, 0].cpu().numpy()[plane], 0, 255)
+        return Panel(image_id, label, rule, float(self.outside[index]), drawn, regions, maps, shares)
+
+
+def _fills(method: Method, fills: Sequence[float | str]) -> list[float | str]:
+    """The fills that differ for a method: names are all one to a method whose baseline is a single image."""
+    if method.baseline == "background":
+        return [fills[0]]
+    if method.name == REGIONAL:
+        return list(dict.fromkeys(fills))
+    return list(dict.fromkeys("mean" if isinstance(fill, str) else fill for fill in fills))
+
+
+def _told(method: Method, fill: float | str) -> str:
+    return "background" if method.baseline == "background" else fill if isinstance(fill, str) else f"{fill:g}"
+
+
+def _by_rule(outside: Floats, rows: Booleans) -> dict[str, int]:
+    """The image of a label with the highest, the median and the lowest share outside; each image once."""
+    known = np.flatnonzero(rows & np.isfinite(outside))
+    order = known[np.argsort(-outside[known], kind="stable")]
+    if not len(order):
+        return {}
+    found = dict(zip(RULES, order[[0, len(order) // 2, -1]].tolist(), strict=True))
+    return {rule: index for rule, index in found.items() if index not in [found[r] for r in RULES[: RULES.index(rule)]]}
+
+
+def _places(batches: Sequence[Question], index: int) -> Iterator[tuple[Question, int]]:
+    """The batch that holds an image, and its place in it."""
+    for batch in batches:
+        if index < len(batch.images):
+            yield batch, index
+        index -= len(batch.images)
+        if index < 0:
+            return
+
+
+def _slice(parts: np.ndarray) -> tuple[slice, slice, slice | int] | tuple[slice, slice]:
+    """Where the picture of a volume is cut: the slice with most of the region."""
+    if parts.ndim == 2:
+        return slice(None), slice(None)
+    return slice(None), slice(None), int((parts == ROI).sum(axis=(0, 1)).argmax())
