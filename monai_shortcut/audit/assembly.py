@@ -16,10 +16,12 @@ from scipy.stats import false_discovery_control
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from monai_shortcut.analyses.alignment import head_matrix, label_alignment
+from monai_shortcut.analyses.embedding_moves import MaskedEmbeddings
 from monai_shortcut.analyses.encoding import recognition
 from monai_shortcut.analyses.joint_alignment import joint_alignment
 from monai_shortcut.analyses.region_sensitivity import region_sensitivity
 from monai_shortcut.analyses.sample import AttributeSample, Sample, two_rows
+from monai_shortcut.audit import embeddings as space
 from monai_shortcut.audit.company import at_equal_levels, in_company, in_slices
 from monai_shortcut.audit.evidence import (
     FAMILIES,
@@ -94,6 +96,8 @@ def audit(
     attribute_heads: Mapping[str, ArrayLike] | None = None,
     progress: Progress | None = None,
     audits: int = 1,
+    masked: MaskedEmbeddings | None = None,
+    folds: ArrayLike | None = None,
 ) -> Audit:
     """Audit a classifier on images it was not trained on.
 
@@ -127,6 +131,8 @@ def audit(
         progress: shows a bar and collects the seconds of each analysis; by default a bar on a terminal.
         audits: number of audits, one for each clinical label, over which p-values are adjusted too. Where one of so
             many tests could not be significant with the permutations of the settings, more are drawn.
+        masked: embeddings of the same images under masking strategies.
+        folds: (N,) fold of each image, for the maps of embeddings.
 
     Returns:
         The audit.
@@ -144,7 +150,7 @@ def audit(
     check_attributes(attributes, given | {"adjust_for": dict.fromkeys(chosen.adjust_for)})
     taken = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen)
     sample, finite, left_out, linked = taken
-    check_rows(attributes, len(finite))
+    check_rows({**attributes, **({} if folds is None else {"folds": folds})}, len(finite))
     for columns in (regions or {}, counterfactuals or {}):
         check_rows(columns, len(finite), sample.classes)
     values = {name: np.asarray(column)[finite] for name, column in attributes.items()}
@@ -159,7 +165,7 @@ def audit(
         )
         answers = {name: np.asarray(column)[finite] for name, column in (regions or {}).items()}
         with bar.step("regions"):
-            masked = region_sensitivity(
+            areas = region_sensitivity(
                 sample.labels,
                 {"full": sample.probabilities, **answers},
                 sample.patients,
@@ -171,6 +177,11 @@ def audit(
         with bar.step("all heads"):
             matrix = head_matrix(sample, analysed, heads, chosen.variance, chosen.min_components) if analysed else None
             joint = _answered(lambda: joint_alignment(sample, analysed)) if analysed else None
+        hidden, fold = masked and masked.among(finite), None if folds is None else np.asarray(folds)[finite]
+        with bar.step("embedding moves"):
+            moves = space.moved(sample, hidden, label_names)
+        with bar.step("embedding maps"):
+            maps = space.mapped(sample, hidden, coded, label_names, chosen, fold)
     classes, counts = np.unique(sample.labels, return_counts=True)
     return Audit(
         title=title,
@@ -179,7 +190,7 @@ def audit(
         patients=int(sample.patients.max()) + 1,
         excluded={**(excluded or {}), **left_out},
         settings=chosen,
-        regions=masked,
+        regions=areas,
         findings=findings,
         embedding_map=_embedding_map(sample, coded, label_names),
         without_roi=dict(without_roi or {}),
@@ -190,6 +201,8 @@ def audit(
         weight_space=matrix,
         joint=joint,
         linked=linked,
+        moves=moves,
+        maps=maps,
     )
 
 
@@ -215,7 +228,7 @@ def _findings(
     audits: int,
 ) -> tuple[tuple[Finding, ...], dict[str, AttributeSample]]:
     """A finding for each attribute, and the attributes that could be analysed."""
-    progress.expect(_QUESTIONS * len(coded) + 4)
+    progress.expect(_QUESTIONS * len(coded) + 6)
     tell_power(sample, coded, settings, label_names, audits)
     with progress.step("shared factorizations"):
         _answered(lambda: _prepare(sample))

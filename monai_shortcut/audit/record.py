@@ -12,6 +12,8 @@ from monai_shortcut.analyses.differences import Difference, Differences
 from monai_shortcut.analyses.distributions import Distributions
 from monai_shortcut.analyses.embedding_maps import EmbeddingMaps
 from monai_shortcut.analyses.embedding_moves import EmbeddingMoves
+from monai_shortcut.analyses.embedding_maps import EmbeddingMaps
+from monai_shortcut.analyses.embedding_moves import EmbeddingMoves
 from monai_shortcut.analyses.encoding import Encoding
 from monai_shortcut.analyses.erasure import ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
@@ -258,6 +260,8 @@ class Audit:
         joint: the head against all attributes together.
         moves: how far embeddings move when parts of the images are hidden.
         maps: the same images under every strategy, in the plane.
+        moves: how far embeddings move when parts of the images are hidden.
+        maps: the same images under every strategy, in the plane.
         linked: image ids of each group of images that look the same and are of different patients, who are one patient
             in every fold, permutation and bootstrap.
         readers: what people see in the images; None if nobody has read them.
@@ -280,6 +284,8 @@ class Audit:
     label: ClinicalLabel | None = None
     weight_space: TaskMatrix | None = None
     joint: JointAlignment | None = None
+    moves: EmbeddingMoves | None = None
+    maps: EmbeddingMaps | None = None
     moves: EmbeddingMoves | None = None
     maps: EmbeddingMaps | None = None
     linked: tuple[tuple[str, ...], ...] = ()

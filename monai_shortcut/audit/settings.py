@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from monai_shortcut.analyses.differences import DECISION, ODDS, PROBABILITY, RANK, SCALES
+from monai_shortcut.analyses.embedding_maps import METHODS, PCA
 from monai_shortcut.statistics.resampling import Resampling
 
 CORRECTIONS = ("holm", "fdr")
@@ -47,6 +48,8 @@ class AuditSettings(Resampling):
         alike: Cramer's V from which one of them may be the other with errors in the table, so that neither is cleared
             by the other.
         giveaways: number of images listed that give their level away most.
+        embedding_maps: maps of the embeddings under every masking strategy: "pca", and "tsne" and "umap", which take
+            tens of seconds. Without strategies the page's own PCA is enough, and only the others are drawn.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -72,6 +75,7 @@ class AuditSettings(Resampling):
     associated: float = 0.2
     alike: float = 0.6
     giveaways: int = 6
+    embedding_maps: tuple[str, ...] = (PCA,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,6 +98,10 @@ class AuditSettings(Resampling):
                 raise ValueError(f"edges of {name} must be finite and ascend, got {list(cuts)}.")
         object.__setattr__(self, "edges", edges)
         object.__setattr__(self, "adjust_for", tuple(self.adjust_for))
+        unknown = [name for name in self.embedding_maps if name not in METHODS]
+        if unknown or isinstance(self.embedding_maps, str):
+            raise ValueError(f"embedding_maps must be some of {', '.join(METHODS)}, got {self.embedding_maps!r}.")
+        object.__setattr__(self, "embedding_maps", tuple(self.embedding_maps))
         self._check_scales()
 
     def _check_scales(self) -> None:

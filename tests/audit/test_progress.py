@@ -14,6 +14,7 @@ from monai_shortcut.audit.progress import Progress
 
 ANALYSES = {"encoding", "gap", "differences", "alignment", "latent", "erasure", "subgroups", "held_out"}
 ANALYSES |= {"distributions"}
+WHOLE = {"regions", "label", "all heads", "embedding moves", "embedding maps"}
 
 
 def test_seconds_are_summed_by_analysis():
@@ -79,14 +80,14 @@ def test_an_audit_times_each_analysis_and_takes_the_steps_it_announced(capsys):
     attributes = {name: arguments["attributes"][name] for name in ("used", "visible")}
     progress = Progress(show=True)
     audit(**arguments | {"attributes": attributes}, progress=progress)
-    assert set(progress.seconds) == {"shared factorizations", *ANALYSES, "giveaways", "regions", "label", "all heads"}
+    assert set(progress.seconds) == {"shared factorizations", *ANALYSES, "giveaways", *WHOLE}
     assert all(seconds > 0 for seconds in progress.seconds.values())
     told = capsys.readouterr().err
     for shown in ("used: encoding", "visible: held_out", "visible: giveaways", "all heads"):
         assert shown in told
-    steps = 2 * (len(ANALYSES) + 1) + 4
+    steps = 2 * (len(ANALYSES) + 1) + len(WHOLE) + 1
     assert set(re.findall(r"/(\d+) \[", told)) == {str(steps)}
-    assert re.search(rf"{steps - 1}/{steps} \[.*all heads", told)
+    assert re.search(rf"{steps - 1}/{steps} \\[.*embedding maps", told)
 
 
 def test_an_audit_prints_nothing_without_a_terminal(capsys):

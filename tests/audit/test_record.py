@@ -10,6 +10,8 @@ from audit_cases import ALIGNED, QUICK, measured, simulated
 
 from monai_shortcut.analyses.differences import Difference, Differences
 from monai_shortcut.analyses.distributions import Distributions, LevelPair
+from monai_shortcut.analyses.embedding_maps import EmbeddingMaps, StrategyMap
+from monai_shortcut.analyses.embedding_moves import Cosine, EmbeddingMoves
 from monai_shortcut.analyses.erasure import ClassChange, ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
 from monai_shortcut.analyses.joint_alignment import JointAlignment
@@ -108,6 +110,8 @@ def record() -> Audit:
         shared_with=("âge",),
     )
     unknown = Finding("âge", INCONCLUSIVE, "All missing.", {}, (1.5, 2.5), 55, {}, 0, None, None)
+    moved = Cosine("roi_only", "plane", 50, 15, 3, Estimate(0.5, 0.25, 0.75), 0.1, Estimate(0.0, -0.1, 0.1), 0.2)
+    placed = StrategyMap("pca", "75 % and 12 %", {"full": ((0.5, -1.0),), "roi_only": (None,)})
     scores = (
         RegionScore("plane", "full", 55, Estimate(0.9, 0.8, 0.95), 1e-300, 0.0, 1.0),
         RegionScore("plane", "without_roi", 50, Estimate(0.1 + 0.2, 0.0, 0.6), 0.25, 0.6, 5e-324),
@@ -124,6 +128,7 @@ def record() -> Audit:
             edges={"âge": (1.5, 2.5)},
             tolerances={"plane": {"rank": 0.25}},
             adjust_for=("âge",),
+            embedding_maps=("pca", "umap"),
         ),
         regions=RegionSensitivity("full", scores, {"other": "too few"}),
         findings=(used, unknown),
@@ -135,6 +140,8 @@ def record() -> Audit:
         label=ClinicalLabel({"f1": Estimate(0.5, 0.4, 0.6)}, Estimate(0.7, 0.6, 0.8), {"f1": 0.1}, ((0.9, -0.9),)),
         weight_space=TaskMatrix(("label", "scanner (probe)"), ((1.0, 0.5), (0.5, 1.0))),
         joint=JointAlignment(("scanner",), (0.7, 0.1), Tested(0.7, (0.2, 0.8)), 0.4),
+        moves=EmbeddingMoves((moved,), 50, 55, {"roi_only, âge": "too few"}),
+        maps=EmbeddingMaps(("plane",), {"âge": ("",)}, 55, (placed,), {"umap": "not installed"}),
         linked=(("y", "w"),),
         readers=ReaderStudy("Read", "5f", "Is it?", ("a", "b"), ("R1",), 5, (StrategyReading("full", 4, 2, 4, ()),)),
     )

@@ -130,3 +130,13 @@ def test_there_are_as_many_permutations_as_one_of_many_tests_needs(tests, permut
 
 def test_lists_from_json_become_what_they_are():
     assert AuditSettings(adjust_for=["size"]).adjust_for == ("size",)
+
+
+def test_maps_are_among_those_there_are():
+    assert AuditSettings().embedding_maps == ("pca",)
+    assert AuditSettings(embedding_maps=["tsne", "umap"]).embedding_maps == ("tsne", "umap")
+    for wrong in (("isomap",), "pca"):
+        with pytest.raises(
+            ValueError, match=re.escape(f"embedding_maps must be some of pca, tsne, umap, got {wrong!r}.")
+        ):
+            AuditSettings(embedding_maps=wrong)
