@@ -12,8 +12,6 @@ from monai_shortcut.analyses.differences import Difference, Differences
 from monai_shortcut.analyses.distributions import Distributions
 from monai_shortcut.analyses.embedding_maps import EmbeddingMaps
 from monai_shortcut.analyses.embedding_moves import EmbeddingMoves
-from monai_shortcut.analyses.embedding_maps import EmbeddingMaps
-from monai_shortcut.analyses.embedding_moves import EmbeddingMoves
 from monai_shortcut.analyses.encoding import Encoding
 from monai_shortcut.analyses.erasure import ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
@@ -22,6 +20,7 @@ from monai_shortcut.analyses.latent_counterfactual import LatentCounterfactual
 from monai_shortcut.analyses.prediction_gap import PredictionGap
 from monai_shortcut.analyses.region_sensitivity import RegionSensitivity
 from monai_shortcut.analyses.subgroups import SubgroupGaps
+from monai_shortcut.attribution.record import Attribution
 from monai_shortcut.audit.former import modern
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.reader_study.record import ReaderStudy
@@ -260,11 +259,10 @@ class Audit:
         joint: the head against all attributes together.
         moves: how far embeddings move when parts of the images are hidden.
         maps: the same images under every strategy, in the plane.
-        moves: how far embeddings move when parts of the images are hidden.
-        maps: the same images under every strategy, in the plane.
         linked: image ids of each group of images that look the same and are of different patients, who are one patient
             in every fold, permutation and bootstrap.
         readers: what people see in the images; None if nobody has read them.
+        attribution: where the model looks; None if nobody asked.
         version: version of this format.
     """
 
@@ -286,10 +284,9 @@ class Audit:
     joint: JointAlignment | None = None
     moves: EmbeddingMoves | None = None
     maps: EmbeddingMaps | None = None
-    moves: EmbeddingMoves | None = None
-    maps: EmbeddingMaps | None = None
     linked: tuple[tuple[str, ...], ...] = ()
     readers: ReaderStudy | None = None
+    attribution: Attribution | None = None
     version: int = VERSION
 
     def finding(self, attribute: str) -> Finding:
