@@ -22,6 +22,7 @@ from monai_shortcut.audit.record import Audit, Example
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler, CohortReading
+from monai_shortcut.handlers.masked_rows import MaskedRows
 from monai_shortcut.handlers.masking import masked_images
 from monai_shortcut.handlers.processes import gather
 from monai_shortcut.handlers.tasks import ClinicalTask
@@ -50,9 +51,9 @@ class ShortcutAudit(CohortHandler):
     ``labels``. Each label then has its own findings and report, in a folder of its name, and ``report.html`` shows them
     side by side.
 
-    With ``roi_key`` the model also sees each batch under the masking strategies. Masks hide pixels of the images as the
-    model sees them; give the intensity scaling again as ``after_masking``, so that the scale comes from visible pixels
-    alone.
+    With ``roi_key`` the model also sees each batch under the masking strategies, and what its head reads then is
+    compared with what it reads of the full images. Masks hide pixels of the images as the model sees them; give the
+    intensity scaling again as ``after_masking``, so that the scale comes from visible pixels alone.
 
     Attach the handler on every process of a distributed evaluation; process 0 writes and prints.
 
@@ -65,6 +66,8 @@ class ShortcutAudit(CohortHandler):
         roi_key: entry of the batch that holds the regions of interest.
         strategies: masking strategies to evaluate beside "full".
         after_masking: transform of one masked image, for example MONAI's ``ScaleIntensity()``.
+        masked_embeddings: whether to keep the embeddings of masked images, of as many patients as 256 MiB have room
+            for.
         counterfactual_keys: by attribute, the entry of the batch that holds the same images under another level of it.
         settings: see `AuditSettings`.
         title: what is audited.
@@ -85,6 +88,7 @@ class ShortcutAudit(CohortHandler):
         roi_key: str | None = None,
         strategies: Sequence[str] = ROI_STRATEGIES,
         after_masking: Callable[[Any], Any] | None = None,
+        masked_embeddings: bool = True,
         counterfactual_keys: Mapping[str, str] | None = None,
         title: str = "Shortcut audit",
         examples: int = 1,
@@ -101,6 +105,7 @@ class ShortcutAudit(CohortHandler):
         for name in self.strategies:
             check_settings(name)
         self.counterfactual_keys = dict(counterfactual_keys or {})
+        self.masked_embeddings = masked_embeddings
 
     @property
     def audit(self) -> Audit | None:
@@ -112,6 +117,7 @@ class ShortcutAudit(CohortHandler):
         # Examples by label and level, with their place in the cohort: which ones are kept depends on nothing else.
         self._shown: dict[tuple[str, str], dict[int, Example]] = {}
         self._problems: dict[str, str] = {}
+        self._moved: MaskedRows | None = None
         self.audits: dict[str, Audit] = {}
 
     def _look(self, engine: Engine) -> None:
@@ -141,7 +147,8 @@ class ShortcutAudit(CohortHandler):
             rows = np.full((len(images), len(self._head().bias)), np.nan)
             if usable:
                 with self.timings.of("evaluation/masked images"):
-                    rows[usable] = self._logits(torch.stack([masked[index][strategy] for index in usable]))
+                    points, rows[usable] = self._read(torch.stack([masked[index][strategy] for index in usable]))
+                self._rows().add(strategy, [self._names[index - len(images)] for index in usable], points)
             self._record(strategy, rows)
         return masked
 
@@ -157,13 +164,23 @@ class ShortcutAudit(CohortHandler):
                 self._problems.setdefault(name, problem)
         return masked
 
+    def _rows(self) -> MaskedRows:
+        strategies = self.strategies if self.masked_embeddings else ()
+        self._moved = self._moved or MaskedRows(self._matchers, strategies, self.settings.seed)
+        return self._moved
+
     def _logits(self, images: torch.Tensor) -> NDArray[np.float64]:
         """(N, C) of other images than those the evaluator sees."""
+        return self._read(images)[1]
+
+    def _read(self, images: torch.Tensor) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """(N, D) embeddings and (N, C) logits of other images than those the evaluator sees."""
         head = self._head()
         self._check_size(images)
         pixels = convert_to_tensor(images, track_meta=False)  # metadata would slow down every layer
         points, _ = embed(self.network, pixels, head.layer, reads=self._reads, output=self.output)
-        return np.asarray((points.double() @ head.weight.double().T + head.bias.double()).cpu().numpy())
+        logits = points.double() @ head.weight.double().T + head.bias.double()
+        return points.cpu().numpy(), np.asarray(logits.cpu().numpy())
 
     def _show(self, batch: Mapping[str, Any], masked: Sequence[Mapping[str, torch.Tensor]]) -> None:
         """Keep for the report the images of each label that come first in the cohort."""
@@ -196,6 +213,7 @@ class ShortcutAudit(CohortHandler):
         for shown, _ in parts:
             for key, kept in shown.items():
                 self._shown[key] = self._foremost({**self._shown.get(key, {}), **kept})
+        self._rows().unite()
         self._problems = {name: why for _, problems in parts for name, why in problems.items()}
 
     def _attribute_heads(self, attributes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
@@ -273,6 +291,8 @@ class ShortcutAudit(CohortHandler):
             attribute_heads=self._attribute_heads(task.attributes),
             progress=progress,
             audits=audits,
+            masked=self._rows().of(matcher, cohort.image_ids),
+            folds=cohort.table["fold"].to_numpy() if "fold" in cohort.table else None,
         )
         for analysis, seconds in progress.seconds.items():
             part = f"audit/{analysis}"
