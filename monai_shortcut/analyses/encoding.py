@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.statistics.whitened import Sums, Whitened
 from monai_shortcut.types import Estimate, Floats, Integers, Tested, Unmeasurable
 
-_SCORES = 2**26  # scores computed at once; bounds the memory
+_SCORES = 2**24  # scores computed at once; bounds the memory
 _FEWEST_PATIENTS = 10  # with a label and a level, for the label's own probe to rank the level
 
 
@@ -77,7 +77,7 @@ class Recognition:
     spread: dict[str, float] = field(default_factory=dict)
 
 
-def encoding(sample: AttributeSample) -> Encoding:
+def encoding(sample: AttributeSample, spread: Mapping[str, float] | None = None) -> Encoding:
     """Measure how well an attribute can be read off the embedding.
 
     Each image is scored by a probe that has seen no image of its patient. The permuted copies of the attribute go
@@ -89,6 +89,7 @@ def encoding(sample: AttributeSample) -> Encoding:
 
     Args:
         sample: the images and the attribute.
+        spread: its `spreads`, where they are known already.
 
     Returns:
         The areas and metrics with their limits and null draws.
@@ -105,39 +106,66 @@ def encoding(sample: AttributeSample) -> Encoding:
     null = [_areas(folded, totals, sample) for totals in sample.in_blocks()]
     draws = np.concatenate(null)
     own = folded.held_out(sample.observed, within=True)[0]
-    # DeLong's error takes the probe as given; the spread under permutation also holds what refitting it adds.
-    spread = 2 * float(draws[1:].std())
+    # DeLong's error takes the probe as given; the scatter under permutation also holds what refitting it adds.
+    scatter = 2 * float(draws[1:].std())
     found = _recognized(sample.images, sample.observed)
-    redrawn = [sample.images.folds(draw) for draw in range(sample.draws.repeats)]
-    changing = [float(_areas(each, each.totals(sample.observed), sample)[0]) for each in redrawn]
     by_label = _by_label(sample)
-    nonlinear = _read(sample, sample.images.kernel, np.arange(len(sample)), range(sample.count))
+    nonlinear = _read(sample, sample.images.kernel, slice(None), range(sample.count))
     every = [draws, nonlinear[1], *(each[1] for each in by_label if each)]
     return Encoding(
         metrics=found.metrics,
         auroc=found.auroc,
-        own_auroc=_limits(own, sample.observed, sample.strata, sample.patients, spread, sample.draws.confidence),
+        own_auroc=_limits(own, sample.observed, sample.strata, sample.patients, scatter, sample.draws.confidence),
         test=Tested(float(draws[0]), tuple(draws[1:].tolist())),
-        spread={**found.spread, "own_auroc": float(np.std(changing, ddof=1))} if len(changing) > 1 else {},
+        spread=dict(spreads(sample.images, [sample])[0] if spread is None else spread),
         by_label=tuple(each and each[0] for each in by_label),
         nonlinear=nonlinear[0],
         anywhere=_largest(np.stack(every)),
     )
 
 
-def recognition(images: Sample) -> Recognition:
+def spreads(images: Sample, asked: Sequence[AttributeSample | None]) -> list[dict[str, float]]:
+    """Standard deviations over repeated draws of the folds, of which one at a time is in memory.
+
+    Args:
+        images: the sample.
+        asked: attributes of it; None is the label.
+
+    Returns:
+        For each of them, that of each metric, "auroc" and, of an attribute, "own_auroc", with N - 1 in the denominator;
+        empty when the folds are drawn once, or of a label with a class of a single image.
+
+    Raises:
+        Unmeasurable: If there are no embeddings, or fewer patients than folds.
+    """
+    found: list[dict[str, list[float]]] = [{} for _ in asked]
+    for draw in range(images.draws.repeats if images.draws.repeats > 1 else 0):
+        folded = images.folds(draw)
+        for changing, attribute in zip(found, asked, strict=True):
+            if attribute is None and np.bincount(images.strata).min() < 2:
+                continue
+            values = _redrawn(folded, _label(images) if attribute is None else attribute.observed)
+            if attribute is not None:
+                values["own_auroc"] = float(_areas(folded, folded.totals(attribute.observed), attribute)[0])
+            for name, value in values.items():
+                changing.setdefault(name, []).append(value)
+    return [{name: float(np.std(values, ddof=1)) for name, values in changing.items()} for changing in found]
+
+
+def recognition(images: Sample, spread: Mapping[str, float] | None = None) -> Recognition:
     """How well the label itself can be read off the embedding, as a row to compare attributes with.
 
     Args:
         images: the sample.
+        spread: the label's `spreads`, where they are known already.
 
     Raises:
         Unmeasurable: If there are no embeddings, fewer patients than folds, or a class with a single image.
     """
     if np.bincount(images.strata).min() < 2:
         raise Unmeasurable("each class must have at least two images")
-    codes = Codings(np.arange(len(images)), images.strata[None], int(images.strata.max()) + 1)
-    return _recognized(images, codes)
+    found = _recognized(images, _label(images))
+    return replace(found, spread=dict(spreads(images, [None])[0] if spread is None else spread))
 
 
 def held_out_margins(sample: AttributeSample) -> Floats:
@@ -190,7 +218,7 @@ def _by_label(sample: AttributeSample) -> list[tuple[Estimate, Floats] | None]:
     for turn, label in enumerate(sorted(classes, key=lambda label: len(every[label])), start=1):
         own, sums = every[label], rest
         if rest is not None and turn < len(every) and len(own):
-            sums = Sums.of(reader.folded, sample.codings().images(own))
+            sums = Sums.of(reader.folded, sample.codings(), own)
             rest.remove(sums)
         people = [len(np.unique(sample.patients[own[sample.codes[own] == level]])) for level in range(sample.count)]
         levels = np.flatnonzero(np.array(people) >= _FEWEST_PATIENTS).tolist()
@@ -200,26 +228,26 @@ def _by_label(sample: AttributeSample) -> list[tuple[Estimate, Floats] | None]:
 
 
 def _read(
-    sample: AttributeSample, reader: Whitened, own: Integers, levels: Sequence[int], sums: Sums | None = None
+    sample: AttributeSample, reader: Whitened, own: Integers | slice, levels: Sequence[int], sums: Sums | None = None
 ) -> tuple[Estimate, Floats]:
     """Area with its limits, and the areas (1 + B,) of the attribute as observed and permuted.
 
     Args:
         sample: the images and the attribute.
         reader: what scores them.
-        own: (n,) which of the coded images it is fitted to and ranks.
+        own: (n,) which of the images it is fitted to and ranks.
         levels: at least two levels, each ranked against all others; of two the second alone, as they mirror each other.
         sums: of these images, where they are known.
     """
-    codings = sample.codings().images(own)
-    areas, single = reader.areas(codings, levels[1:] if len(levels) == 2 else levels, sums)
-    scores, codes = single.astype(np.float64), codings.codes[:1]
+    ranked = levels[1:] if len(levels) == 2 else levels
+    areas, single = reader.areas(sample.codings(), ranked, sums, own)
+    scores, codes, rows = single.astype(np.float64), sample.permuted[:1, own], sample.rows[own]
     if not sample.ordered:
         place = np.full(sample.count, len(levels) if len(levels) > 2 else 0)
         place[levels] = np.arange(len(levels))
         scores, codes = scores[levels], place[codes]
-    fold, strata = reader.folded.fold[codings.rows], sample.strata[own]
-    observed = Codings(codings.rows, codes, sample.count, sample.ordered)
+    fold, strata = reader.folded.fold[rows], sample.strata[own]
+    observed = Codings(rows, codes, sample.count, sample.ordered)
     cells, spread = fold * (strata.max() + 1) + strata, 2 * float(areas[1:].std())
     return _limits(scores, observed, cells, sample.patients[own], spread, sample.draws.confidence), areas
 
@@ -238,23 +266,26 @@ def _limits(
     return with_interval(area(scores, codings.codes[0], strata, patients), confidence, spread)
 
 
+def _label(images: Sample) -> Codings:
+    """The label as if it were an attribute."""
+    return Codings(np.arange(len(images)), images.strata[None], int(images.strata.max()) + 1)
+
+
 def _recognized(images: Sample, codings: Codings) -> Recognition:
-    draws = [_told_apart(images, codings, draw) for draw in range(images.draws.repeats)]
+    scores, said = _told_apart(images.folds(), codings)
     levels, code = codings.levels, codings.codes[0].astype(np.int64)
-    cell, ones = code * levels + draws[0][1], np.ones((len(code), 1))
+    cell, ones = code * levels + said, np.ones((len(code), 1))
     resampled = images.resampled(ones, codings.rows, cell, levels**2)
     counts = np.concatenate([np.bincount(cell, minlength=levels**2)[None], resampled[..., 0]])
     metrics = confusion_metrics(counts.reshape(-1, levels, levels), images.draws.confidence)
     patients, alike = images.patients[codings.rows], np.zeros(len(codings.rows), dtype=np.int64)
     # Permutations within labels say nothing of a probe without regard to them.
-    spread = spread_of_chance(codings.codes[0], patients)
-    area = _limits(draws[0][0], codings, alike, patients, spread, images.draws.confidence)
-    return Recognition(metrics, area, _spread(codings, draws) if len(draws) > 1 else {})
+    scatter = spread_of_chance(codings.codes[0], patients)
+    return Recognition(metrics, _limits(scores, codings, alike, patients, scatter, images.draws.confidence))
 
 
-def _told_apart(images: Sample, codings: Codings, draw: int) -> tuple[Floats, Integers]:
+def _told_apart(folded: Folded, codings: Codings) -> tuple[Floats, Integers]:
     """Scores of the probe without regard to labels, and the levels it says."""
-    folded = images.folds(draw)
     scores = folded.held_out(codings, within=False)[0]
     if not codings.ordered:
         return scores, scores.argmax(axis=0)
@@ -262,16 +293,16 @@ def _told_apart(images: Sample, codings: Codings, draw: int) -> tuple[Floats, In
     return scores, folded.held_out(levels, within=False)[0].argmax(axis=0)
 
 
-def _spread(codings: Codings, draws: list[tuple[Floats, Integers]]) -> dict[str, float]:
-    """Standard deviations of the metrics over draws of the folds."""
+def _redrawn(folded: Folded, codings: Codings) -> dict[str, float]:
+    """Metrics and area of the probe without regard to labels."""
+    scores, said = _told_apart(folded, codings)
     levels, code = codings.levels, codings.codes[0].astype(np.int64)
+    counts = np.bincount(code * levels + said, minlength=levels**2).reshape(1, levels, levels).astype(float)
+    metrics = {name: metric.value for name, metric in confusion_metrics(counts, 0.95).items()}
     alike = np.zeros(len(code), dtype=np.int64)
-    counts = [np.bincount(code * levels + said, minlength=levels**2) for _, said in draws]
-    values = {
-        name: [confusion_metrics(count.reshape(1, levels, levels).astype(float), 0.95)[name].value for count in counts]
-        for name in ("accuracy", "precision", "recall", "f1")
-    }
-    scores = np.stack([scores for scores, _ in draws])
-    codes = np.repeat(codings.codes, len(draws), axis=0)
-    areas = concordance(scores[:, 0], codes, alike) if codings.ordered else stratified_auroc(scores, codes, alike)
-    return {name: float(np.std(found, ddof=1)) for name, found in {**values, "auroc": areas.tolist()}.items()}
+    area = (
+        concordance(scores[:1], codings.codes, alike)
+        if codings.ordered
+        else stratified_auroc(scores[None], codings.codes, alike)
+    )
+    return {**metrics, "auroc": float(area[0])}

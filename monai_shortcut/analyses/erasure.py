@@ -182,21 +182,22 @@ def _encoded(sample: AttributeSample, folded: Folded) -> tuple[float, float]:
     for index in range(folded.folds):
         others = folded.others(index)
         first, second = others[: len(others) // 2], others[len(others) // 2 :]
-        here = np.flatnonzero(fold == index)
-        points = folded.points.rows(sample.rows[here]).astype(np.float64)
-        probe = totals.fit(second, within=True)
-        logits[0][:, here] = (points @ probe.weight[:, 0] + probe.bias[0]).T
+        here, probe = np.flatnonzero(fold == index), totals.fit(second, within=True)
         eraser = _Eraser.of(totals.fit(first, within=True))
-        logits[1][:, here] = _erased_logits(folded, second, probe, eraser, points, own.ordered)
+        weight, bias = _erased_probe(folded, second, probe, eraser, own.ordered)
+        for place, block in folded.points.blocks(sample.rows[here]):
+            points = block.astype(np.float64)
+            logits[0][:, here[place]] = (points @ probe.weight[:, 0] + probe.bias[0]).T
+            logits[1][:, here[place]] = (points @ weight + bias).T
     area = clustered_concordance if own.ordered else clustered_auroc
     before, after = (area(z, sample.codes, sample.strata, sample.patients)[0] for z in logits)
     return before, after
 
 
-def _erased_logits(
-    folded: Folded, folds: tuple[int, ...], probe: Probes, eraser: _Eraser, points: Floats, ordered: bool
-) -> Floats:
-    """Logits (m, n) of points (n, q) by a probe fitted to erased embeddings of some folds.
+def _erased_probe(
+    folded: Folded, folds: tuple[int, ...], probe: Probes, eraser: _Eraser, ordered: bool
+) -> tuple[Floats, Floats]:
+    """Weight (q, m) and bias (m,) with which embeddings get the logits that a probe gives erased ones of some folds.
 
     Erasing is a linear map A, so the covariance of erased embeddings is A S A' and their covariance with the attribute
     A V: nothing is read again. The shift that the map adds to all embeddings alike goes into no logit within a label.
@@ -212,4 +213,4 @@ def _erased_logits(
     constant = 0.0 if ordered else -0.5 * (means * weight).sum(axis=0)  # as of the probe itself
     bias = constant - eraser.linear(probe.centre)[:, 0] @ weight
     bias[~np.isfinite(probe.bias[0])] = -np.inf
-    return np.asarray((points @ eraser.adjoint(weight) + bias).T)
+    return eraser.adjoint(weight), np.asarray(bias)

@@ -132,7 +132,7 @@ def leave_level_out(
     patient = np.unique(np.asarray(patients), return_inverse=True)[1].astype(np.int64)
     stratum = np.unique(label, return_inverse=True)[1] * (code.max() + 1) + code
     fold = patient_folds(patient, stratum, folds, rng)
-    codings = np.concatenate([code[None], permuted_codes(code, patient, permutations, rng, label)])
+    codings = permuted_codes(code, patient, permutations, rng, label, observed=True)
     points = _prepared(points, points.mean(axis=0, dtype=np.float64), points.std(axis=0, dtype=np.float64))
     return compared_heads(points, codings, label, patient, fold, confidence=confidence, rng=rng)
 

@@ -301,6 +301,8 @@ class Sample:
     def folds(self, draw: int = 0) -> Folded:
         """Embeddings in folds of patients, labels in equal shares; the same for every attribute.
 
+        The first draw is kept, and the last one that was asked for: factorizations are large.
+
         Raises:
             Unmeasurable: If there are fewer patients than folds.
         """
@@ -309,6 +311,8 @@ class Sample:
             if count < self.draws.folds:
                 raise Unmeasurable(f"there must be a patient for each of {self.draws.folds} folds, got {count}")
             fold = patient_folds(self.patients, self.labels, self.draws.folds, self.rng("folds", str(draw)))
+            for former in self._folds.keys() - {0}:
+                del self._folds[former]
             self._folds[draw] = Folded.of(points, fold, self.strata)
         return self._folds[draw]
 
@@ -414,8 +418,8 @@ class AttributeSample:
     def permuted(self) -> NDArray[Any]:
         """(1 + B, n) codes: as observed, then permuted between patients within labels; drawn once for all analyses."""
         cells = self.labels if self.cells is None else self.cells
-        draws = permuted_codes(self.codes, self.patients, self.draws.permutations, self.rng("permutations"), cells)
-        return np.concatenate([self.codes[None].astype(draws.dtype), draws])
+        rng, draws = self.rng("permutations"), self.draws.permutations
+        return permuted_codes(self.codes, self.patients, draws, rng, cells, observed=True)
 
     def codings(self, draws: int | None = None) -> Codings:
         """The attribute as observed and its first permutations, all by default."""
@@ -424,8 +428,8 @@ class AttributeSample:
 
     @property
     def observed(self) -> Codings:
-        """The attribute as observed."""
-        return self.codings(0)
+        """The attribute as observed, without any permutation."""
+        return Codings(self.rows, self.codes[None], self.count, self.ordered)
 
     def in_blocks(self, draws: int | None = None) -> Iterator[Totals]:
         """Sums of the attribute and its first permutations over each fold, a few codings at a time.

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from monai_shortcut.analyses.alignment import head_matrix, label_alignment
 from monai_shortcut.analyses.embedding_moves import MaskedEmbeddings
-from monai_shortcut.analyses.encoding import recognition
+from monai_shortcut.analyses.encoding import recognition, spreads
 from monai_shortcut.analyses.joint_alignment import joint_alignment
 from monai_shortcut.analyses.region_sensitivity import region_sensitivity
 from monai_shortcut.analyses.sample import AttributeSample, Sample, two_rows
@@ -160,7 +160,7 @@ def audit(
     }
     fine = {name: held_equal(coded[name], column, sample.patients) for name, column in values.items()}
     with progress or Progress() as bar:
-        findings, analysed = _findings(
+        findings, analysed, spread = _findings(
             sample, coded, fine, counterfactuals or {}, finite, heads, chosen, bar, label_names, audits
         )
         answers = {name: np.asarray(column)[finite] for name, column in (regions or {}).items()}
@@ -173,7 +173,7 @@ def audit(
                 confidence=chosen.confidence,
             )
         with bar.step("label"):
-            label = _answered(lambda: _clinical_label(sample, chosen))
+            label = _answered(lambda: _clinical_label(sample, chosen, spread))
         with bar.step("all heads"):
             matrix = head_matrix(sample, analysed, heads, chosen.variance, chosen.min_components) if analysed else None
             joint = _answered(lambda: joint_alignment(sample, analysed)) if analysed else None
@@ -226,24 +226,32 @@ def _findings(
     progress: Progress,
     label_names: Sequence[str],
     audits: int,
-) -> tuple[tuple[Finding, ...], dict[str, AttributeSample]]:
-    """A finding for each attribute, and the attributes that could be analysed."""
-    progress.expect(_QUESTIONS * len(coded) + 6)
+) -> tuple[tuple[Finding, ...], dict[str, AttributeSample], dict[str, float]]:
+    """A finding for each attribute, the attributes that could be analysed, and `spreads` of the label."""
+    progress.expect(_QUESTIONS * len(coded) + 7)
     tell_power(sample, coded, settings, label_names, audits)
     with progress.step("shared factorizations"):
         _answered(lambda: _prepare(sample))
+    asked = {name: _by(sample, name, levels) for name, levels in coded.items()}
+    with progress.step("draws of the folds"):
+        known = {name: one for name, one in asked.items() if isinstance(one, AttributeSample)}
+        changing = _answered(lambda: spreads(sample, [None, *known.values()])) or [{}] * (1 + len(known))
+        spread = dict(zip(known, changing[1:], strict=True))
 
     def measure(name: str) -> _Measured:
         swapped = counterfactuals.get(name)
         changed = None if swapped is None else np.asarray(swapped, dtype=np.float64)[finite]
         moved = None if changed is None else _counterfactual(changed, sample)
+        one = asked[name]
+        if isinstance(one, str):
+            return _Measured(None, one, moved)
+        covariates = {other: fine[other] for other in settings.adjust_for if other in fine}
+        shared = replace(one)  # what its analyses share is large, and gone with it
         try:
-            one = sample.by(name, coded[name])
-            covariates = {other: fine[other] for other in settings.adjust_for if other in fine}
-            evidence = attribute_evidence(one, settings, progress, heads.get(name), covariates)
+            evidence = attribute_evidence(shared, settings, progress, heads.get(name), covariates, spread.get(name))
         except Unmeasurable as reason:
             return _Measured(None, str(reason), moved)
-        return _Measured(replace(one), evidence, moved)  # without the sums that its analyses shared
+        return _Measured(one, evidence, moved)
 
     found = dict(zip(coded, _side_by_side(measure, list(coded)), strict=True))
     measured = {name: one.evidence for name, one in found.items() if isinstance(one.evidence, Evidence)}
@@ -261,16 +269,23 @@ def _findings(
             moved = found[name].counterfactual
             return _finding(name, coded[name], sample, evidence, reason, moved, settings, analysed, names)
 
-    return tuple(map(conclude, coded)), analysed
+    return tuple(map(conclude, coded)), analysed, changing[0]
+
+
+def _by(sample: Sample, name: str, levels: Levels) -> AttributeSample | str:
+    """The attribute's sample, or why it cannot be analysed."""
+    try:
+        return sample.by(name, levels)
+    except Unmeasurable as reason:
+        return str(reason)
 
 
 def _prepare(sample: Sample) -> None:
     """Compute what all attributes share, before they are analysed side by side."""
-    for draw in range(sample.draws.repeats):
-        folded = sample.folds(draw)
-        for index in range(folded.folds):
-            folded.solver(folded.others(index), within=True)
-            folded.solver(folded.others(index), within=False)
+    folded = sample.folds()
+    for index in range(folded.folds):
+        folded.solver(folded.others(index), within=True)
+        folded.solver(folded.others(index), within=False)
     for within in (True, False):
         sample.together.solver((0,), within)
         sample.metric(within)
@@ -313,9 +328,9 @@ def _adjusted(measured: Mapping[str, Evidence], settings: AuditSettings, audits:
     return result
 
 
-def _clinical_label(sample: Sample, settings: AuditSettings) -> ClinicalLabel:
+def _clinical_label(sample: Sample, settings: AuditSettings, spread: Mapping[str, float]) -> ClinicalLabel:
     """The label as if it were an attribute."""
-    found = recognition(sample)
+    found = recognition(sample, spread)
     wsc = label_alignment(sample, settings.variance, settings.min_components)
     return ClinicalLabel(found.metrics, found.auroc, found.spread, wsc)
 

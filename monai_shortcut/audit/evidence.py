@@ -35,6 +35,7 @@ def questions(
     settings: AuditSettings,
     own_head: ArrayLike | None = None,
     covariates: Mapping[str, NDArray[np.int64]] | None = None,
+    spread: Mapping[str, float] | None = None,
 ) -> Mapping[str, Callable[[AttributeSample], Any]]:
     """The analyses of an attribute by field of `Evidence`.
 
@@ -42,10 +43,11 @@ def questions(
         settings: settings of the audit.
         own_head: (M, D) weights of the attribute's head, if the network was trained with one.
         covariates: (N,) levels of attributes at whose equal levels answers are compared, -1 where unknown.
+        spread: its `spreads`, where they are known already.
     """
     pointing = partial(alignment, variance=settings.variance, min_components=settings.min_components, own_head=own_head)
     return {
-        "encoding": encoding,
+        "encoding": partial(encoding, spread=spread),
         "gap": prediction_gap,
         "differences": partial(_differences, settings=settings, covariates=covariates or {}),
         "alignment": pointing,
@@ -63,6 +65,7 @@ def attribute_evidence(
     progress: Progress,
     own_head: ArrayLike | None = None,
     covariates: Mapping[str, NDArray[np.int64]] | None = None,
+    spread: Mapping[str, float] | None = None,
 ) -> Evidence:
     """Ask all questions of an attribute.
 
@@ -72,6 +75,7 @@ def attribute_evidence(
         progress: progress of the audit.
         own_head: (M, D) weights of the attribute's head, if the network was trained with one.
         covariates: (N,) levels of attributes at whose equal levels answers are compared, -1 where unknown.
+        spread: its `spreads`, where they are known already.
 
     Returns:
         The evidence, p-values not adjusted yet; ``not_computed`` says why an analysis has no answer.
@@ -81,7 +85,7 @@ def attribute_evidence(
     """
     found: dict[str, Any] = {}
     unanswered: dict[str, str] = {}
-    for name, question in questions(settings, own_head, covariates).items():
+    for name, question in questions(settings, own_head, covariates, spread).items():
         with progress.step(name, sample.name):
             try:
                 found[name] = question(sample)

@@ -38,8 +38,8 @@ class Codings:
         """Some of the codings."""
         return Codings(self.rows, self.codes[draws], self.levels, self.ordered)
 
-    def images(self, place: Integers) -> Codings:
-        """The codings of some of the images."""
+    def images(self, place: Integers | slice) -> Codings:
+        """The codings of some of the images; a slice copies nothing."""
         return Codings(self.rows[place], self.codes[:, place], self.levels, self.ordered)
 
     def design(self, place: slice | Integers, dtype: Any) -> NDArray[Any]:

@@ -171,6 +171,8 @@ def permuted_codes(
     permutations: int,
     rng: np.random.Generator,
     labels: ArrayLike | None = None,
+    *,
+    observed: bool = False,
 ) -> NDArray[np.signedinteger[Any]]:
     """Draw the permuted attribute itself: ``codes[permute_by_patient(...)]``, without the indices.
 
@@ -183,19 +185,23 @@ def permuted_codes(
         permutations: number B of draws.
         rng: source of the draws.
         labels: (N,) optional class of each image.
+        observed: put the codes as they are before the draws.
 
     Returns:
-        (B, N) codes in the smallest signed integers that hold them: int8 up to 128 levels. Beside these, memory does
-        not grow with B.
+        (B, N), or (1 + B, N), codes in the smallest signed integers that hold them: int8 up to 128 levels. Beside
+        these, memory does not grow with B.
     """
     code, exchange = np.asarray(codes), _Exchange.of(patients, labels)
     code = code.astype(np.min_scalar_type(-1 - int(code.max())))
     shared = exchange.shared_values(code)
-    result = np.empty((permutations, len(code)), dtype=code.dtype)
+    result = np.empty((observed + permutations, len(code)), dtype=code.dtype)
+    if observed:
+        result[0] = code
+    drawn = result[int(observed) :]
     for rows, source, seed in exchange.draws(permutations, rng):
         given = shared[source]
         alike = given.min() >= 0
-        result[rows] = given.take(exchange.cell, axis=1) if alike else code[exchange.images(source, seed)]
+        drawn[rows] = given.take(exchange.cell, axis=1) if alike else code[exchange.images(source, seed)]
     return result
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from monai_shortcut.types import Floats, Integers, Points
 
 _ROWS = 4096  # rows read at once; bounds the memory
-_KEPT_BYTES = 2**27  # embeddings up to this size are kept standardized beside the original
+_KEPT_BYTES = 2**26  # embeddings up to this size are kept standardized beside the original
 _LEAST_SHRINKAGE = 1e-4
 
 

@@ -17,9 +17,10 @@ from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.types import Floats, Integers, Points
 
 _ROWS = 4096  # rows read at once
-_NUMBERS = 2**25  # sums and scores held at once; bounds the memory
+_NUMBERS = 2**24  # sums and scores held at once; bounds the memory
 _CELLS = 2**17  # scores ranked at once; few enough for the cache
-_KEPT_BYTES = 2**27  # whitened rows up to this size are kept
+_KEPT_BYTES = 2**26  # whitened rows up to this size are kept
+_ALL = slice(None)
 
 Singles = NDArray[np.float32]
 
@@ -87,24 +88,27 @@ class Whitened:
                     found[:, part[0] : part[-1] + 1] = direction @ self._rows(codings.rows[place[part]]).T
                 yield place, found.reshape(-1, codings.columns, len(place))
 
-    def areas(self, codings: Codings, ranked: Sequence[int], sums: Sums | None = None) -> tuple[Floats, Singles]:
+    def areas(
+        self, codings: Codings, ranked: Sequence[int], sums: Sums | None = None, own: Integers | slice = _ALL
+    ) -> tuple[Floats, Singles]:
         """Areas under ROC curves among held-out images of the same fold and class.
 
         Args:
             codings: the codings.
             ranked: levels that are each ranked against all others; the area is the mean over them. Ordered levels are
                 all compared, each with the lower ones, and it plays no part.
-            sums: of the codings, where they are known.
+            sums: of these images, where they are known.
+            own: (n,) which of the coded images; all by default.
 
         Returns:
             Areas (B,), ties one half; one half where no fold holds two levels of one class. And scores (m, n) of the
             first coding: of all levels, or of the direction along which ordered ones ascend.
         """
         width = self.folded.folds * len(self.folded.points.gram)
-        step = max(1, _NUMBERS // (codings.columns * max(width, len(codings.rows))))
+        step = max(1, _NUMBERS // (codings.columns * max(width, len(codings.rows[own]))))
         found = []
         for draws in (slice(start, start + step) for start in range(0, len(codings.codes), step)):
-            part = codings.block(draws)
+            part = codings.block(draws).images(own)  # a few at a time: codes of all draws are many
             known = Sums.of(self.folded, part) if sums is None else sums.block(draws, codings.columns)
             found.append(self._areas(part, ranked, known))
         return np.concatenate([areas for areas, _ in found]), found[0][1]
@@ -144,17 +148,18 @@ class Sums:
     known: Floats
 
     @classmethod
-    def of(cls, folded: Folded, codings: Codings) -> Sums:
-        """Sum over the images, once."""
-        fold, draws = folded.fold[codings.rows], len(codings.codes) * codings.columns
+    def of(cls, folded: Folded, codings: Codings, own: Integers | slice = _ALL) -> Sums:
+        """Sum over some of the coded images, all by default, once."""
+        every = np.arange(len(codings.rows))[own]
+        fold, draws = folded.fold[codings.rows[every]], len(codings.codes) * codings.columns
         folds, labels, width = folded.sums.shape
         design, counts = (np.zeros((folds, draws, many), np.float32) for many in (width, labels))
         whole, known = np.zeros((folds, labels, width)), np.zeros((folds, labels))
         for index in range(folds):
-            for own in _in_blocks(np.flatnonzero(fold == index)):
-                rows = folded.points.rows(codings.rows[own]).astype(np.float32, copy=False)
-                member: NDArray[Any] = np.eye(labels, dtype=np.float32)[folded.classes[codings.rows[own]]]
-                coded = codings.design(own, np.float32)
+            for chosen in _in_blocks(every[fold == index]):
+                rows = folded.points.rows(codings.rows[chosen]).astype(np.float32, copy=False)
+                member: NDArray[Any] = np.eye(labels, dtype=np.float32)[folded.classes[codings.rows[chosen]]]
+                coded = codings.design(chosen, np.float32)
                 design[index] += coded @ rows
                 counts[index] += coded @ member
                 whole[index] += member.T @ rows

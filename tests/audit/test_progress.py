@@ -80,12 +80,12 @@ def test_an_audit_times_each_analysis_and_takes_the_steps_it_announced(capsys):
     attributes = {name: arguments["attributes"][name] for name in ("used", "visible")}
     progress = Progress(show=True)
     audit(**arguments | {"attributes": attributes}, progress=progress)
-    assert set(progress.seconds) == {"shared factorizations", *ANALYSES, "giveaways", *WHOLE}
+    assert set(progress.seconds) == {"shared factorizations", "draws of the folds", *ANALYSES, "giveaways", *WHOLE}
     assert all(seconds > 0 for seconds in progress.seconds.values())
     told = capsys.readouterr().err
     for shown in ("used: encoding", "visible: held_out", "visible: giveaways", "all heads"):
         assert shown in told
-    steps = 2 * (len(ANALYSES) + 1) + len(WHOLE) + 1
+    steps = 2 * (len(ANALYSES) + 1) + len(WHOLE) + 2
     assert set(re.findall(r"/(\d+) \[", told)) == {str(steps)}
     assert re.search(rf"{steps - 1}/{steps} \\[.*embedding maps", told)
 
