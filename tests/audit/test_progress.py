@@ -87,7 +87,7 @@ def test_an_audit_times_each_analysis_and_takes_the_steps_it_announced(capsys):
         assert shown in told
     steps = 2 * (len(ANALYSES) + 1) + len(WHOLE) + 2
     assert set(re.findall(r"/(\d+) \[", told)) == {str(steps)}
-    assert re.search(rf"{steps - 1}/{steps} \\[.*embedding maps", told)
+    assert re.search(rf"{steps - 1}/{steps} \[.*embedding maps", told)
 
 
 def test_an_audit_prints_nothing_without_a_terminal(capsys):
