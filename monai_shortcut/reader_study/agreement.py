@@ -67,6 +67,8 @@ def with_jackknife(
         Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 11.
     """
     value, units = kappa(answers), np.unique(patients)
+    if len(units) < 2:
+        return None
     left: Floats = np.array([kappa(answers[:, patients != unit]) for unit in units])
     left = left[np.isfinite(left)]
     if not math.isfinite(value) or len(left) < 2:
