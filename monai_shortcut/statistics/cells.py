@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -53,21 +53,6 @@ class Moments:
     def variance(self) -> Floats:
         """(B, L, M, K) of the means."""
         return np.asarray(np.moveaxis(np.diagonal(self.covariance, axis1=2, axis2=3), -1, 2))
-
-    @property
-    def cautious(self) -> Moments:
-        """The same with two more patients in each cell, one whose values are all 0 and one whose values are all 1.
-
-        An interval that rests on values which never varied must not be of zero width: among 20 patients, one in ten
-        goes unseen in every eighth cohort.
-
-        References:
-            Agresti and Caffo (2000), American Statistician 54(4), for shares; here of any value in [0, 1].
-        """
-        mean, variance = with_two_more(self.effective[..., None], self.mean, self.variance)
-        covariance, own = self.covariance.copy(), np.arange(self.mean.shape[2])
-        covariance[:, :, own, own] = variance
-        return replace(self, mean=mean, covariance=covariance)
 
     def differences(self) -> Contrasts:
         """Means of the later level less those of the earlier one, for all P pairs of levels."""
@@ -118,10 +103,16 @@ class Contrasts:
 def with_two_more(patients: Any, mean: Any, variance: Any) -> tuple[Any, Any]:
     """A mean of values in [0, 1] and its variance with two patients more, one of all 0 and one of all 1.
 
+    An interval that rests on values which never varied must not be of zero width: among 20 patients, one in ten goes
+    unseen in every eighth cohort.
+
     Args:
         patients: effective number of patients, and mean and variance: numbers or arrays.
         mean: their mean.
         variance: variance of the mean.
+
+    References:
+        Agresti and Caffo (2000), American Statistician 54(4), for shares; here of any value in [0, 1].
     """
     moved = (patients * mean + 1) / (patients + 2)
     square = patients * (patients * variance + (mean - moved) ** 2) + moved**2 + (1 - moved) ** 2
