@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from monai_shortcut.statistics.cells import Cells, Contrasts, normal_score, t_value
+from monai_shortcut.statistics.cells import Cells, Contrasts, normal_score, t_value, with_two_more
 
 
 def example(rng, mixed: bool, patients: int = 60):
@@ -85,12 +85,13 @@ def test_a_cell_without_an_image_has_no_mean_and_no_score(rng):
 def test_two_more_patients_are_those_of_agresti_and_caffo():
     """Of shares: (x + 1) / (n + 2), with the variance of that share."""
     answers, code = np.array([1.0] * 3 + [0.0] * 17 + [1.0] * 10), np.repeat([0, 1], [20, 10])
-    found = Cells(answers[:, None], np.zeros(30, dtype=int), np.arange(30), 2).of(code[None]).cautious
+    found = Cells(answers[:, None], np.zeros(30, dtype=int), np.arange(30), 2).of(code[None])
     for level, (hits, count) in enumerate(((3, 20), (10, 10))):
+        mean, variance = with_two_more(count, found.mean[0, 0, level, 0], found.variance[0, 0, level, 0])
         share = (hits + 1) / (count + 2)
-        assert found.mean[0, 0, level, 0] == pytest.approx(share)
+        assert mean == pytest.approx(share)
         spread = share * (1 - share) / (count + 2)
-        assert found.variance[0, 0, level, 0] == pytest.approx(spread, rel=0.06)  # less the sample's own correction
+        assert variance == pytest.approx(spread, rel=0.06)  # less the sample's own correction
 
 
 def test_scores_of_a_variance_that_is_almost_nothing_are_held_down():
