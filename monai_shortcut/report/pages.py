@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from monai_shortcut.audit.leading import exceptions, least_noticed, naming, together, told
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Finding
 from monai_shortcut.report.differences import lines, scales, tolerances
+from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
 from monai_shortcut.report.figures.audit import figures
 from monai_shortcut.report.figures.style import ANSWERS, VERDICTS
 from monai_shortcut.report.files import in_base64, label_folders, png, write_files
@@ -37,8 +38,8 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     Args:
         audit: the record, or the path of its JSON.
         folder: where ``report.html`` (self-contained), ``audit.json``, ``findings.csv``, ``regions.csv``,
-            ``excluded.csv`` and ``figures/*.png`` go; made when absent. Each file appears when it is complete, the
-            page last.
+            ``excluded.csv``, ``cosines.csv`` (where embeddings of masked images are known) and ``figures/*.png`` go;
+            made when absent. Each file appears when it is complete, the page last.
 
     Returns:
         The path of ``report.html``.
@@ -51,6 +52,8 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     drawn = {name: png(figure) for name, figure in figures(record)}
     excluded = pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"])
     tables = {"findings": findings_table(record), "regions": regions_table(record), "excluded": excluded}
+    if record.moves is not None:
+        tables["cosines"] = cosines_table({record.regions.trained_on: record.moves})
     html = _html(record, {name: in_base64(content) for name, content in drawn.items()})
     return write_files(folder, {"audit.json": record.to_json}, tables, drawn, html)
 
@@ -143,5 +146,5 @@ def _environment() -> Environment:
     found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     found.filters |= {"p": p_text, "number": number, "limits": limits, "words": words}
     found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS}
-    found.globals |= {"told": told, "lines": lines, "scales": scales}
+    found.globals |= {"published": PUBLISHED, "told": told, "lines": lines, "scales": scales}
     return found

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from monai_shortcut.audit.record import Audit, Evidence, Finding
 from monai_shortcut.report.figures.heads import weight_space
+from monai_shortcut.report.figures.maps import embedding_figures
 from monai_shortcut.report.figures.overview import overview
 from monai_shortcut.report.figures.readers import reader_areas
 from monai_shortcut.report.figures.style import (
@@ -39,8 +40,8 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
         audit: the record.
 
     Returns:
-        (name, figure) pairs: "overview", "embeddings"; "regions", "weight_space", "examples", "readers" where there are any;
-        "evidence_i" for the i-th finding that has evidence.
+        (name, figure) pairs: "overview", "embeddings"; "regions", "weight_space", "examples", "readers" and those of
+        `embedding_figures` where there are any; "evidence_i" for the i-th finding that has evidence.
     """
     yield "overview", overview(audit)
     if len({score.evaluated_on for score in audit.regions.scores}) > 1:
@@ -50,6 +51,7 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
         yield "weight_space", weight_space(audit)
     if audit.examples:
         yield "examples", examples(audit)
+    yield from embedding_figures(audit.moves, audit.maps)
     if audit.readers is not None:
         yield "readers", reader_areas(audit.readers)
     for index, finding in enumerate(audit.findings):

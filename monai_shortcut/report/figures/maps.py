@@ -1,0 +1,142 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of how embeddings move under masking: cosines, and maps with what lies along each side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from monai_shortcut.analyses.embedding_maps import EmbeddingMaps, StrategyMap
+from monai_shortcut.analyses.embedding_moves import ALL, ANOTHER, EmbeddingMoves
+from monai_shortcut.report.embeddings import PUBLISHED
+from monai_shortcut.report.figures.style import INK, MISSING, level_marker, literal, series
+from monai_shortcut.report.wording import words
+from monai_shortcut.types import Floats
+
+METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+_BINS = 30
+
+
+def embedding_figures(moves: EmbeddingMoves | None, maps: EmbeddingMaps | None) -> Iterator[tuple[str, Figure]]:
+    """The figures of the section on embeddings with their names.
+
+    Args:
+        moves: cosines, where there are any.
+        maps: maps, where there are any.
+
+    Returns:
+        (name, figure) pairs: "cosines", and "map_" with its method for each map.
+    """
+    if moves is not None and moves.cosines:
+        yield "cosines", cosines(moves)
+    for shown in maps.maps if maps is not None else ():
+        assert maps is not None
+        yield f"map_{shown.method}", strategy_map(shown, maps)
+
+
+@literal
+def cosines(moves: EmbeddingMoves) -> Figure:
+    """Cosines by strategy and class, plain and centred, with limits; published means beside the plain ones."""
+    strategies = list(dict.fromkeys(one.strategy for one in moves.cosines))
+    labels = list(dict.fromkeys(one.label for one in moves.cosines))
+    figure = Figure(figsize=(10, 1.6 + 0.42 * len(strategies) + 0.1 * len(labels)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for one in moves.cosines:
+        index = labels.index(one.label)
+        row = strategies.index(one.strategy) + (index - (len(labels) - 1) / 2) * 0.6 / len(labels)
+        name = one.label if one.strategy == strategies[0] else None
+        colour = INK if one.label == ALL else series(index)
+        for axes, mean in ((left, one.mean), (right, one.centred)):
+            axes.plot([mean.low, mean.high], [row, row], color=colour, linewidth=2)
+            axes.plot(mean.value, row, level_marker(index), color=colour, markersize=5, label=name)
+    for marker, (name, values) in zip("<>", PUBLISHED.items(), strict=True):
+        known = [strategy for strategy in strategies if strategy in values]
+        if known:
+            places = [strategies.index(strategy) for strategy in known]
+            style = {"color": INK, "markerfacecolor": "white", "linestyle": ""}
+            left.plot([values[s] for s in known], places, marker, label=f"published, {name}", **style)
+    right.axvline(0, color=INK, linewidth=1)
+    left.set(xlabel="cosine with the full image's embedding", ylim=(len(strategies) - 0.5, -0.5))
+    right.set_xlabel("the same, mean embedding subtracted")
+    left.set_yticks(range(len(strategies)), [_named(strategy) for strategy in strategies])
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False, fontsize=8)
+    return figure
+
+
+def _named(strategy: str) -> str:
+    return "full, another patient" if strategy == ANOTHER else words(strategy)
+
+
+@literal
+def strategy_map(shown: StrategyMap, maps: EmbeddingMaps) -> Figure:
+    """One map, once for each way to colour it, with a histogram along each side.
+
+    Args:
+        shown: the map.
+        maps: the maps that it is one of.
+    """
+    points, names, images = _flat(shown)
+    every = {"strategy": [words(name) for name in names], "label": [maps.labels[image] for image in images]}
+    every |= {name: [values[image] for image in images] for name, values in maps.colours.items()}
+    columns = min(len(every), 3)
+    rows = -(-len(every) // columns)
+    figure = Figure(figsize=(4.2 * columns, 4.0 * rows + 0.3), layout="constrained")
+    panels: Any = figure.subfigures(rows, columns, squeeze=False)
+    for panel, (name, values) in zip(panels.flat, every.items(), strict=False):
+        _panel(panel, points, name, values)
+    figure.suptitle(f"{METHODS[shown.method]}: {shown.settings}", fontsize=10)
+    return figure
+
+
+def _flat(shown: StrategyMap) -> tuple[Floats, list[str], list[int]]:
+    """(m, 2) points of all strategies, their strategies and the numbers of their images."""
+    found = [
+        (point, name, image)
+        for name, points in shown.points.items()
+        for image, point in enumerate(points)
+        if point is not None
+    ]
+    points, names, images = zip(*found, strict=True)
+    return np.array(points), list(names), list(images)
+
+
+def _panel(panel: SubFigure, points: Floats, name: str, values: Sequence[str]) -> None:
+    grid: Any = panel.subplots(2, 2, width_ratios=[4, 1], height_ratios=[1, 4], gridspec_kw={"wspace": 0, "hspace": 0})
+    (top, corner), (axes, side) = grid
+    corner.set_axis_off()
+    ranges = [_range(column) for column in points.T]
+    order = list(dict.fromkeys(values)) if name == "strategy" else sorted(set(values), key=lambda v: (v == "", v))
+    for index, value in enumerate(order):
+        chosen = points[np.array([item == value for item in values])]
+        colour = series(index) if value else MISSING
+        style = {"color": colour, "marker": level_marker(index), "linewidths": 0, "alpha": 0.6}
+        axes.scatter(*chosen.T, s=8, label=value or "missing or left out", **style)
+        steps = {"density": True, "histtype": "step", "color": colour, "linewidth": 1}
+        top.hist(chosen[:, 0], _BINS, range=ranges[0], **steps)
+        side.hist(chosen[:, 1], _BINS, range=ranges[1], orientation="horizontal", **steps)
+    _bare(top, axes, side, ranges)
+    top.set_title(name, fontsize=9)
+    axes.legend(fontsize=6, markerscale=1.6, framealpha=0.7, loc="best")
+
+
+def _bare(top: Axes, axes: Axes, side: Axes, ranges: Sequence[tuple[float, float]]) -> None:
+    """Coordinates of such a map have no unit."""
+    for one in (top, axes, side):
+        one.set(xticks=[], yticks=[])
+    for edge in (top, side):
+        edge.spines[:].set_visible(False)
+    axes.set(xlim=ranges[0], ylim=ranges[1])
+    top.set_xlim(ranges[0])
+    side.set_ylim(ranges[1])
+
+
+def _range(values: Floats) -> tuple[float, float]:
+    """A little more than the values take up, and never nothing."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.04 * (high - low) or 1.0
+    return low - room, high + room
