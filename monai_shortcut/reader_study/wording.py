@@ -60,12 +60,13 @@ def _numbers(reading: StrategyReading, best: float) -> str:
         else f"the mean of {len(reading.joint)} readers is {mean}, the best has {best:.2f}"
     )
     return (
-        f"The model's area is {with_limits(reading.model)}; {readers}. The model is ahead by "
+        f"The model's area is {with_limits(reading.model)}; {readers}. The model's lead is "
         f"{with_limits(reading.ahead)}, p {p_text(reading.ahead_p_value)}."
     )
 
 
 def _at_chance(reading: StrategyReading) -> str:
-    if _significant(reading.chance_p_value):
-        return ""
-    return "The readers are not shown to do better than chance."
+    better = reading.auc is not None and reading.auc.value > 0.5
+    return (
+        "" if better and _significant(reading.chance_p_value) else "The readers are not shown to do better than chance."
+    )

@@ -47,7 +47,7 @@ class ReaderMean:
             modality; degrees of freedom by Satterthwaite, those of Cov2 included.
 
         Example:
-            >>> ReaderMean.of(np.array([0.7, 0.9]), np.diag([0.01, 0.01]), 20.0).variance
+            >>> round(ReaderMean.of(np.array([0.7, 0.9]), np.diag([0.01, 0.01]), 20.0).variance, 6)
             0.01
         """
         readers, mean, fixed = len(values), float(values.mean()), float(covariance.mean())

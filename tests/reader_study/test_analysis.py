@@ -111,12 +111,9 @@ def test_what_the_model_sees_and_no_reader_is_the_finding(study):
 
 def test_a_lead_that_is_ruled_out_is_a_no(key, answers, tmp_path):
     files = [write_answers(tmp_path / f"{name}.csv", rows) for name, rows in answers.items()]
-    worse = replace(
-        key,
-        presentations=tuple(
-            replace(one, probability=float(int(one.case, 16) * 7919 % 97)) for one in key.presentations
-        ),
-    )
+    scores = [float(int(one.case, 16) * 7919 % 97) for one in key.presentations]
+    shown = [replace(one, probability=score) for one, score in zip(key.presentations, scores, strict=True)]
+    worse = replace(key, presentations=tuple(shown))
     found = analyse(files, worse, tolerance=0.06).reading("full")
     assert found.answer == "no"
     assert found.reason.endswith("A lead of 0.06 is ruled out.")
