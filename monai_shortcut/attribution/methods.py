@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -256,17 +256,27 @@ class Answers(nn.Module):
         network: the classifier, in whatever wrapper.
         output: entry of what it returns, as in `monai_shortcut.heads.embeddings.first_output`.
         rows: the logits that belong to one clinical label; all by default.
+        activation: "sigmoid" or "softmax" if the network ends in one, which is undone.
     """
 
     def __init__(
-        self, network: nn.Module, output: str | int | None = None, rows: tuple[int, ...] | None = None
+        self,
+        network: nn.Module,
+        output: str | int | None = None,
+        rows: Sequence[int] | None = None,
+        activation: str = "",
     ) -> None:
         super().__init__()
-        self.network, self.output, self.rows = network, output, rows
+        self.network, self.output, self.rows, self.activation = network, output, rows, activation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, C) answers of a batch; (N, 2) of a single logit."""
         logits = first_output(self.network(images), self.output, as_is=True)
+        if self.activation:
+            least = torch.finfo(logits.dtype).tiny
+            logits = logits.clamp_min(least).log() - (
+                (1 - logits).clamp_min(least).log() if self.activation == "sigmoid" else 0
+            )
         logits = logits if self.rows is None else logits[:, list(self.rows)]
         if logits.shape[1] == 1:
             return torch.cat([-logits, logits], dim=1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from monai.utils import convert_to_tensor
 from numpy.typing import NDArray
 from torch import nn
 
+from monai_shortcut.attribution.record import Attribution
+from monai_shortcut.attribution.settings import AttributionSettings
 from monai_shortcut.audit.assembly import audit
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import Audit, Example
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler, CohortReading
+from monai_shortcut.handlers.explaining import KeptImages, checked_settings, without_region
 from monai_shortcut.handlers.masked_rows import MaskedRows
 from monai_shortcut.handlers.masking import masked_images
 from monai_shortcut.handlers.processes import gather
@@ -69,6 +73,8 @@ class ShortcutAudit(CohortHandler):
         masked_embeddings: whether to keep the embeddings of masked images, of as many patients as 256 MiB have room
             for.
         counterfactual_keys: by attribute, the entry of the batch that holds the same images under another level of it.
+        attribution: whether to ask where the network looks, in the images that it is given: true, or
+            `AttributionSettings`. It needs ``roi_key``.
         settings: see `AuditSettings`.
         title: what is audited.
         examples: number of images of each label to show in the report.
@@ -90,10 +96,12 @@ class ShortcutAudit(CohortHandler):
         after_masking: Callable[[Any], Any] | None = None,
         masked_embeddings: bool = True,
         counterfactual_keys: Mapping[str, str] | None = None,
+        attribution: bool | AttributionSettings = False,
         title: str = "Shortcut audit",
         examples: int = 1,
         **reading: Unpack[CohortReading],
     ) -> None:
+        self.attribution = checked_settings(attribution)
         super().__init__(network, cohort, output_dir=output_dir, **reading)
         unknown = [name for name in counterfactual_keys or {} if name not in self.attributes]
         if unknown:
@@ -118,6 +126,7 @@ class ShortcutAudit(CohortHandler):
         self._shown: dict[tuple[str, str], dict[int, Example]] = {}
         self._problems: dict[str, str] = {}
         self._moved: MaskedRows | None = None
+        self._kept: KeptImages | None = None
         self.audits: dict[str, Audit] = {}
 
     def _look(self, engine: Engine) -> None:
@@ -129,6 +138,10 @@ class ShortcutAudit(CohortHandler):
                     self._record(f"swapped {name}", self._logits(self._images(batch, self._key(batch, key))))
             masked = self._masked(batch) if self.strategies else [{} for _ in batch[self.image_key]]
         self._show(batch, masked)
+        if self.attribution is not None and self.roi_key is not None:
+            self._kept = self._kept or KeptImages(self._matchers, self.attribution)
+            names = self._names[-len(batch[self.image_key]) :]
+            self._kept.look(names, batch[self.image_key], batch[self._key(batch, self.roi_key)])
 
     def _precision(self, engine: Engine) -> AbstractContextManager[Any]:
         """That of a MONAI evaluator, to compare with what it computes; its mixed precision is CUDA's alone."""
@@ -215,6 +228,8 @@ class ShortcutAudit(CohortHandler):
                 self._shown[key] = self._foremost({**self._shown.get(key, {}), **kept})
         self._rows().unite()
         self._problems = {name: why for _, problems in parts for name, why in problems.items()}
+        if self._kept is not None:
+            self._kept.unite()
 
     def _attribute_heads(self, attributes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         """Heads of a multi-task network, of the attributes that are audited."""
@@ -232,6 +247,11 @@ class ShortcutAudit(CohortHandler):
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
         with self.timings.of("audit"):
             self.audits = {task.name: self._audit(task, len(tasks)) for task in tasks}
+        if self.attribution is not None:
+            with self.timings.of("attribution"):
+                self.audits = {
+                    task.name: replace(self.audits[task.name], attribution=self._attribution(task)) for task in tasks
+                }
         with self.timings.of("report"):
             page = self._report()
         numbers: dict[str, float] = {}
@@ -242,6 +262,11 @@ class ShortcutAudit(CohortHandler):
                     numbers[f"{task.prefix}{finding.attribute}_prediction_gap"] = finding.evidence.gap.effect.value
         print(f"report: {page} (beside it audit.json, CSV tables and figures)\n", flush=True)
         return numbers
+
+    def _attribution(self, task: ClinicalTask) -> Attribution:
+        if self._kept is None:
+            return without_region()
+        return self._kept.explained(task, unwrap(self.network), self.output, self.settings)
 
     def _report(self) -> Path:
         """Write the report of each label, print its findings, and give the page to start from."""

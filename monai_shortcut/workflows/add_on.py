@@ -22,6 +22,7 @@ _SHOWN = (
     "image_key",
     "id_key",
     "roi_key",
+    "attribution",
     "layer",
     "output",
     "output_dir",

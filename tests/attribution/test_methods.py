@@ -202,6 +202,9 @@ def test_an_answer_is_what_a_softmax_sees():
     torch.testing.assert_close(network(logits)[:, 1], logits[:, 1] - (logits[:, 0] + logits[:, 2]) / 2)
     two = Answers(nn.Identity(), rows=(2, 0))(logits)
     torch.testing.assert_close(two, torch.stack([logits[:, 2] - logits[:, 0], logits[:, 0] - logits[:, 2]], dim=1))
+    for ending in ("softmax", "sigmoid"):
+        probabilities = logits.softmax(dim=1) if ending == "softmax" else logits.sigmoid()
+        torch.testing.assert_close(Answers(nn.Identity(), activation=ending)(probabilities), network(logits))
     torch.testing.assert_close(Answers(nn.Identity(), rows=(1,))(logits), logits[:, [1, 1]] * torch.tensor([-1, 1]))
 
 

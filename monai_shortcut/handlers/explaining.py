@@ -1,0 +1,120 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The images of an evaluation that are kept, to be explained when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.utils import convert_to_tensor
+from torch import nn
+
+from monai_shortcut.attribution.measure import NO_REGION, attribution, hash_order, not_asked
+from monai_shortcut.attribution.methods import Answers, check_methods
+from monai_shortcut.attribution.record import Attribution
+from monai_shortcut.attribution.settings import AttributionSettings
+from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.handlers.processes import gather
+from monai_shortcut.handlers.tasks import ClinicalTask, CohortMatcher, analysable_levels
+
+Place = tuple[bytes, str]
+
+
+class KeptImages:
+    """Images and regions of at most so many images of each label, the first in the order of a hash of the patient.
+
+    Args:
+        matchers: cohort of each clinical label.
+        settings: how many images.
+    """
+
+    def __init__(self, matchers: Mapping[str, CohortMatcher], settings: AttributionSettings) -> None:
+        self._matchers, self._settings = matchers, settings
+        self._pixels: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._chosen: dict[tuple[str, str], dict[Place, str]] = {}  # by clinical label and class: names by place
+
+    def look(self, names: Sequence[str], images: Any, regions: Any) -> None:
+        """See the images (N, C, *spatial) and regions (N, 1 or C, *spatial) of a batch."""
+        for name, image, region in zip(names, images, regions, strict=True):
+            found = {label: matcher.find(name) for label, matcher in self._matchers.items()}
+            self._pixels[name] = (_plain(image).float(), _plain(region))
+            for label, row in found.items():
+                if row is not None:
+                    self._choose(label, row, name)
+        self._forget()
+
+    def unite(self) -> None:
+        """Take over what all processes kept."""
+        for pixels, chosen in gather((self._pixels, self._chosen)):
+            self._pixels |= pixels
+            for key, names in chosen.items():
+                self._chosen.setdefault(key, {}).update(names)
+        for key, names in self._chosen.items():
+            self._chosen[key] = self._first(key[0], names)
+        self._forget()
+
+    def explained(
+        self, task: ClinicalTask, network: nn.Module, output: str | int | None, audit: AuditSettings
+    ) -> Attribution:
+        """Where the network looks, of one clinical label."""
+        places = {image: row for row, image in enumerate(task.cohort.image_ids)}
+        chosen: dict[Place, str] = {}
+        for (label, _), names in self._chosen.items():
+            chosen |= names if label == task.name else {}
+        order = [place for place in sorted(chosen) if place[1] in places]
+        rows = np.array([places[image] for _, image in order], dtype=np.int64)
+        levels = analysable_levels(task.cohort, task.attributes, audit)
+        kept = [self._pixels[chosen[place]] for place in order]
+        return attribution(
+            Answers(network, output, task.outputs, task.images.head.activation),
+            [image for image, _ in kept],
+            [region for _, region in kept],
+            task.cohort.labels[rows],
+            [str(patient) for patient in task.cohort.patients[rows]],
+            label_names=task.cohort.label_names,
+            image_ids=[image for _, image in order],
+            attributes={name: (found.codes[rows], found.names) for name, found in levels.items()},
+            settings=self._settings,
+            draws=audit,
+        )
+
+    def _choose(self, label: str, row: str, name: str) -> None:
+        cohort, index = self._matchers[label].cohort, self._matchers[label].places[row]
+        key = label, str(cohort.labels[index])
+        place = hash_order(str(cohort.patients[index]), row, self._settings.seed)
+        self._chosen[key] = self._first(label, {**self._chosen.get(key, {}), place: name})
+
+    def _first(self, label: str, names: Mapping[Place, str]) -> dict[Place, str]:
+        most = -(-self._settings.images // len(self._matchers[label].cohort.label_names))
+        return {place: names[place] for place in sorted(names)[:most]}
+
+    def _forget(self) -> None:
+        wanted = {name for names in self._chosen.values() for name in names.values()}
+        self._pixels = {name: pixels for name, pixels in self._pixels.items() if name in wanted}
+
+
+def checked_settings(asked: bool | AttributionSettings) -> AttributionSettings | None:
+    """Settings of an attribution; None if nobody asked.
+
+    Raises:
+        ValueError: If it is neither true, false nor settings, or a method does not exist.
+    """
+    if not isinstance(asked, bool | AttributionSettings):
+        raise ValueError(f"attribution must be true, false or AttributionSettings, got {asked!r}.")
+    settings = AttributionSettings() if asked is True else asked or None
+    if settings is not None:
+        check_methods(settings.methods)
+    return settings
+
+
+def without_region() -> Attribution:
+    """The record of an evaluation that has no regions."""
+    return not_asked(NO_REGION)
+
+
+def _plain(values: Any) -> torch.Tensor:
+    found: torch.Tensor = convert_to_tensor(values, track_meta=False)
+    return found.detach().cpu().clone()
