@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_shortcut.analyses.differences import Difference, joint_differences, sliced_differences
+from monai_shortcut.analyses.differences import Difference, Differences, joint_differences, sliced_differences
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.audit.leading import exceeds
 from monai_shortcut.audit.names import Names
@@ -87,24 +87,58 @@ def at_equal_levels(
         settings: settings of the audit.
         label_names: names of the classes.
     """
-    used = {name for name, evidence in measured.items() if is_used(evidence, settings, label_names)}
+    used = {
+        name
+        for name, evidence in measured.items()
+        if is_used(evidence.differences, evidence.differences_p_value, settings, label_names)
+    }
     result = dict(measured)
     for name in measured.keys() - used:
-        others = {
-            other: fine[other]
-            for other in measured
-            if other != name
-            and (other in used or _associated(samples[name], name, other, coded) >= settings.associated)
-        }
-        if others:
-            rows = joint_differences(samples[name], others, threshold=settings.threshold)
+        if rows := rows_at_equal_levels(name, used, samples, coded, fine, settings):
             result[name] = replace(measured[name], equal=rows)
     return result
 
 
-def is_used(evidence: Evidence, settings: AuditSettings, label_names: Sequence[str]) -> bool:
-    """Whether differences over all images are significant, and one of them certain to exceed its tolerance."""
-    p_value, found = evidence.differences_p_value, evidence.differences
+def rows_at_equal_levels(
+    name: str,
+    used: Set[str],
+    samples: Mapping[str, AttributeSample],
+    coded: Mapping[str, Levels],
+    fine: Mapping[str, NDArray[np.int64]],
+    settings: AuditSettings,
+) -> tuple[Difference, ...]:
+    """Differences of one attribute that is not used at equal levels of those that are, or that go along with it.
+
+    Args:
+        name: the attribute.
+        used: attributes that are used.
+        samples: samples of all attributes that are measured.
+        coded: the attributes' levels, over all images.
+        fine: as `in_company`.
+        settings: settings of the audit.
+
+    Returns:
+        The differences; none where there is no such other attribute.
+    """
+    others = {
+        other: fine[other]
+        for other in samples
+        if other != name and (other in used or _associated(samples[name], name, other, coded) >= settings.associated)
+    }
+    return joint_differences(samples[name], others, threshold=settings.threshold) if others else ()
+
+
+def is_used(
+    found: Differences | None, p_value: float | None, settings: AuditSettings, label_names: Sequence[str]
+) -> bool:
+    """Whether differences over all images are significant, and one of them certain to exceed its tolerance.
+
+    Args:
+        found: the differences of an attribute, None where nothing could be compared.
+        p_value: of the largest one, adjusted over the attributes.
+        settings: settings of the audit.
+        label_names: names of the classes.
+    """
     if found is None or p_value is None or p_value > settings.significance:
         return False
     names = Names(tuple(label_names), ())
@@ -129,20 +163,37 @@ def in_slices(
     """
     result = dict(measured)
     for name, evidence in measured.items():
-        if evidence.company is not None or evidence.differences is None or len(coded) < 2:
+        if evidence.company is not None or evidence.differences is None:
             continue
-        if is_used(evidence, settings, label_names):
+        if is_used(evidence.differences, evidence.differences_p_value, settings, label_names):
             continue
-        rows = sliced_differences(
-            samples[name],
-            {other: levels.codes for other, levels in coded.items() if other != name and not levels.problem},
-            fewest=settings.judged_patients,
-            tests=len(measured),
-            threshold=settings.threshold,
-        )
-        certain = tuple(row for row in rows if exceeds(row, settings, Names(tuple(label_names), ())))
+        certain = certain_in_slices(samples[name], coded, len(measured), settings, label_names)
         result[name] = replace(evidence, slices=certain)
     return result
+
+
+def certain_in_slices(
+    sample: AttributeSample,
+    coded: Mapping[str, Levels],
+    tests: int,
+    settings: AuditSettings,
+    label_names: Sequence[str],
+) -> tuple[Difference, ...]:
+    """Differences among images of one level of another attribute that are certain to exceed their tolerance.
+
+    Args:
+        sample: the attribute's sample.
+        coded: the levels of all attributes, over all images.
+        tests: number of attributes that are asked this.
+        settings: settings of the audit.
+        label_names: names of the classes.
+    """
+    others = {name: levels.codes for name, levels in coded.items() if name != sample.name and not levels.problem}
+    rows = sliced_differences(
+        sample, others, fewest=settings.judged_patients, tests=tests, threshold=settings.threshold
+    )
+    names = Names(tuple(label_names), ())
+    return tuple(row for row in rows if exceeds(row, settings, names))
 
 
 def _keeps(rows: tuple[Difference, ...], significance: float) -> bool:

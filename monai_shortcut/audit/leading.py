@@ -59,9 +59,15 @@ def told(finding: Finding, audit: Audit) -> Told | None:
 
 def judged(evidence: Evidence, settings: AuditSettings) -> list[Difference]:
     """The differences of an attribute that is not used: at equal levels of others, where enough patients are left."""
-    equal = {_place(row): row for row in evidence.equal if row.patients >= settings.judged_patients}
-    found = evidence.differences
-    return [equal.get(_place(row), row) for row in found.rows] if found else []
+    return at_equal_levels(evidence.differences.rows, evidence.equal, settings) if evidence.differences else []
+
+
+def at_equal_levels(
+    rows: Sequence[Difference], equal: Sequence[Difference], settings: AuditSettings
+) -> list[Difference]:
+    """Differences over all images (rows), or in their place those at equal levels of others, of enough patients."""
+    known = {_place(row): row for row in equal if row.patients >= settings.judged_patients}
+    return [known.get(_place(row), row) for row in rows]
 
 
 def _place(row: Difference) -> tuple[int, int, int, str, int | None]:
@@ -162,6 +168,17 @@ def as_told(row: Difference) -> Estimate:
     return Estimate(
         *(math.exp(min(end, _LARGEST)) for end in (row.estimate.value, row.estimate.low, row.estimate.high))
     )
+
+
+def size(row: Difference) -> Estimate:
+    """A difference without its sign, and its limits.
+
+    Example:
+        >>> size(Difference(0, 0, 1, "rank", Estimate(-0.25, -0.5, 0.125), 0.0, 0.5, 0.25, 40, 0.5))
+        Estimate(value=0.25, low=0.0, high=0.5)
+    """
+    low, high = row.estimate.low, row.estimate.high
+    return Estimate(abs(row.estimate.value), max(low, -high, 0.0), max(high, -low))
 
 
 def where(row: Difference, names: Names) -> str:

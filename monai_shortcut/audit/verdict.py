@@ -62,24 +62,46 @@ def judge(evidence: Evidence, settings: AuditSettings, names: Names) -> Judgemen
         return _used(evidence, certain, settings, names)
     if evidence.slices:
         said = "Answers do not differ with it over all images, but do in part of them"
-        return Judgement(USED, f"{said}: {_said(_first(evidence.slices, settings, names), names)}. {_CAUSE}")
+        return Judgement(USED, f"{said}: {said_first(evidence.slices, settings, names)}. {_CAUSE}")
     rows = judged(evidence, settings)
     if evidence.encoding_p_value > settings.significance:
         return _unread(evidence, rows, differs, settings, names)
     read = f"The embedding encodes it ({_read(evidence)})"
-    doubt = _doubt(evidence, rows, settings, names)
+    cleared, why = without_use(found, evidence.spread_p_value, rows, settings, names)
+    return Judgement(NOT_USED, f"{read}, but {why}") if cleared else Judgement(INCONCLUSIVE, f"{read}; {why}")
+
+
+def without_use(
+    found: Differences,
+    spread_p_value: float | None,
+    rows: Sequence[Difference],
+    settings: AuditSettings,
+    names: Names,
+) -> tuple[bool, str]:
+    """Whether answers that are not certain to differ can be said not to, and why.
+
+    Args:
+        found: the differences over all images.
+        spread_p_value: of the scatter of the answers, adjusted over the attributes.
+        rows: the differences, at equal levels of others where these are known.
+        settings: what counts.
+        names: what labels and levels are called.
+
+    Returns:
+        True, and the largest difference with the cells that this does not speak of; or False, and what is open.
+    """
+    doubt = _doubt(found, spread_p_value, rows, settings, names)
     if doubt:
-        return Judgement(INCONCLUSIVE, f"{read}; {doubt}")
-    most = f"at most {_said(_first(rows, settings, names), names)}"
-    except_for = _exceptions(found, settings, names)
-    return Judgement(NOT_USED, f"{read}, but answers differ by less than the tolerances, {most}.{except_for}")
+        return False, doubt
+    most = said_first(rows, settings, names)
+    return True, f"answers differ by less than the tolerances, at most {most}.{_exceptions(found, settings, names)}"
 
 
-def _first(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> Difference:
-    """The leading one of at least one difference."""
+def said_first(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> str:
+    """The leading one of at least one difference in words: "probability moves by 0.30 (0.20 to 0.40) among ..."."""
     found = leading(rows, settings, names)
     assert found is not None
-    return found
+    return _said(found, names)
 
 
 def _read(evidence: Evidence) -> str:
@@ -131,8 +153,14 @@ def _open(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> 
     ]
 
 
-def _doubt(evidence: Evidence, rows: Sequence[Difference], settings: AuditSettings, names: Names) -> str:
-    """Why an encoded attribute whose use is not certain cannot be called unused; empty if it can."""
+def _doubt(
+    found: Differences,
+    scatter: float | None,
+    rows: Sequence[Difference],
+    settings: AuditSettings,
+    names: Names,
+) -> str:
+    """Why an attribute whose use is not certain cannot be called unused; empty if it can."""
     if all(row.patients < settings.judged_patients for row in rows):
         return (
             f"no label has two levels of at least {settings.judged_patients} patients each, too few to say that "
@@ -150,8 +178,7 @@ def _doubt(evidence: Evidence, rows: Sequence[Difference], settings: AuditSettin
     ]
     if small:
         return f"among few patients answers may differ: {_said(small[0], names)}."
-    found, scatter = evidence.differences, evidence.spread_p_value
-    if found and found.scattered and scatter is not None and scatter <= settings.significance:
+    if found.scattered and scatter is not None and scatter <= settings.significance:
         label, first, second = found.scattered
         return (
             f"answers do not differ in the mean, but among images of {names.labels[label]} they scatter unequally at "
@@ -188,7 +215,7 @@ def _needed(row: Difference, tolerance: float) -> float:
 
 def _used(evidence: Evidence, certain: list[Difference], settings: AuditSettings, names: Names) -> Judgement:
     """Whether it is this attribute that is used, or another that goes along with it."""
-    moved = f"Answers differ with it: {_said(_first(certain, settings, names), names)}"
+    moved = f"Answers differ with it: {said_first(certain, settings, names)}"
     company = evidence.company
     if company is None:
         return Judgement(USED, f"{moved}.{_closer(certain, names)} {_CAUSE}")
