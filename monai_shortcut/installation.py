@@ -34,6 +34,8 @@ OVERLAYS = {
     "inference": "configs with the id evaluator: inference.json, or train.yaml and evaluate.yaml of the YAML template",
     "evaluate": "configs with the id validate#evaluator: train.json and evaluate.json",
     "training": "configs with the id train#trainer: an audit every few epochs of a training",
+    "readers": "after one of the first two: a page for readers in place of the audit",
+    "answers": "by itself: what readers answered on that page",
 }
 _BUNDLE: dict[str, Any] = {
     "imports": ["$import json", "$import pathlib", "$import torch"],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from monai_shortcut.handlers.epoch_seed import SeedEachEpoch
 from monai_shortcut.handlers.metadata_probe import MetadataProbe, WeightSpaceCorrelation
+from monai_shortcut.handlers.reader_export import ReaderExport
 from monai_shortcut.handlers.recording import EmbeddingRecorder
 from monai_shortcut.handlers.shortcut_audit import ShortcutAudit
 from monai_shortcut.handlers.training_audit import TrainingAudit
@@ -18,6 +19,7 @@ from monai_shortcut.handlers.training_audit import TrainingAudit
 __all__ = [
     "EmbeddingRecorder",
     "MetadataProbe",
+    "ReaderExport",
     "SeedEachEpoch",
     "ShortcutAudit",
     "TrainingAudit",

@@ -5,6 +5,15 @@
 from __future__ import annotations
 
 from monai_shortcut.workflows.add_on import attach_audit, audit_cohort, audited_network
+from monai_shortcut.workflows.readers import analyse_readers, export_reader_study, read_predictions
 from monai_shortcut.workflows.region_study import RegionStudy
 
-__all__ = ["RegionStudy", "attach_audit", "audit_cohort", "audited_network"]
+__all__ = [
+    "RegionStudy",
+    "analyse_readers",
+    "attach_audit",
+    "audit_cohort",
+    "audited_network",
+    "export_reader_study",
+    "read_predictions",
+]
