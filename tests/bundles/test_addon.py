@@ -104,7 +104,7 @@ def test_the_command_line_prints_the_path_of_an_overlay_alone(name, capsys):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["--help"], 0, "--overlay {inference,evaluate,training}"),
+        (["--help"], 0, "--overlay {inference,evaluate,training,readers,answers}"),
         (["--overlay", "other"], 2, "invalid choice: 'other'"),
         (["everything"], 2, "unrecognized arguments: everything"),
     ],
@@ -118,7 +118,8 @@ def test_the_command_line_explains_itself(arguments, status, said, capsys):
 
 
 def test_an_unknown_overlay_is_refused():
-    with pytest.raises(ValueError, match="overlay must be one of inference, evaluate, training, got 'other'"):
+    known = "inference, evaluate, training, readers, answers"
+    with pytest.raises(ValueError, match=f"overlay must be one of {known}, got 'other'"):
         overlay("other")
 
 
