@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monai_shortcut.analyses.embedding_maps import EmbeddingMaps
+from monai_shortcut.analyses.embedding_moves import EmbeddingMoves
 from monai_shortcut.reader_study.record import ReaderStudy
 from monai_shortcut.region_study.contrasts import LabelAreas
 from monai_shortcut.region_study.curves import CurvePoint, curves_of
@@ -76,6 +78,10 @@ class RegionStudyRecord:
         settings: what the study was run with.
         software: versions by package.
         fits: how well models fitted the images that they were made with; empty in records of version 1.
+        moves: how far embeddings move under masking, by the strategy that models were trained on: of full images under
+            every strategy, of others under their own.
+        maps: test images of one model trained on full images under every strategy, in the plane.
+        not_moved: why a model's embeddings are not known, by its name.
         readers: what people see in the images; None if nobody has read them.
         version: version of this format.
     """
@@ -92,6 +98,9 @@ class RegionStudyRecord:
     settings: dict[str, str] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     fits: tuple[Fit, ...] = ()
+    moves: dict[str, EmbeddingMoves] = field(default_factory=dict)
+    maps: EmbeddingMaps | None = None
+    not_moved: dict[str, str] = field(default_factory=dict)
     readers: ReaderStudy | None = None
     version: int = VERSION
 

@@ -25,6 +25,7 @@ from monai.utils import set_determinism
 from monai_shortcut.region_study.fits import TRAINING
 from monai_shortcut.regions.strategies import RegionError
 from monai_shortcut.storage.files import replacing
+from monai_shortcut.workflows.cell_embeddings import TestReader
 from monai_shortcut.workflows.configuration import cell_parser, digest_of, first_difference, with_contents
 
 Item = dict[str, Any]
@@ -72,6 +73,7 @@ class Cell:
         evaluations: what to test on, in order.
         labels: names of the columns of scores.
         threads: number of threads of torch; results are equal for equal numbers only.
+        embedded: names of test images whose embeddings are kept.
     """
 
     trained_on: str
@@ -85,6 +87,7 @@ class Cell:
     evaluations: Sequence[Evaluation]
     labels: Sequence[str]
     threads: int = 1
+    embedded: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -98,6 +101,22 @@ class Cell:
             images = [[item["image_id"], item["label"]] for item in self.test[evaluation.cohort]]
             parts = [f"{evaluation.cohort}-{digest_of(images)[:8]}", *parts]
         return Path(self.folder, "_".join(parts) + ".csv")
+
+    def embeddings(self, evaluation: Evaluation) -> Path | None:
+        """The file of what the head reads, None where it is not kept.
+
+        It is of the study's own images: those that the model was trained on full images for, under every strategy, and
+        those of any model on full images and on its own strategy.
+        """
+        own = self.trained_on == "full" or evaluation.strategy in ("full", self.trained_on)
+        if not self.embedded or evaluation.cohort or evaluation.margin or not own:
+            return None
+        return self.path(evaluation).with_suffix(".npz")
+
+    def lacks(self, evaluation: Evaluation) -> bool:
+        """Whether an evaluation is still to be done."""
+        files = (self.path(evaluation), self.embeddings(evaluation))
+        return any(file is not None and not file.is_file() for file in files)
 
     def weights(self, evaluation: Evaluation) -> Path:
         """Of the file of the weights that are tested; cells of former versions have none of the last epoch."""
@@ -162,7 +181,7 @@ def run_cell(cell: Cell) -> float:
     folder, begun = Path(cell.folder), time.monotonic()
     configuration = cell.configuration()
     done = finished(folder, configuration)
-    missing = [evaluation for evaluation in cell.evaluations if not cell.path(evaluation).is_file()]
+    missing = [evaluation for evaluation in cell.evaluations if cell.lacks(evaluation)]
     if done:
         missing = [evaluation for evaluation in missing if cell.weights(evaluation).is_file()]
     if done and not missing:
@@ -172,7 +191,7 @@ def run_cell(cell: Cell) -> float:
     # Many cells at once would write their progress over each other.
     with _output_to(folder / "log.txt"):
         if not done:
-            for stale in (*folder.glob("*.csv"), *folder.glob("*.part")):
+            for stale in (*folder.glob("*.csv"), *folder.glob("*.npz"), *folder.glob("*.part")):
                 stale.unlink()
             _train(cell, folder, configuration)
             missing = list(cell.evaluations)
@@ -250,14 +269,15 @@ def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
 
 
 def _test(cell: Cell, evaluation: Evaluation) -> None:
-    path, items = cell.path(evaluation), cell.test[evaluation.cohort]
+    path, items, embeddings = cell.path(evaluation), cell.test[evaluation.cohort], cell.embeddings(evaluation)
     weights = torch.load(cell.weights(evaluation), map_location="cpu", weights_only=True)
 
-    def attempt(excluded: Mapping[str, str]) -> dict[str, list[float]]:
+    def attempt(excluded: Mapping[str, str]) -> tuple[dict[str, list[float]], TestReader]:
         set_determinism(cell.seed)
         parser = _evaluation(cell, evaluation, _for(items, evaluation.strategy, excluded))
-        parser.get_parsed_content("network").load_state_dict(weights)
-        evaluator = parser.get_parsed_content("validate#evaluator")
+        network = parser.get_parsed_content("network")
+        network.load_state_dict(weights)
+        evaluator, reader = parser.get_parsed_content("validate#evaluator"), TestReader(network)
         scores: dict[str, list[float]] = {}
 
         def record(engine: Engine) -> None:
@@ -267,15 +287,19 @@ def _test(cell: Cell, evaluation: Evaluation) -> None:
             for item, result in zip(batch, output, strict=True):
                 scores[str(item["image_id"])] = scores_of(result["pred"], len(cell.labels))
 
+        if embeddings is not None:
+            reader.attach(evaluator)
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, record)
         evaluator.run()
-        return scores
+        return scores, reader
 
-    scores, excluded = _usable_only(attempt, cell, items, evaluation)
+    (scores, reader), excluded = _usable_only(attempt, cell, items, evaluation)
     frame = pd.DataFrame(list(scores.values()), pd.Index(list(scores), name="image_id"), list(cell.labels))
     if excluded:
         with replacing(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(excluded), encoding="utf-8")
+    if embeddings is not None:
+        reader.save(embeddings, cell.embedded)
     with replacing(path) as part:
         frame.to_csv(part, float_format="%.9g")
 

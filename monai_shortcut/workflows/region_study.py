@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,23 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from monai_shortcut.analyses.embedding_maps import METHODS
+from monai_shortcut.cohort.levels import attribute_levels
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.region_study import RegionStudyRecord, metadata_scores, study_record
+from monai_shortcut.region_study.embeddings import ModelEmbeddings, study_maps, study_moves
 from monai_shortcut.region_study.fits import PARTS, TRAINING, VALIDATION
 from monai_shortcut.regions.strategies import STRATEGIES, check_settings
 from monai_shortcut.report.files import writable
 from monai_shortcut.report.region_page import write_region_report
+from monai_shortcut.statistics.resampling import Resampling
+from monai_shortcut.statistics.two_samples import patients_within
 from monai_shortcut.versions import versions
 from monai_shortcut.workflows.cell import Cell, Evaluation, Item, finished, run_cell
+from monai_shortcut.workflows.cell_embeddings import read_embeddings
 from monai_shortcut.workflows.configuration import merged
+
+_EMBEDDED = 1000  # images of a fold whose embeddings are kept
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,9 @@ class RegionStudy:
         parallel: arguments of ``joblib.parallel_config``.
         level: level of the intervals.
         title: what is studied.
+        embeddings: whether to keep what the models' heads read of a thousand test images of each fold, drawn by
+            patient: of models trained on full images under every strategy, of others on full images and their own.
+        embedding_maps: maps of the embeddings: "pca", and "tsne" and "umap", which take tens of seconds.
 
     Raises:
         ValueError: If a setting is not as described, the cohort has no regions or patients are tested and trained on.
@@ -108,6 +119,8 @@ class RegionStudy:
         parallel: Mapping[str, Any] | None = None,
         level: float = 0.95,
         title: str = "Which region does the model need?",
+        embeddings: bool = True,
+        embedding_maps: Sequence[str] = ("pca",),
     ) -> None:
         self.config = merged(config_file, overrides or {})
         self.cohort, self.test, self.external = cohort, test, dict(external or {})
@@ -122,6 +135,7 @@ class RegionStudy:
         self.attributes = tuple(name for name in self.attributes if name not in (self.findings or ()))
         self.baseline, self.n_jobs, self.parallel = baseline, n_jobs, parallel
         self.level, self.title, self.output_dir = level, title, Path(output_dir)
+        self.embeddings, self.embedding_maps = embeddings, tuple(embedding_maps)
         self._check()
         writable(self.output_dir)
         self.splits = tuple(self._splits())
@@ -132,6 +146,9 @@ class RegionStudy:
             check_settings(strategy=name)
         if "full" not in self.strategies or len(set(self.strategies)) < len(self.strategies):
             raise ValueError(f'strategies must hold "full" and each once, got {", ".join(self.strategies)}.')
+        unknown_maps = [name for name in self.embedding_maps if name not in METHODS]
+        if unknown_maps:
+            raise ValueError(f"embedding_maps must be among {', '.join(METHODS)}, got {', '.join(unknown_maps)}.")
         odd = [name for name in self.margin_strategies if name not in self.strategies]
         if self.margins and odd:
             raise ValueError(f"margin_strategies must be among the strategies, got {', '.join(odd)}.")
@@ -182,7 +199,7 @@ class RegionStudy:
         for split in self.splits:
             train, validation = self._items(split.train), self._items(split.validation)
             tested = {"": self._items(split.test), TRAINING: train, VALIDATION: validation, **external}
-            parts = {"train": train, "validation": validation, "test": tested}
+            parts = {"train": train, "validation": validation, "test": tested, "embedded": self._embedded(split)}
             found += [self._cell(strategy, split.fold, parts) for strategy in self.strategies]
         return found
 
@@ -204,6 +221,14 @@ class RegionStudy:
             labels=tuple(self.outcomes.columns),
             threads=self.threads,
         )
+
+    def _embedded(self, split: Split) -> frozenset[str]:
+        """Test images whose embeddings are kept."""
+        if not self.embeddings:
+            return frozenset()
+        codes = np.unique(split.test.patients, return_inverse=True)[1].astype(np.int64)
+        rows = patients_within(codes, _EMBEDDED, np.random.default_rng([self.seed, split.fold]))
+        return frozenset(np.array(split.test.image_ids, dtype=object)[rows].tolist())
 
     def _items(self, cohort: Cohort) -> list[Item]:
         with_roi = "roi" in cohort.table
@@ -259,7 +284,7 @@ class RegionStudy:
                     reasons = json.loads(left_out.read_text(encoding="utf-8"))
                     excluded |= {f"{name}, tested on {evaluation.words}": why for name, why in reasons.items()}
         scores, patients = pd.concat(frames, ignore_index=True), self._patients()
-        return study_record(
+        record = study_record(
             scores,
             self.outcomes,
             patients,
@@ -272,6 +297,42 @@ class RegionStudy:
             settings=self._settings(),
             software=versions(),
         )
+        return self._with_embeddings(record, cells, patients)
+
+    def _with_embeddings(
+        self, record: RegionStudyRecord, cells: Sequence[Cell], patients: pd.Series[Any]
+    ) -> RegionStudyRecord:
+        """The record with how embeddings move, of the models whose head was found."""
+        models: list[ModelEmbeddings] = []
+        problems: dict[str, str] = {}
+        for cell in cells if self.embeddings else ():
+            files = [(one.strategy, cell.embeddings(one)) for one in cell.evaluations]
+            points = {name: read_embeddings(file) for name, file in files if file is not None}
+            why = next((found for found in points.values() if isinstance(found, str)), "")
+            if why:
+                problems[f"trained on {cell.trained_on}, fold {cell.fold}"] = why
+                continue
+            frames = {name: found for name, found in points.items() if isinstance(found, pd.DataFrame)}
+            models.append(ModelEmbeddings(cell.trained_on, cell.fold, frames))
+        draws = Resampling(confidence=self.level, seed=self.seed)
+        moves = study_moves(models, self.outcomes, patients, draws)
+        shown = next((model for model in models if model.trained_on == "full"), None)
+        if shown is None or not self.embedding_maps:
+            return replace(record, moves=moves, not_moved=problems)
+        maps = study_maps(shown, self.outcomes, patients, self._colours(), methods=self.embedding_maps, seed=self.seed)
+        return replace(record, moves=moves, maps=maps, not_moved=problems)
+
+    def _colours(self) -> pd.DataFrame:
+        """Level of each of the study's images by attribute, "" where missing."""
+        parts = [self.cohort] + ([] if self.test is None else [self.test])
+        table = pd.concat([part.table.reindex(columns=["patient_id", *self.attributes]) for part in parts])
+        found = {}
+        for name in self.attributes:
+            values, kind = table[name].to_numpy(), self.cohort.kinds[name]
+            levels = attribute_levels(values, table["patient_id"].to_numpy(), minimum_patients=1, kind=kind)
+            if not levels.problem:
+                found[name] = np.array([*levels.names, ""], dtype=object)[levels.codes]
+        return pd.DataFrame(found, index=table.index)
 
     def _patients(self) -> pd.Series[Any]:
         # Patients of another place are others, whatever their names.

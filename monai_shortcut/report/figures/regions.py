@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from monai_shortcut.region_study import CurvePoint, RegionStudyRecord
+from monai_shortcut.report.figures.maps import embedding_figures
 from monai_shortcut.report.figures.readers import reader_areas
 from monai_shortcut.report.figures.style import INK, SERIES, literal, series
 from monai_shortcut.report.wording import number, words
@@ -26,7 +27,7 @@ def region_figures(record: RegionStudyRecord) -> Iterator[tuple[str, Figure]]:
 
     Returns:
         (name, figure) pairs: "diagonal", "matrix"; "curves" where margins were studied; "learning" where learning
-        curves were kept; "readers" where people have read the images.
+        curves were kept; "readers" where people have read the images; and those of `embedding_figures`.
     """
     yield "diagonal", diagonal(record)
     yield "matrix", matrix(record)
@@ -34,6 +35,7 @@ def region_figures(record: RegionStudyRecord) -> Iterator[tuple[str, Figure]]:
         yield "curves", curves(record)
     if record.learning_curves:
         yield "learning", learning(record)
+    yield from embedding_figures(record.moves.get("full"), record.maps)
     if record.readers is not None:
         yield "readers", reader_areas(record.readers)
 
