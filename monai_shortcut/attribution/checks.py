@@ -75,13 +75,14 @@ def curves(maps: torch.Tensor, question: Question) -> tuple[Floats, Floats, Floa
         question: whose fill hides pixels, with the mean of each channel for one that is a name.
 
     Returns:
-        (N, steps + 1) answers less that of the hidden image, signed so that the whole image's is not negative: with the
-        foremost pixels hidden, from none to all; and with them shown, from none to all. (N,) the whole image's.
+        (N, curve_steps + 1) answers less that of the hidden image, signed so that the whole image's is not negative:
+        with the foremost pixels hidden, from none to all; and with them shown, from none to all. (N,) the whole
+        image's.
     """
     whole, blank = answers(question, question.images), answers(question, question.baseline)
     sign = np.where(whole < blank, -1.0, 1.0)
     rank = _ranks(maps * torch.from_numpy(sign).to(maps).reshape(-1, *[1] * (maps.ndim - 1)), question.settings.seed)
-    steps = question.settings.steps
+    steps = question.settings.curve_steps
     found = np.empty((2, len(whole), steps + 1))
     for step in range(steps + 1):
         foremost = (rank < round(rank[0].numel() * step / steps)).unsqueeze(1)
@@ -117,18 +118,17 @@ def _survival(method: Method, maps: torch.Tensor, shuffled: torch.Tensor, parts:
     return float(np.mean([rank_correlation(*pair) for pair in pairs]))
 
 
-def run_checks(method: Method, question: Question, ratio: Callable[[Floats, Floats], Estimate]) -> Checks:
+def run_checks(
+    method: Method, question: Question, maps: torch.Tensor, ratio: Callable[[Floats, Floats], Estimate]
+) -> Checks:
     """Check a method on the images of a question.
 
     Args:
-        method: one that can explain this network.
+        method: the method.
         question: images, at least two.
+        maps: (N, *spatial) what it says.
         ratio: sum of (N,) numbers over the sum of others, with limits over patients.
-
-    Raises:
-        Unmeasurable: If it cannot.
     """
-    maps = attributions(method, question)
     deleted, inserted, size = curves(maps, question)
     scale = max(float(size.mean()), 1e-12)
     found = Checks(

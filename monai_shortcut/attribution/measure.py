@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, takewhile
 
 import numpy as np
 import torch
@@ -156,39 +156,47 @@ class _Asked:
                     self.asked.append((method, fill))
 
     def _ask(self, method: Method, fill: float | str) -> Explained:
-        began = time.perf_counter()
-        questions = [replace(one, fill=fill) for one in self.batches]
-        found = Explanation.together([Explanation.of(attributions(method, one), one.parts) for one in questions])
-        seconds = (time.perf_counter() - began) / len(self.cases.labels)
+        most = len(self.cases.labels) if method.name == REGIONAL else self.settings.pixel_images
+        questions = [replace(one, fill=fill) for one in _first(self.batches, most)]
+        began, maps = time.perf_counter(), []
+        for one in questions:
+            maps.append(attributions(method, one))
+        found = Explanation.together(
+            [Explanation.of(*pair) for pair in zip(maps, (q.parts for q in questions), strict=True)]
+        )
+        seconds = (time.perf_counter() - began) / len(found.area)
         outside = found.shares[:, OUTSIDE]
         if not np.isfinite(outside).any():
             raise Unmeasurable("all its attributions are 0")
-        differences, untested = level_differences(outside, self.cases, self.levels)
+        cases = self.cases.first(len(outside))
+        levels = {name: (codes[: len(outside)], words) for name, (codes, words) in self.levels.items()}
+        differences, untested = level_differences(outside, cases, levels)
         self.outside = outside if self.outside is None else self.outside
         return Explained(
             method=method.name,
             fill=_told(method, fill),
             images=int(np.isfinite(outside).sum()),
             seconds=seconds,
-            labels=label_shares(found, self.cases),
+            labels=label_shares(found, cases),
             levels=differences,
             untested=untested,
-            checks=self._checked(method, fill),
+            checks=self._checked(method, questions, maps),
         )
 
-    def _checked(self, method: Method, fill: float | str) -> Checks | None:
-        """The checks of the first images of one size."""
-        first = self.batches[0]
-        alike = [one for one in self.batches if one.images.shape[1:] == first.images.shape[1:]]
+    def _checked(self, method: Method, questions: Sequence[Question], maps: Sequence[torch.Tensor]) -> Checks | None:
+        """The checks of the first images, as far as they have one size."""
+        size = questions[0].images.shape[1:]
+        alike = list(takewhile(lambda one: one.images.shape[1:] == size, questions))
+        rows = slice(0, self.settings.checked_images)
         images, parts, targets = (
-            torch.cat([getattr(one, name) for one in alike])[: self.settings.checked_images]
-            for name in ("images", "parts", "targets")
+            torch.cat([getattr(one, name) for one in alike])[rows] for name in ("images", "parts", "targets")
         )
         if len(images) < 2:
             return None
-        rows = np.arange(len(self.cases.labels)) < len(images)
-        whole = replace(first, images=images, parts=parts, targets=targets, fill=fill)
-        return run_checks(method, whole, lambda above, below: self.cases.ratio(above, below, rows))
+        question = replace(questions[0], images=images, parts=parts, targets=targets)
+        return run_checks(
+            method, question, torch.cat(list(maps[: len(alike)]))[rows], self.cases.first(len(images)).ratio
+        )
 
     def panels(self, names: Sequence[str]) -> tuple[Panel, ...]:
         if self.outside is None:
@@ -202,14 +210,17 @@ class _Asked:
     def _panel(self, index: int, image_id: str, label: str, rule: str) -> Panel:
         assert self.outside is not None
         batch, place = next(_places(self.batches, index))
-        one = slice(place, place + 1)
-        parts = batch.parts[one]
-        own = replace(batch, images=batch.images[one], parts=parts, targets=batch.targets[one])
+        own = batch.rows(slice(place, place + 1))
+        parts = own.parts
         plane = _slice(parts[0, 0].cpu().numpy())
-        maps, shares = {}, {}
+        maps: dict[str, Plane] = {}
+        shares: dict[str, tuple[float, ...]] = {}
+        seen: set[str] = set()
         for (method, fill), told in zip(self.asked, self.explained, strict=True):
-            question = replace(own, fill=fill)
-            found = attributions(method, question)
+            if method.name in seen and method.name != REGIONAL:  # the map with the first fill is shown
+                continue
+            seen.add(method.name)
+            found = attributions(method, replace(own, fill=fill))
             shares[told.name] = tuple(np.nan_to_num(Explanation.of(found, parts).shares[0]).tolist())
             if method.name != REGIONAL:  # whose map is the parts
                 absolute = found[0].abs().double().cpu().numpy()[plane]
@@ -218,6 +229,18 @@ class _Asked:
         drawn = Plane.of(image, float(image.min()), float(image.max()))
         regions = Plane.of(parts[0, 0].cpu().numpy()[plane], 0, 255)
         return Panel(image_id, label, rule, float(self.outside[index]), drawn, regions, maps, shares)
+
+
+def _first(batches: Sequence[Question], count: int) -> list[Question]:
+    """Questions about the first images."""
+    found: list[Question] = []
+    for batch in batches:
+        rows = slice(0, count - sum(len(one.images) for one in found))
+        if rows.stop > 0:
+            found.append(
+                replace(batch, images=batch.images[rows], parts=batch.parts[rows], targets=batch.targets[rows])
+            )
+    return found
 
 
 def _fills(method: Method, fills: Sequence[float | str]) -> list[float | str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ class Question:
     fill: float | str
     background: torch.Tensor
     settings: AttributionSettings
+
+    def rows(self, chosen: slice) -> Question:
+        """The same question about some of the images."""
+        return replace(self, images=self.images[chosen], parts=self.parts[chosen], targets=self.targets[chosen])
 
     @property
     def baseline(self) -> torch.Tensor:

@@ -34,12 +34,15 @@ class AttributionSettings:
             nothing by construction. A method whose baseline is one image takes the mean of each channel for every name.
         images: number of images that are explained, at most; as many of each label, whole patients in the order of a
             hash.
+        pixel_images: number of those that methods explain that take many passes for an image, at most: all but
+            `regional_shapley`.
         checked_images: number of those that the checks are run on, at most.
         ring: width of the ring around the region, in ``unit``.
         unit: "pixel" or "area"; 1 in "area" is a ring as large as the region.
         batch: images that a method explains at once.
         background: images that GradientShap and DeepLiftShap draw their baselines from.
-        steps: of the paths of integrated gradients, and of the deletion and insertion curves.
+        steps: of the paths of integrated gradients.
+        curve_steps: of the deletion and insertion curves.
         cells: squares along each axis, for methods that hide squares.
         samples: of GradientShap, for each image, and orders of Shapley sampling.
         significance: below which levels of an attribute are said to differ.
@@ -49,15 +52,17 @@ class AttributionSettings:
         ValueError: If a method or fill does not exist, or a number is out of range.
     """
 
-    methods: tuple[str, ...] = (REGIONAL, "integrated_gradients", "gradient_shap", "deep_lift_shap")
+    methods: tuple[str, ...] = (REGIONAL, "integrated_gradients", "gradient_shap")
     fills: tuple[float | str, ...] = (0.0, "mean", "blur")
     images: int = 100
-    checked_images: int = 16
+    pixel_images: int = 20
+    checked_images: int = 12
     ring: float = 1.0
     unit: str = "area"
     batch: int = 8
     background: int = 8
-    steps: int = 16
+    steps: int = 24
+    curve_steps: int = 6
     cells: int = 8
     samples: int = 8
     significance: float = 0.05

@@ -79,9 +79,13 @@ class Cases:
         low, high = np.quantile(weights @ chosen / weights.sum(axis=1, keepdims=True), [tail, 1 - tail], axis=0)
         return [Estimate(*map(float, row)) for row in zip(chosen.mean(axis=0), low, high, strict=True)]
 
-    def ratio(self, above: Floats, below: Floats, rows: Booleans) -> Estimate:
-        """Sum of (n,) numbers over the sum of others, of the rows (N,), with percentile limits over patients."""
-        weights = bootstrap_weights(self.patients[rows], self.draws.bootstraps, self._rng("bootstrap"))
+    def first(self, count: int) -> Cases:
+        """The first images alone."""
+        return replace(self, labels=self.labels[:count], patients=self.patients[:count])
+
+    def ratio(self, above: Floats, below: Floats) -> Estimate:
+        """Sum of (N,) numbers over the sum of others, with percentile limits over patients."""
+        weights = bootstrap_weights(self.patients, self.draws.bootstraps, self._rng("bootstrap"))
         drawn = (weights @ above) / np.maximum(weights @ below, 1e-12)
         tail = (1 - self.draws.confidence) / 2
         low, high = np.quantile(drawn, [tail, 1 - tail])

@@ -10,19 +10,18 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from monai_shortcut.attribution import METHODS, AttributionSettings, region_parts
+from monai_shortcut.attribution import METHODS, AttributionSettings, checks, region_parts
 from monai_shortcut.attribution.checks import (
     complaints,
     completeness,
     curves,
     rank_correlation,
-    run_checks,
     shuffled_weights,
 )
 from monai_shortcut.attribution.methods import Method, attributions, question_of
 from monai_shortcut.types import Estimate
 
-SETTINGS = AttributionSettings(steps=4, seed=3)
+SETTINGS = AttributionSettings(steps=4, curve_steps=4, seed=3)
 
 
 def question(network: nn.Module, images: torch.Tensor | None = None):
@@ -34,6 +33,10 @@ def question(network: nn.Module, images: torch.Tensor | None = None):
 
 def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+
+
+def run_checks(method, own, share):
+    return checks.run_checks(method, own, attributions(method, own), share)
 
 
 def ratio(above, below):
