@@ -69,8 +69,14 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
     assert {key for key in inference if inference[key] != evaluate[key]} == {"audited_evaluator"}
     training = content("training")
     own = {"audited_trainer", "audit_interval", "audit_tensorboard"}
-    assert set(training) == set(inference) - {"audit_roi_key"} | own
+    assert set(training) == set(inference) - {"audit_roi_key", "audit_attribution", "audit_embeddings"} | own
     assert training["audit_cohort"] == inference["audit_cohort"]
+
+
+@pytest.mark.parametrize(("asked", "maps"), [(False, ("pca",)), (True, ("pca", "tsne", "umap"))])
+def test_maps_of_embeddings_are_drawn_where_they_are_asked_for(asked, maps):
+    parser = ConfigParser(content("inference") | {"audit_embeddings": asked})
+    assert parser.get_parsed_content("audit_settings").embedding_maps == maps
 
 
 def test_an_evaluator_without_a_network_is_refused():
