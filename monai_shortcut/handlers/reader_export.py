@@ -87,9 +87,9 @@ class ReaderExport(CohortHandler):
             "per_percentile": per_percentile,
             "longest": longest,
             "levels": levels,
-            "question": question,
             "seed": seed,
         }
+        self.question = question
         self.keys: dict[str, StudyKey] = {}
 
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
@@ -121,6 +121,7 @@ class ReaderExport(CohortHandler):
             scorer=self._scorer(task, positive),
             answers=(" or ".join(others), cohort.label_names[positive]),
             title=task.titled(self.title),
+            question=self.question or (f"Is it there: {task.name}?" if task.name else ""),
             **self.drawing,  # type: ignore[arg-type]  # of the types that `__init__` takes
         )
         self.keys[task.name] = study.key

@@ -33,6 +33,7 @@ from monai_shortcut.handlers.tasks import ClinicalTask
 from monai_shortcut.heads.embeddings import embed
 from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.networks import MultiTaskClassifier
+from monai_shortcut.reader_study.record import ReaderStudy
 from monai_shortcut.regions.strategies import check_settings
 from monai_shortcut.report.figures.audit import picture
 from monai_shortcut.report.files import label_folders
@@ -75,6 +76,8 @@ class ShortcutAudit(CohortHandler):
         counterfactual_keys: by attribute, the entry of the batch that holds the same images under another level of it.
         attribution: whether to ask where the network looks, in the images that it is given: true, or
             `AttributionSettings`. It needs ``roi_key``.
+        readers: the record of a reader study of these images, or the path of its JSON, for the page; of several
+            labels, one by label.
         settings: see `AuditSettings`.
         title: what is audited.
         examples: number of images of each label to show in the report.
@@ -97,6 +100,7 @@ class ShortcutAudit(CohortHandler):
         masked_embeddings: bool = True,
         counterfactual_keys: Mapping[str, str] | None = None,
         attribution: bool | AttributionSettings = False,
+        readers: ReaderStudy | str | Path | Mapping[str, ReaderStudy | str | Path] | None = None,
         title: str = "Shortcut audit",
         examples: int = 1,
         **reading: Unpack[CohortReading],
@@ -114,6 +118,7 @@ class ShortcutAudit(CohortHandler):
             check_settings(name)
         self.counterfactual_keys = dict(counterfactual_keys or {})
         self.masked_embeddings = masked_embeddings
+        self.readers = _readers(readers)
 
     @property
     def audit(self) -> Audit | None:
@@ -322,4 +327,10 @@ class ShortcutAudit(CohortHandler):
         for analysis, seconds in progress.seconds.items():
             part = f"audit/{analysis}"
             self.timings.seconds[part] = self.timings.seconds.get(part, 0.0) + seconds
-        return record
+        return replace(record, readers=self.readers.get(task.name))
+
+
+def _readers(given: ReaderStudy | str | Path | Mapping[str, ReaderStudy | str | Path] | None) -> dict[str, ReaderStudy]:
+    """Records of reader studies by label; "" if there is one label."""
+    by_label = given if isinstance(given, Mapping) else {} if given is None else {"": given}
+    return {name: one if isinstance(one, ReaderStudy) else ReaderStudy.from_json(one) for name, one in by_label.items()}

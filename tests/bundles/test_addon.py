@@ -69,7 +69,8 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
     assert {key for key in inference if inference[key] != evaluate[key]} == {"audited_evaluator"}
     training = content("training")
     own = {"audited_trainer", "audit_interval", "audit_tensorboard"}
-    assert set(training) == set(inference) - {"audit_roi_key", "audit_attribution", "audit_embeddings"} | own
+    others = {"audit_roi_key", "audit_attribution", "audit_embeddings", "audit_readers"}
+    assert set(training) == set(inference) - others | own
     assert training["audit_cohort"] == inference["audit_cohort"]
 
 

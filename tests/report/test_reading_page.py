@@ -205,6 +205,7 @@ def check_file(path: Path, key: StudyKey, given: dict[str, tuple[str, str]]) -> 
     assert sum(one.readers[0].cannot_tell for one in record.strategies) == 1
 
 
+@pytest.mark.slow
 def test_the_analysis_recovers_the_skill_of_readers_who_use_the_page(browser, tmp_path):
     """Three readers see silhouettes with a skill of two standard deviations, and nothing in whole images."""
     prepared = study(per_percentile=12, percentiles=1)

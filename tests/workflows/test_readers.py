@@ -14,18 +14,19 @@ import pytest
 import torch
 from bundle_data import BUNDLES, write_busbra
 from monai.bundle import ConfigWorkflow, run
-from monai.data import Dataset
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, LoadImaged
 from reader_answers import make_key, rows_of, write_answers
 from region_scores import draw_study
 
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.datasets import read_busbra
-from monai_shortcut.handlers import ReaderExport
+from monai_shortcut.handlers import ReaderExport, ShortcutAudit
 from monai_shortcut.handlers.reading_items import ReadingItems, item_names
 from monai_shortcut.installation import overlay
 from monai_shortcut.networks import SonoNet
-from monai_shortcut.reader_study import READ, Display, ReaderStudy, StudyKey
+from monai_shortcut.reader_study import READ, Display, ReaderStudy, StudyKey, analyse
 from monai_shortcut.region_study import RegionStudyRecord, study_record
 from monai_shortcut.regions import mask_roi
 from monai_shortcut.report import write_region_report
@@ -233,6 +234,53 @@ def test_one_of_several_classes_must_be_named(tmp_path):
     assert ReaderExport(network, cohort, tmp_path, positive="c")._positive(cohort) == 2
     with pytest.raises(ValueError, match="strategy must be one of"):
         ReaderExport(network, cohort, tmp_path, strategies=["half"])
+
+
+def test_each_label_has_a_study_of_its_own_and_the_network_sees_what_follows_the_mask(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"image_id": [f"i{number}" for number in range(30)], "patient_id": range(30)})
+    frame = frame.assign(edema=np.arange(30) % 2, mass=np.arange(30) // 2 % 2)
+    roi = np.zeros((1, 4, 4), dtype=np.float32)
+    roi[0, 1:3, 1:3] = 1
+    images = rng.random((30, 1, 4, 4)).astype(np.float32)
+    items = [
+        {"image": image, "roi": roi, "image_id": name} for image, name in zip(images, frame["image_id"], strict=True)
+    ]
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    handler = ReaderExport(
+        network,
+        Cohort.from_table(frame, findings=["edema", "mass"]),
+        tmp_path,
+        labels=["edema", "mass"],
+        strategies=("roi_only",),
+        after_masking=lambda image: 2 * image,
+        percentiles=[50],
+        title="Chest",
+    )
+    loader = DataLoader(Dataset(items), batch_size=10)
+    SupervisedEvaluator(torch.device("cpu"), loader, network.eval(), val_handlers=[handler]).run()
+    for output, label in enumerate(("edema", "mass")):
+        key = StudyKey.from_json(tmp_path / label / "for_organisers" / "key.json")
+        assert key == handler.keys[label]
+        assert (key.title, key.question) == (f"Chest: {label}", f"Is it there: {label}?")
+        assert key.answers == ("absent", "present")
+        for shown in key.presentations:
+            number = int(shown.image_id[1:])
+            assert shown.label == frame[label][number]
+            with torch.no_grad():
+                logit = network(torch.as_tensor(2 * images[number] * roi)[None])[0, output]
+            assert shown.probability == pytest.approx(float(logit.sigmoid()), abs=1e-6)
+
+
+def test_an_audit_that_is_run_again_keeps_what_readers_see(tmp_path):
+    key = make_key(6, ("full",), {"full": 1.0})
+    rows = rows_of(key, "A", {"full": 1.0}, np.random.default_rng(0))
+    found = analyse(write_answers(tmp_path / "A.csv", rows), key)
+    found.to_json(tmp_path / "reader_study.json")
+    network, cohort = torch.nn.Linear(2, 2), cohort_of(("a", "b"))
+    assert ShortcutAudit(network, cohort, tmp_path, readers=tmp_path / "reader_study.json").readers == {"": found}
+    assert ShortcutAudit(network, cohort, tmp_path, readers={"mass": found}).readers == {"mass": found}
+    assert ShortcutAudit(network, cohort, tmp_path).readers == {}
 
 
 def test_a_dataset_without_the_images_of_the_run_is_refused(tmp_path):
