@@ -138,18 +138,15 @@ def spreads(images: Sample, asked: Sequence[AttributeSample | None]) -> list[dic
     Raises:
         Unmeasurable: If there are no embeddings, or fewer patients than folds.
     """
-    found: list[dict[str, list[float]]] = [{} for _ in asked]
-    for draw in range(images.draws.repeats if images.draws.repeats > 1 else 0):
-        folded = images.folds(draw)
-        for changing, attribute in zip(found, asked, strict=True):
-            if attribute is None and np.bincount(images.strata).min() < 2:
-                continue
-            values = _redrawn(folded, _label(images) if attribute is None else attribute.observed)
-            if attribute is not None:
-                values["own_auroc"] = float(_areas(folded, folded.totals(attribute.observed), attribute)[0])
-            for name, value in values.items():
-                changing.setdefault(name, []).append(value)
-    return [{name: float(np.std(values, ddof=1)) for name, values in changing.items()} for changing in found]
+    small = bool(np.bincount(images.strata).min() < 2)
+    measured = [index for index, attribute in enumerate(asked) if not (attribute is None and small)]
+    found: list[dict[str, float]] = [{} for _ in asked]
+    if images.draws.repeats > 1 and measured:
+        draws = [_redrawn(images, draw, [asked[index] for index in measured]) for draw in range(images.draws.repeats)]
+        for place, index in enumerate(measured):
+            each = [values[place] for values in draws]
+            found[index] = {name: float(np.std([values[name] for values in each], ddof=1)) for name in each[0]}
+    return found
 
 
 def recognition(images: Sample, spread: Mapping[str, float] | None = None) -> Recognition:
@@ -293,7 +290,17 @@ def _told_apart(folded: Folded, codings: Codings) -> tuple[Floats, Integers]:
     return scores, folded.held_out(levels, within=False)[0].argmax(axis=0)
 
 
-def _redrawn(folded: Folded, codings: Codings) -> dict[str, float]:
+def _redrawn(images: Sample, draw: int, asked: Sequence[AttributeSample | None]) -> list[dict[str, float]]:
+    """Metrics and areas of attributes or the label in one draw of the folds."""
+    folded, found = images.folds(draw), []
+    for attribute in asked:
+        found.append(_told(folded, _label(images) if attribute is None else attribute.observed))
+        if attribute is not None:
+            found[-1]["own_auroc"] = float(_areas(folded, folded.totals(attribute.observed), attribute)[0])
+    return found
+
+
+def _told(folded: Folded, codings: Codings) -> dict[str, float]:
     """Metrics and area of the probe without regard to labels."""
     scores, said = _told_apart(folded, codings)
     levels, code = codings.levels, codings.codes[0].astype(np.int64)

@@ -295,26 +295,25 @@ class Sample:
         return self.points.standardized.coordinates(self.weight)
 
     @cached_property
-    def _folds(self) -> dict[int, Folded]:
-        return {}
+    def _first_folds(self) -> Folded:
+        return self._drawn(0)
 
     def folds(self, draw: int = 0) -> Folded:
         """Embeddings in folds of patients, labels in equal shares; the same for every attribute.
 
-        The first draw is kept, and the last one that was asked for: factorizations are large.
+        The first draw is kept. Further ones are drawn anew at each call, for their factorizations are large.
 
         Raises:
             Unmeasurable: If there are fewer patients than folds.
         """
-        if draw not in self._folds:
-            points, count = self.points.standardized, int(self.patients.max()) + 1
-            if count < self.draws.folds:
-                raise Unmeasurable(f"there must be a patient for each of {self.draws.folds} folds, got {count}")
-            fold = patient_folds(self.patients, self.labels, self.draws.folds, self.rng("folds", str(draw)))
-            for former in self._folds.keys() - {0}:
-                del self._folds[former]
-            self._folds[draw] = Folded.of(points, fold, self.strata)
-        return self._folds[draw]
+        return self._drawn(draw) if draw else self._first_folds
+
+    def _drawn(self, draw: int) -> Folded:
+        points, count = self.points.standardized, int(self.patients.max()) + 1
+        if count < self.draws.folds:
+            raise Unmeasurable(f"there must be a patient for each of {self.draws.folds} folds, got {count}")
+        fold = patient_folds(self.patients, self.labels, self.draws.folds, self.rng("folds", str(draw)))
+        return Folded.of(points, fold, self.strata)
 
     @cached_property
     def together(self) -> Folded:

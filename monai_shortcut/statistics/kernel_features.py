@@ -35,5 +35,8 @@ def random_features(rows: NDArray[Any], count: int, rng: np.random.Generator) ->
     bandwidth = float(np.median(np.sqrt((apart.astype(np.float64) ** 2).sum(axis=1))))
     frequencies = rng.normal(size=(rows.shape[1], count)) / max(bandwidth, 1e-12)
     phases = rng.uniform(0, 2 * np.pi, count)
-    angles = rows.astype(np.float32, copy=False) @ frequencies.astype(np.float32) + phases.astype(np.float32)
-    return np.asarray(np.sqrt(2 / count, dtype=np.float32) * np.cos(angles, out=angles), dtype=np.float32)
+    features: NDArray[np.float32] = rows.astype(np.float32, copy=False) @ frequencies.astype(np.float32)
+    features += phases.astype(np.float32)
+    np.cos(features, out=features)
+    features *= np.sqrt(2 / count, dtype=np.float32)
+    return features

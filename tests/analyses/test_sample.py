@@ -194,7 +194,7 @@ def test_folds_are_those_of_patients_and_shared_by_all_attributes(rng):
     images = images_of(labels, patients, points=points, weight=head[0], bias=head[1], folds=4, seed=3)
     for draw in (0, 1):
         folded = images.folds(draw)
-        assert folded is images.folds(draw)
+        assert (folded is images.folds(draw)) == (draw == 0)  # the first is kept
         expected = patient_folds(patients, labels, 4, images.rng("folds", str(draw)))
         np.testing.assert_array_equal(folded.fold, expected)
     assert (images.folds(0).fold != images.folds(1).fold).any()
