@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from monai_shortcut.audit import Audit
+from monai_shortcut.audit.leading import told
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "bundles" / "planted_shortcut" / "configs" / "audit.json"
@@ -42,13 +43,15 @@ def run(folder: Path, strength: float, seed: int, threads: int) -> Audit:
 def table(audits: dict[tuple[float, int], Audit]) -> str:
     """Verdicts and the numbers behind them, by strength and attribute."""
     lines = [
-        "| strength | attribute | verdicts | own AUROC | prediction gap | when swapped | WSC p <= 0.05 |",
-        "|---|---|---|---|---|---|---|",
+        "| strength | attribute | verdicts | own AUROC | leading difference | prediction gap | when swapped "
+        "| WSC p <= 0.05 |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for strength in sorted({key[0] for key in audits}):
         chosen = [audit for (value, _), audit in audits.items() if value == strength]
         for name in [finding.attribute for finding in chosen[0].findings]:
             findings = [audit.finding(name) for audit in chosen]
+            leading = [one for audit, finding in zip(chosen, findings, strict=True) if (one := told(finding, audit))]
             verdicts = Counter(finding.verdict for finding in findings)
             found = [finding.evidence for finding in findings if finding.evidence is not None]
             swapped = [f.counterfactual.change.value for f in findings if f.counterfactual is not None]
@@ -57,6 +60,7 @@ def table(audits: dict[tuple[float, int], Audit]) -> str:
                 name,
                 ", ".join(f"{verdict} {count}" for verdict, count in verdicts.most_common()),
                 _range([evidence.encoding.own_auroc.value for evidence in found]),
+                _range([abs(one.value.value) for one in leading]),
                 _range([evidence.gap.effect.value for evidence in found]),
                 _range(swapped),
                 f"{sum(evidence.alignment.wsc_test.p_value <= 0.05 for evidence in found)} of {len(found)}",
@@ -66,14 +70,16 @@ def table(audits: dict[tuple[float, int], Audit]) -> str:
 
 
 def against_truth(audits: Iterable[Audit]) -> str:
-    """How the prediction gap and the published correlation follow what really happens when an attribute is swapped."""
-    found = [f for audit in audits for f in audit.findings if f.counterfactual is not None and f.evidence is not None]
+    """How differences and the published correlation follow what really happens when an attribute is swapped."""
+    pairs = [(a, f) for a in audits for f in a.findings if f.counterfactual is not None and f.evidence is not None]
+    found = [finding for _, finding in pairs]
+    leading = np.array([abs(told(finding, audit).value.value) for audit, finding in pairs])
     truth = np.array([f.counterfactual.change.value for f in found])
     gap, low, high = np.array([astuple(f.evidence.gap.effect) for f in found]).T
     wsc = np.array([np.abs(f.evidence.alignment.wsc).max() for f in found])
     return (
         f"{len(found)} pairs of model and attribute: rank correlation with the change when swapped {_rho(gap, truth)} "
-        f"(prediction gap), {_rho(wsc, truth)} (largest |WSC|); mean absolute difference of the gap "
+        f"(prediction gap), {_rho(leading, truth)} (leading difference), {_rho(wsc, truth)} (largest |WSC|); mean absolute difference of the gap "
         f"{np.abs(gap - truth).mean():.3f}; interval holds it in {((low <= truth) & (truth <= high)).sum()}."
     )
 
