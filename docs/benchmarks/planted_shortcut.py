@@ -79,8 +79,8 @@ def against_truth(audits: Iterable[Audit]) -> str:
     wsc = np.array([np.abs(f.evidence.alignment.wsc).max() for f in found])
     return (
         f"{len(found)} pairs of model and attribute: rank correlation with the change when swapped {_rho(gap, truth)} "
-        f"(prediction gap), {_rho(leading, truth)} (leading difference), {_rho(wsc, truth)} (largest |WSC|); mean absolute difference of the gap "
-        f"{np.abs(gap - truth).mean():.3f}; interval holds it in {((low <= truth) & (truth <= high)).sum()}."
+        f"(prediction gap), {_rho(leading, truth)} (leading difference), {_rho(wsc, truth)} (largest |WSC|); mean "
+        f"absolute difference of the gap {np.abs(gap - truth).mean():.3f}; interval holds it in {((low <= truth) & (truth <= high)).sum()}."
     )
 
 
