@@ -77,10 +77,11 @@ def against_truth(audits: Iterable[Audit]) -> str:
     truth = np.array([f.counterfactual.change.value for f in found])
     gap, low, high = np.array([astuple(f.evidence.gap.effect) for f in found]).T
     wsc = np.array([np.abs(f.evidence.alignment.wsc).max() for f in found])
+    held = ((low <= truth) & (truth <= high)).sum()
     return (
         f"{len(found)} pairs of model and attribute: rank correlation with the change when swapped {_rho(gap, truth)} "
         f"(prediction gap), {_rho(leading, truth)} (leading difference), {_rho(wsc, truth)} (largest |WSC|); mean "
-        f"absolute difference of the gap {np.abs(gap - truth).mean():.3f}; interval holds it in {((low <= truth) & (truth <= high)).sum()}."
+        f"absolute difference of the gap {np.abs(gap - truth).mean():.3f}; interval holds it in {held}."
     )
 
 
