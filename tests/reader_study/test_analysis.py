@@ -37,6 +37,18 @@ def study(key, answers, tmp_path_factory):
     return analyse([write_answers(folder / f"{name}.csv", rows) for name, rows in answers.items()], key)
 
 
+@pytest.fixture(scope="module")
+def whole(key):
+    """The part of the study that shows whole images."""
+    shown = tuple(one for one in key.presentations if one.strategy == "full")
+    return replace(key, strategies=("full",), presentations=shown)
+
+
+def only(rows, key):
+    cases = {one.case for one in key.presentations}
+    return [row for row in rows if row["case"] in cases]
+
+
 def columns(key, rows, strategy):
     """Label, signed confidence and model score of the pictures of a strategy, by hand."""
     given = {row["case"]: row for row in rows}
@@ -109,11 +121,11 @@ def test_what_the_model_sees_and_no_reader_is_the_finding(study):
     assert (missing.answer, missing.reason) == ("not measured", "Nobody asked the model about these pictures.")
 
 
-def test_a_lead_that_is_ruled_out_is_a_no(key, answers, tmp_path):
-    files = [write_answers(tmp_path / f"{name}.csv", rows) for name, rows in answers.items()]
-    scores = [float(int(one.case, 16) * 7919 % 97) for one in key.presentations]
-    shown = [replace(one, probability=score) for one, score in zip(key.presentations, scores, strict=True)]
-    worse = replace(key, presentations=tuple(shown))
+def test_a_lead_that_is_ruled_out_is_a_no(whole, answers, tmp_path):
+    files = [write_answers(tmp_path / f"{name}.csv", only(rows, whole)) for name, rows in answers.items()]
+    scores = [float(int(one.case, 16) * 7919 % 97) for one in whole.presentations]
+    shown = [replace(one, probability=score) for one, score in zip(whole.presentations, scores, strict=True)]
+    worse = replace(whole, presentations=tuple(shown))
     found = analyse(files, worse, tolerance=0.06).reading("full")
     assert found.answer == "no"
     assert found.reason.endswith("A lead of 0.06 is ruled out.")
@@ -127,12 +139,15 @@ def test_p_values_of_the_model_are_adjusted_over_the_strategies(key, answers, st
     assert [study.reading(name).model_p_value for name in MODEL] == pytest.approx(holm(raw).tolist())
 
 
-def test_patients_with_several_cases_are_the_units(key, answers, tmp_path):
+def test_patients_with_several_cases_are_the_units(whole, answers, tmp_path):
     """Two images of each patient that are read alike are worth one."""
+    answers = {name: only(rows, whole) for name, rows in answers.items()}
     files = [write_answers(tmp_path / f"{name}.csv", rows) for name, rows in answers.items()]
-    alone = analyse(files, key).reading("full")
-    twins = {one.case: replace(one, case=f"t{one.case}", image_id=f"{one.image_id} twin") for one in key.presentations}
-    double = replace(key, presentations=(*key.presentations, *twins.values()))
+    alone = analyse(files, whole).reading("full")
+    twins = {
+        one.case: replace(one, case=f"t{one.case}", image_id=f"{one.image_id} twin") for one in whole.presentations
+    }
+    double = replace(whole, presentations=(*whole.presentations, *twins.values()))
     again = [
         write_answers(tmp_path / f"{name}.csv", rows + [row | {"case": f"t{row['case']}"} for row in rows])
         for name, rows in answers.items()
