@@ -7,7 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from monai_shortcut.types import Estimate, with_limits
+
 Json = dict[str, Any]
+PREDICTION_GAP = "prediction gap, all labels"
 
 
 def modern(record: Json) -> Json:
@@ -35,19 +38,32 @@ def modern(record: Json) -> Json:
 
 
 def modern_curves(record: Json) -> Json:
-    """The plain JSON values of training curves in the newest format; in version 1 numbers with limits were triples."""
-    if record["version"] >= 2:
+    """The plain JSON values of training curves in the newest format.
+
+    In version 1 numbers with limits were triples. Before version 3 use was judged by the prediction gap, and still is.
+    """
+    if record["version"] >= 3 or not {"settings", "epochs"} <= record.keys():  # what is absent is told when it is read
         return record
+    settings, triples = dict(record["settings"]), record["version"] < 2
+    if triples:
+        settings["confidence"] = settings.pop("level", 0.95)
     epochs = []
     for epoch in record["epochs"]:
-        points = {
-            name: {**point, "own_auroc": _triple(point["own_auroc"]), "gap": _triple(point["gap"])}
-            for name, point in epoch["points"].items()
-        }
-        epochs.append({**epoch, "auroc": _triple(epoch["auroc"]), "points": points})
-    settings = dict(record["settings"])
-    settings["confidence"] = settings.pop("level", 0.95)
-    return {**record, "version": 2, "settings": settings, "epochs": epochs}
+        value = {**epoch, "auroc": _triple(epoch["auroc"])} if triples else dict(epoch)
+        value["points"] = {name: _point(point, settings, triples) for name, point in epoch["points"].items()}
+        epochs.append(value)
+    return {**record, "version": 3, "settings": settings, "epochs": epochs}
+
+
+def _point(old: Json, settings: Json, triples: bool) -> Json:
+    """A point that is judged by its prediction gap."""
+    value = {**old, **({name: _triple(old[name]) for name in ("own_auroc", "gap")} if triples else {})}
+    value["p_value"], gap = value.pop("gap_p_value"), Estimate(**value["gap"])
+    value["used"] = value["p_value"] <= settings["significance"] and gap.value >= settings["tolerance"]
+    value["cleared"] = not value["used"] and gap.high < settings["tolerance"]
+    value["where"] = PREDICTION_GAP
+    value["reason"] = f"the prediction gap, a mean over labels, is {with_limits(gap)}."
+    return value
 
 
 def _finding(finding: Json) -> Json:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
+from monai_shortcut.audit.former import PREDICTION_GAP
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import NOT_USED, Audit, Evidence, Finding
 from monai_shortcut.audit.settings import AuditSettings
@@ -47,7 +48,7 @@ def told(finding: Finding, audit: Audit) -> Told | None:
     if shown is None or "differences" in shown.not_computed:
         return None
     if shown.differences is None:
-        return Told(shown.gap.effect, "prediction gap, all labels", shown.gap_p_value)
+        return Told(shown.gap.effect, PREDICTION_GAP, shown.gap_p_value)
     names, settings = naming(finding, audit), audit.settings
     row, p_value = leading(shown.differences.rows, settings, names), shown.differences_p_value
     differs = p_value is not None and p_value <= settings.significance

@@ -11,11 +11,10 @@ from monai_shortcut.audit.epochs import AttributePoint, Cost, EpochAudit, audit_
 from monai_shortcut.audit.former import modern_curves
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.storage.records import decode, read_record, write_record
-from monai_shortcut.types import with_limits
 
 __all__ = ["AttributePoint", "Cost", "EpochAudit", "Onset", "TrainingCurves", "audit_epoch", "curve_settings"]
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,9 @@ class TrainingCurves:
     version: int = VERSION
 
     def used(self, attribute: str) -> tuple[bool, ...]:
-        """Whether at each audited epoch the gap is significant, adjusted, and at least the tolerance.
+        """Whether the attribute is used at each audited epoch, by the rule of the audit; see `AttributePoint`.
+
+        Records before version 3 ask for a prediction gap, adjusted, that is significant and at least the tolerance.
 
         Raises:
             ValueError: If the attribute was not audited.
@@ -64,24 +65,25 @@ class TrainingCurves:
         if attribute not in self.attributes:
             raise ValueError(f"attribute must be one of {list(self.attributes)}, got {attribute!r}.")
         points = [epoch.points.get(attribute) for epoch in self.epochs]
-        return tuple(
-            point is not None
-            and point.gap_p_value <= self.settings.significance
-            and point.gap.value >= self.settings.tolerance
-            for point in points
-        )
+        return tuple(point is not None and point.used for point in points)
+
+    def tolerance(self, point: AttributePoint) -> float:
+        """The tolerance of a point's leading difference."""
+        if point.difference is None:
+            return self.settings.tolerance
+        return self.settings.tolerated(self.label_names[point.difference.label], point.difference.scale)
 
     def onset(self, attribute: str) -> Onset | None:
         """From which audited epoch on predictions depend on an attribute.
 
-        It is the first epoch from which the prediction gap is significant and at least the tolerance there and at every
-        audited epoch after it: one lucky epoch does not count, and neither does a use that training gave up again.
+        It is the first epoch from which the attribute is used there and at every audited epoch after it: one lucky
+        epoch does not count, and neither does a use that training gave up again.
 
         How far it can be trusted: every onset includes the last audited epoch, so an attribute that is never used gets
         one no more often than the tests of that one epoch err (5 % for all attributes together with Holm's
         adjustment), however many epochs were looked at. That holds for a training of fixed length, not for one stopped
         for what its curves show. The epoch itself is a description: it has no interval, comes late where images are few
-        (a gap must be large enough to be found), and use may have begun anywhere after the audited epoch before. All
+        (a use must be large enough to be found), and use may have begun anywhere after the audited epoch before. All
         epochs are measured on the same images with the same permutations, so a chance imbalance of those images shows
         at every epoch: a long run guards against a passing state of the model, not against the draw of the images.
 
@@ -108,23 +110,23 @@ class TrainingCurves:
             ValueError: If the attribute was not audited.
         """
         found, used = self.onset(attribute), self.used(attribute)
-        if found is not None:
-            return _begun(attribute, found, self.epochs[-1].epoch)
         last = self.epochs[-1] if self.epochs else None
         point = last.points.get(attribute) if last else None
         if last is None or point is None:
             why = f": {last.problems[attribute]}" if last and attribute in last.problems else ""
             return f"Whether the predictions depend on {attribute} was not measured{why}."
+        if found is not None:
+            return f"{_begun(attribute, found, last.epoch)} At the last one {point.reason}"
         there = [str(epoch.epoch) for epoch, use in zip(self.epochs, used, strict=True) if use]
-        gap = f"the gap is {with_limits(point.gap)}"
         if there:
             at = f"epoch{'s' if len(there) > 1 else ''} {', '.join(there)}"
-            return (
-                f"The predictions depended on {attribute} at {at}, which the last audited epoch does not show: {gap}."
-            )
-        if point.gap.high < self.settings.tolerance:
-            return f"At no audited epoch were the predictions shown to depend on {attribute}; at the last one {gap}."
-        return f"The images cannot tell whether the predictions depend on {attribute}: at the last audited epoch {gap}."
+            said = f"The predictions depended on {attribute} at {at}, which the last audited epoch does not show"
+        elif point.cleared:
+            said = f"At no audited epoch were the predictions shown to depend on {attribute}; at the last one"
+            return f"{said} {point.reason}"
+        else:
+            said = f"The images cannot tell whether the predictions depend on {attribute}; at the last audited epoch"
+        return f"{said}: {point.reason}"
 
     def with_epoch(self, audited: EpochAudit) -> TrainingCurves:
         """The same with one more audit, in place of those of this epoch and later ones."""

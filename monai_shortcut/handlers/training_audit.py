@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,8 +35,8 @@ class TrainingAudit(CohortHandler):
     it before handlers that log, such as ``TensorBoardStatsHandler``. After each audited epoch it prints a line with the
     cost, writes the page, figure and tables of `write_training_report`, and adds to the engine's metrics
     ``label_auroc`` and for each attribute ``<attribute>_own_auroc``, ``<attribute>_alignment`` (largest absolute),
-    ``<attribute>_alignment_z``, ``<attribute>_wsc`` and ``<attribute>_prediction_gap``. `TrainingCurves` explains them.
-    At other epochs, and where the weights are not finite, it records nothing and its numbers leave the metrics.
+    ``<attribute>_alignment_z``, ``<attribute>_wsc``, ``<attribute>_difference`` (size of the leading difference of the
+    answers) and ``<attribute>_used`` (1 or 0, by the audit's rule). `AttributePoint` explains them. At other epochs, and where the weights are not finite, it records nothing and its numbers leave the metrics.
 
     The training stays as it is: the audit touches no random state, gradient or batch statistic. The evaluator, as any,
     draws a number from torch for its data loader; with `SeedEachEpoch` not even that reaches the training.
@@ -54,13 +53,13 @@ class TrainingAudit(CohortHandler):
         interval: audit when the epoch is a multiple of it.
         attributes: columns to audit, as in `CohortHandler`.
         labels: findings of a multi-label network, as in `CohortHandler`; each has its own curves.
-        settings: by default `curve_settings`: about a tenth of the draws of a full audit.
+        settings: by default `curve_settings`: about a tenth of the draws of a full audit. Where one of so many
+            attributes could not be significant with their permutations, more are drawn.
         title: what is trained.
         embedding, layer, output, image_key, id_key: what to read of network and batch, as in `EmbeddingRecorder`.
 
     Raises:
-        ValueError: If the interval is below 1; permutations are so few that no p-value could be significant after
-            adjustment over the attributes; curves to be continued were recorded with other settings; or as in
+        ValueError: If the interval is below 1; curves to be continued were recorded with other settings; or as in
             `CohortHandler`.
         PermissionError: As in `CohortHandler`.
     """
@@ -79,13 +78,7 @@ class TrainingAudit(CohortHandler):
             raise ValueError(f"interval must be at least 1, got {interval}.")
         super().__init__(network, cohort, output_dir=output_dir, **reading)
         count = len(self.attributes)
-        self.settings = reading.get("settings") or curve_settings(count)
-        needed = math.ceil(round(count / self.settings.significance, 6)) - 1
-        if self.settings.correction == "holm" and self.settings.permutations < needed:
-            raise ValueError(
-                f"permutations must be at least {needed} for {count} attributes, or no adjusted p-value can be "
-                f"significant, got {self.settings.permutations}."
-            )
+        self.settings = (reading.get("settings") or curve_settings(count)).able(count)
         self.interval, self.title = interval, title
         self.curves: dict[str, TrainingCurves] = {}
         self._ended: tuple[int, float] | None = None
@@ -168,8 +161,10 @@ def _numbers(prefix: str, audited: EpochAudit) -> dict[str, float]:
             f"{prefix}{name}_alignment": point.alignment,
             f"{prefix}{name}_alignment_z": point.alignment_z,
             f"{prefix}{name}_wsc": point.wsc,
-            f"{prefix}{name}_prediction_gap": point.gap.value,
+            f"{prefix}{name}_used": float(point.used),
         }
+        if point.moved is not None:
+            numbers[f"{prefix}{name}_difference"] = point.moved.value
     return numbers
 
 
@@ -180,8 +175,9 @@ def _line(curves: TrainingCurves) -> str:
     for name, point in audited.points.items():
         onset = curves.onset(name)
         since = "" if onset is None else f", used since epoch {onset.epoch}"
-        gap = f"{plain(point.gap.value)} (p {p_text(point.gap_p_value)})"
-        parts.append(f"{name} gap {gap}, AUROC {plain(point.own_auroc.value)}{since}")
+        moved = "not compared" if point.moved is None else f"{plain(point.moved.value)} in {point.where}"
+        differs = f"{name} difference {moved} (p {p_text(point.p_value)})"
+        parts.append(f"{differs}, AUROC {plain(point.own_auroc.value)}{since}")
     parts += [f"{name} not measured ({why})" for name, why in audited.problems.items()]
     cost = audited.cost
     assert cost is not None

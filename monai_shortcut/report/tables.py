@@ -40,14 +40,18 @@ def regions_table(audit: Audit) -> pd.DataFrame:
 
 
 def curves_table(curves: TrainingCurves) -> pd.DataFrame:
-    """One row per audited epoch and attribute that could be measured."""
+    """One row per audited epoch and attribute that could be measured.
+
+    The difference is the leading one, without its sign; in records before version 3 it is the prediction gap.
+    """
     rows: list[dict[str, object]] = []
     for index, audited in enumerate(curves.epochs):
         for name, point in audited.points.items():
             row: dict[str, object] = {"epoch": audited.epoch, "attribute": name, "images": point.images}
-            row |= _limits("own_auroc", point.own_auroc) | _limits("gap", point.gap)
-            row |= _limits("label_auroc", audited.auroc)
-            row |= {"own_auroc_p": point.own_auroc_p_value, "gap_p": point.gap_p_value, "wsc": point.wsc}
+            row |= _limits("own_auroc", point.own_auroc) | (_limits("difference", point.moved) if point.moved else {})
+            row |= {"difference_where": point.where, "differences_p": point.p_value, "cleared": point.cleared}
+            row |= {"noticed": max(point.noticed.values(), default=None)} | _limits("label_auroc", audited.auroc)
+            row |= {"own_auroc_p": point.own_auroc_p_value, "wsc": point.wsc}
             row |= {"alignment": point.alignment, "alignment_z": point.alignment_z}
             row |= {"alignment_p": point.alignment_p_value, "used": curves.used(name)[index]}
             row |= {"audit_seconds": audited.cost and audited.cost.audit}

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_shortcut.audit.training import TrainingCurves
+from monai_shortcut.report.differences import tolerances
 from monai_shortcut.report.figures.training import training_curves
 from monai_shortcut.report.files import in_base64, png, write_files
 from monai_shortcut.report.pages import render
@@ -43,6 +44,8 @@ def write_training_report(
         # First what is used, then the rest, each in the order of the attributes.
         answers=[record.answer(name) for name in sorted(began, key=lambda name: not began[name])],
         used={name: record.used(name) for name in record.attributes},
+        tolerances=tolerances(record.settings, record.label_names),
+        former=any(point.gap is not None for epoch in record.epochs for point in epoch.points.values()),
         picture=in_base64(content),
     )
     tables, drawn = {"training_curves": curves_table(record)}, {"training_curves": content}

@@ -6,17 +6,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from samples import levels_of
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
+from monai_shortcut.analyses.differences import ODDS
+from monai_shortcut.analyses.prediction_gap import prediction_gap
+from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.audit import AuditSettings, audit
 from monai_shortcut.audit.epochs import Cost, audit_epoch, curve_settings
+from monai_shortcut.audit.leading import leading, least_noticed, size, where
+from monai_shortcut.audit.names import Names
+from monai_shortcut.audit.record import NOT_USED, USED
 from monai_shortcut.audit.training import Onset, TrainingCurves
 from monai_shortcut.probes import fit_probe
 from monai_shortcut.statistics.resampling import holm
 
 NAMES = ("left", "right")
 QUICK = AuditSettings(permutations=39, bootstraps=19, repeats=1, minimum_patients=2, folds=2)
+ANY = {"tolerance": 0.0, "decision_tolerance": 0.0, "rank_tolerance": 0.0, "odds_tolerance": 1.0}
 
 
 def cohort(rng, patients=40, images=2, size=5):
@@ -35,7 +43,7 @@ def test_the_onset_is_where_the_head_turns_to_the_attribute(rng):
     points, labels, patients, table = cohort(rng, patients=100)
     settings = curve_settings(2, minimum_patients=2)
     epochs = []
-    for epoch, use in enumerate((0.0, 0.0, 1.0, 2.0), start=1):
+    for epoch, use in enumerate((0.0, 0.0, 3.0, 6.0), start=1):
         weight = np.zeros((2, 5))
         weight[1] = use, 1.5, 0, 0, 0
         epochs.append(
@@ -46,19 +54,18 @@ def test_the_onset_is_where_the_head_turns_to_the_attribute(rng):
     curves = TrainingCurves("", NAMES, tuple(table), settings, epochs=tuple(epochs))
     assert curves.onset("scanner") == Onset(3, 2, 2)
     assert curves.onset("other") is None
-    gaps = [epoch.points["scanner"].gap.value for epoch in epochs]
-    assert gaps[0] == gaps[1] < 0.1 < gaps[2] < gaps[3]
+    sizes = [epoch.points["scanner"].moved for epoch in epochs]
+    assert sizes[0] == sizes[1]
+    assert sizes[1].value < sizes[2].value < sizes[3].value
+    assert sizes[1].low < 0.1 < sizes[2].low < sizes[3].low
     assert {epoch.points["scanner"].own_auroc for epoch in epochs} == {epochs[0].points["scanner"].own_auroc}
     assert epochs[3].points["scanner"].alignment > 0.7 > epochs[0].points["scanner"].alignment
 
 
 @pytest.mark.slow
 def test_chance_makes_no_more_onsets_than_one_test_allows_however_many_epochs(rng):
-    """Under the null an onset is as rare as an error at the last epoch; an error at some epoch is not.
-
-    A gap that is larger than all of its null is larger than their mean square, so a tolerance of 0 asks nothing more.
-    """
-    settings = replace(QUICK, tolerance=0.0, permutations=19)
+    """Under the null an onset is as rare as an error at the last epoch; an error at some epoch is not."""
+    settings = replace(QUICK, permutations=19, **ANY)
     onsets, ever, trials = 0, 0, 50
     for _ in range(trials):
         points, labels, patients, table = cohort(rng, patients=20)
@@ -105,19 +112,20 @@ def test_p_values_are_adjusted_over_the_attributes_that_could_be_measured(rng):
     points, labels, patients, table = cohort(rng)
     table = {**table, "constant": np.array(["c"] * len(labels), dtype=object)}
     arguments = (1, points, np.eye(2, 5), np.zeros(2), labels, patients)
-    both = audit_epoch(*arguments, table, label_names=NAMES, settings=QUICK)
+    settings = replace(QUICK, permutations=59)  # as many as three attributes take
+    both = audit_epoch(*arguments, table, label_names=NAMES, settings=settings)
     assert both.problems == {"constant": "every image has the same value (c)"}
     alone = {
-        name: audit_epoch(*arguments, {name: table[name]}, label_names=NAMES, settings=QUICK).points[name]
+        name: audit_epoch(*arguments, {name: table[name]}, label_names=NAMES, settings=settings).points[name]
         for name in ("scanner", "other")
     }
-    for end in ("own_auroc_p_value", "gap_p_value"):
+    for end in ("own_auroc_p_value", "p_value"):
         raw = [getattr(alone[name], end) for name in ("scanner", "other")]
         assert [getattr(both.points[name], end) for name in ("scanner", "other")] == [
             pytest.approx(min(1, max(2 * p if p == min(raw) else p, 2 * min(raw)))) for p in raw
         ]
-    rate = audit_epoch(*arguments, table, label_names=NAMES, settings=replace(QUICK, correction="fdr"))
-    assert rate.points["other"].gap_p_value == pytest.approx(max(alone[n].gap_p_value for n in alone))
+    rate = audit_epoch(*arguments, table, label_names=NAMES, settings=replace(settings, correction="fdr"))
+    assert rate.points["other"].p_value == pytest.approx(max(alone[n].p_value for n in alone))
 
 
 def test_what_cannot_be_measured_is_said_and_harms_nothing_else(rng):
@@ -163,10 +171,15 @@ def test_the_numbers_are_those_of_a_whole_audit_with_the_same_settings(rng):
     assert epoch.auroc.value == pytest.approx(full.auc.value)
     for name, point in epoch.points.items():
         found = whole.finding(name).evidence
-        assert (point.own_auroc, point.gap) == (found.encoding.own_auroc, found.gap.effect)
+        assert point.own_auroc == found.encoding.own_auroc
         tests = [f.evidence.encoding.test.p_value for f in whole.findings]  # of the linear probe alone
         assert point.own_auroc_p_value == holm(tests)[list(epoch.points).index(name)]
-        assert point.gap_p_value == found.gap_p_value
+        assert point.p_value == found.differences_p_value
+        names = Names(NAMES, tuple(whole.finding(name).levels))
+        assert point.difference == leading([r for r in found.differences.rows if r.scale != ODDS], settings, names)
+        assert point.where == where(point.difference, names)
+        assert point.noticed == least_noticed(found.differences, settings, names)
+        assert (point.moved, point.gap) == (size(point.difference), None)
         assert (point.wsc, point.alignment) == (found.alignment.wsc_test.observed, found.alignment.test.observed)
         assert (point.alignment_z, point.alignment_p_value) == (found.alignment.test.z, found.alignment.test.p_value)
 
@@ -200,6 +213,175 @@ def test_default_settings_can_find_one_attribute_among_many(count):
     assert count / (settings.permutations + 1) <= settings.significance / 2 + 1e-12
     assert (settings.permutations, settings.bootstraps) >= (99, 99)
     assert curve_settings(count, seed=4).seed == 4
+    for changed in ({"significance": 0.01}, {"permutations": 9}):
+        strict = curve_settings(count, **changed)
+        assert count / (strict.permutations + 1) <= strict.significance + 1e-12
+
+
+def test_so_few_permutations_that_nothing_could_be_significant_become_more(rng):
+    points, labels, patients, table = cohort(rng, patients=100)
+    table = {**table, "third": table["other"][::-1]}
+    weight = np.array([[0.0, 0, 0, 0, 0], [3, 1, 0, 0, 0]])
+    arguments = (1, points, weight, np.zeros(2), labels, patients, table)
+    found = audit_epoch(*arguments, label_names=NAMES, settings=replace(QUICK, permutations=9))
+    assert found.points["scanner"].p_value == pytest.approx(0.05)  # 3 / 60
+    assert found.points["scanner"].used
+    assert found == audit_epoch(*arguments, label_names=NAMES, settings=replace(QUICK, permutations=59))
+
+
+# Uses that a mean over labels and levels does not see
+
+
+def answered(rng, logits, labels, codes):
+    """What `audit_epoch` takes of images with these logits of the second class, each of a patient, and a scanner."""
+    points = rng.normal(size=(len(logits), 5))
+    points[:, 0] = logits
+    points[:, 1] += codes
+    weight = np.array([[0.0, 0, 0, 0, 0], [1, 0, 0, 0, 0]])
+    table = {"scanner": np.array(list("ABCD"), dtype=object)[codes]}
+    return points, weight, np.zeros(2), labels, [str(row) for row in range(len(logits))], table
+
+
+def in_one_label(rng):
+    labels, codes = (rng.random(600) < 0.2).astype(int), rng.integers(2, size=600)
+    return answered(rng, 3 * labels - 1.5 + rng.normal(size=600) - 2.5 * codes * labels, labels, codes)
+
+
+def at_one_rare_level(rng):
+    labels, codes = rng.integers(2, size=600), rng.choice(4, p=[0.31, 0.31, 0.31, 0.07], size=600)
+    return answered(rng, 3 * labels - 1.5 + rng.normal(size=600) + 2.5 * (codes == 3), labels, codes)
+
+
+def of_an_uncalibrated_model(rng):
+    labels, codes = rng.integers(2, size=(2, 600))
+    return answered(rng, 0.1 * (3 * labels - 1.5 + rng.normal(size=600) + 1.6 * codes - 0.8), labels, codes)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "place"),
+    [(in_one_label, "right: B against A"), (at_one_rare_level, "D against"), (of_an_uncalibrated_model, "decision")],
+)
+def test_a_use_that_the_mean_gap_does_not_show_is_found(drawn, place):
+    """The former rule asked for a gap, averaged over pairs of labels and levels, of at least the tolerance."""
+    settings = curve_settings(1, minimum_patients=5)
+    for seed in range(3):
+        points, weight, bias, labels, patients, table = drawn(np.random.default_rng(seed))
+        found = audit_epoch(
+            1, points, weight, bias, labels, patients, table, label_names=NAMES, settings=settings
+        ).points["scanner"]
+        assert found.used
+        assert place in found.where
+        levels = levels_of(np.unique(table["scanner"].astype(str), return_inverse=True)[1])
+        sample = Sample.of(points, weight, bias, labels, np.arange(len(labels)), draws=settings)
+        assert prediction_gap(sample.by("scanner", levels)).effect.value < settings.tolerance
+
+
+def test_odds_of_a_rare_class_decide_and_are_not_drawn(rng):
+    """A probability of 0.01 that becomes 0.06 moves no other scale by as much as 0.1, ranks of images apart."""
+    labels, codes = (rng.random(3000) < 0.02).astype(int), rng.integers(2, size=3000)
+    drawn = answered(rng, 2 * labels - 4 + 0.5 * rng.normal(size=3000) + 1.8 * codes, labels, codes)
+    settings = curve_settings(1, rank_tolerance=1.0, tolerance=0.5, decision_tolerance=0.5)
+    found = audit_epoch(1, *drawn, label_names=NAMES, settings=settings).points["scanner"]
+    assert found.used
+    assert found.difference.scale != ODDS
+    assert found.difference.certain < 0.5
+    assert found.reason.startswith("the ratio of the odds is ")
+    other = audit_epoch(1, *drawn, label_names=NAMES, settings=replace(settings, odds_tolerance=50.0))
+    assert not other.points["scanner"].used
+    assert replace(found, used=False, reason=other.points["scanner"].reason) == other.points["scanner"]
+
+
+# What is not shown
+
+
+def test_nothing_is_shown_at_the_last_epoch_more_often_than_the_test_allows():
+    """100 small cohorts with an attribute that nothing ties to the answers, and tolerances of zero."""
+    onsets, settings = 0, replace(QUICK, permutations=19, **ANY)
+    for seed in range(100):
+        rng = np.random.default_rng([13, seed])
+        points, labels, patients, table = cohort(rng, patients=30)
+        table, weight = {"other": table["other"]}, 3 * rng.normal(size=(1, 5))
+        found = audit_epoch(9, points, weight, [0.0], labels, patients, table, label_names=NAMES, settings=settings)
+        onsets += TrainingCurves("", NAMES, ("other",), settings, epochs=(found,)).onset("other") is not None
+    assert onsets <= 11  # of 100 at 5 %; more in about one of a hundred such tests
+
+
+def kept_from(rng, kind: str):
+    """A cohort of 600 images; "copy" goes along with the scanner, and one of them or none may be used."""
+    labels, codes, sex = rng.integers(2, size=(3, 600))
+    copy = np.where(rng.random(600) < 0.6, codes, rng.integers(2, size=600))
+    moves = {
+        "none": 0 * codes,
+        "used": 1.5 * codes,
+        "cancelled": 1.2 * codes - 1.2 * copy,
+        "turned": 1.8 * (codes - 0.5) * (2 * sex - 1),
+        "spread": 3 * codes * rng.normal(size=600),
+    }
+    drawn = answered(rng, 3 * labels - 1.5 + 0.7 * rng.normal(size=600) + moves[kind], labels, codes)
+    drawn[0][:, 2] += 2 * copy
+    drawn[0][:, 3] += 2 * sex
+    return *drawn[:-1], {**drawn[-1], "copy": np.array(["x", "y"])[copy], "sex": np.array(["f", "m"])[sex]}
+
+
+@pytest.mark.parametrize("kind", ["none", "used", "cancelled", "turned", "spread"])
+def test_an_epoch_clears_no_more_than_the_audit_does(kind):
+    settings, names = replace(QUICK, permutations=99, erasures=1, held_out=0), []
+    for seed in range(2):
+        drawn = kept_from(np.random.default_rng([1, seed]), kind)
+        epoch = audit_epoch(1, *drawn, label_names=NAMES, settings=settings)
+        whole = audit(*drawn, label_names=NAMES, settings=settings)
+        for name, point in epoch.points.items():
+            finding, found = whole.finding(name), whole.finding(name).evidence
+            assert finding.verdict == NOT_USED or not point.cleared
+            if found.company is None:
+                assert point.used == (finding.verdict == USED and not found.slices)
+                assert point.cleared == (finding.verdict == NOT_USED)
+                assert point.reason.removeprefix("answers do not differ with it") in finding.reason
+            names += [name] if point.cleared else []
+    cleared = {"none": True, "used": False, "cancelled": False, "turned": False, "spread": False}
+    assert ("scanner" in names) == cleared[kind]
+
+
+def test_a_use_in_part_of_the_images_is_not_cleared(rng):
+    found = audit_epoch(1, *kept_from(rng, "turned"), label_names=NAMES, settings=replace(QUICK, permutations=99))
+    scanner = found.points["scanner"]
+    assert (scanner.used, scanner.cleared) == (False, False)
+    assert scanner.reason.startswith("answers do not differ with it over all images, but do in part of them: ")
+    assert "where sex is" in scanner.reason
+
+
+def test_answers_that_cannot_be_compared_leave_the_rest_of_the_point(rng):
+    """Four patients have the second level: too few to compare, enough for a probe."""
+    points, labels, patients, table = cohort(rng)
+    table = {"scanner": np.array(["B"] * 8 + ["A"] * 72, dtype=object)}
+    found = audit_epoch(
+        1, points, np.eye(2, 5), np.zeros(2), labels, patients, table, label_names=NAMES, settings=QUICK
+    ).points["scanner"]
+    assert (found.difference, found.moved, found.p_value, found.used, found.cleared) == (None, None, None, False, False)
+    assert found.reason == "no label has two levels of at least 5 patients each."
+    assert 0 < found.own_auroc_p_value <= 1
+
+
+def test_attributes_that_may_move_answers_are_held_equal(rng):
+    """Severity moves the answers and comes with age; at equal severity nothing is left."""
+    labels, severity = rng.integers(2, size=900), rng.integers(2, size=900)
+    age = np.where(rng.random(900) < 0.8, severity, 1 - severity)
+    points, *rest, table = answered(rng, 3 * labels - 1.5 + rng.normal(size=900) + 2 * severity, labels, age)
+    table = {"age": table["scanner"], "severity": np.array(["mild", "severe"])[severity]}
+    points[:, 2] += 2 * severity
+    plain, equal = (
+        audit_epoch(1, points, *rest, table, label_names=NAMES, settings=replace(QUICK, adjust_for=given)).points["age"]
+        for given in ((), ("severity",))
+    )
+    assert plain.used
+    assert not equal.used
+    assert equal.moved.value < plain.moved.value / 2
+    message = r"adjust_for must be of the attributes \['age'\], got \['severity'\]\."
+    with pytest.raises(ValueError, match=message):
+        audit_epoch(
+            1, points, *rest, {"age": table["age"]}, label_names=NAMES,
+            settings=replace(QUICK, adjust_for=("severity",)),
+        )  # fmt: skip
 
 
 def test_the_share_of_the_cost_is_that_of_the_epoch():

@@ -231,10 +231,29 @@ def test_a_record_of_the_newest_version_stays_as_it_is():
     assert modern(content) is content
 
 
-def test_training_curves_of_version_1_arrive_and_make_a_page(tmp_path):
-    path = RECORDS / "training_curves_version_1.json"
-    before, now = json.loads(path.read_text(encoding="utf-8")), TrainingCurves.from_json(path)
-    assert (before["version"], now.version) == (1, 2)
+def curves_of_version(version: int) -> dict[str, Any]:
+    """Curves as version 1 wrote them, or as version 2 did, whose numbers have limits by name."""
+    content = json.loads((RECORDS / "training_curves_version_1.json").read_text(encoding="utf-8"))
+    if version == 1:
+        return content
+
+    def limits(triple: list[float]) -> dict[str, float]:
+        return {"value": triple[0], "low": triple[1], "high": triple[2]}
+
+    for epoch in content["epochs"]:
+        epoch["auroc"] = limits(epoch["auroc"])
+        for point in epoch["points"].values():
+            point |= {name: limits(point[name]) for name in ("own_auroc", "gap")}
+    content["settings"]["confidence"] = content["settings"].pop("level")
+    return {**content, "version": 2}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_training_curves_of_former_versions_arrive_and_make_a_page(version, tmp_path):
+    path = tmp_path / "former.json"
+    path.write_text(json.dumps(curves_of_version(version)), encoding="utf-8")
+    before, now = curves_of_version(1), TrainingCurves.from_json(path)
+    assert now.version == 3
     for name in ("title", "interval"):
         assert getattr(now, name) == before[name]
     assert [list(now.label_names), list(now.attributes)] == [before["label_names"], before["attributes"]]
@@ -247,9 +266,36 @@ def test_training_curves_of_version_1_arrive_and_make_a_page(tmp_path):
         for name, point in old["points"].items():
             assert same(epoch.points[name].own_auroc, point.pop("own_auroc"))
             assert same(epoch.points[name].gap, point.pop("gap"))
+            assert epoch.points[name].p_value == point.pop("gap_p_value")
             assert {field: getattr(epoch.points[name], field) for field in point} == point
+            assert (epoch.points[name].difference, epoch.points[name].noticed) == (None, {})
     assert now.onset("scanner") == Onset(3, 1, 1)
     page = write_training_report(path, tmp_path).read_text(encoding="utf-8")
     assert now.answer("scanner") in page
     assert TrainingCurves.from_json(tmp_path / "training_curves.json") == now
     assert modern_curves(encode(now)) == encode(now)
+
+
+@pytest.mark.parametrize(
+    ("gap", "p_value", "used", "cleared"),
+    [
+        ([0.1, 0.08, 0.12], 0.05, True, False),
+        ([0.0999, 0.08, 0.12], 0.05, False, False),
+        ([0.1, 0.08, 0.12], 0.0501, False, False),
+        ([0.05, 0.03, 0.0999], 0.01, False, True),
+        ([0.05, 0.03, 0.1], 0.01, False, False),
+    ],
+)
+def test_former_curves_are_judged_by_the_size_and_significance_of_their_gap(gap, p_value, used, cleared, tmp_path):
+    content = curves_of_version(1)
+    content["settings"] |= {"significance": 0.05, "tolerance": 0.1}
+    content["epochs"][-1]["points"]["scanner"] |= {"gap": gap, "gap_p_value": p_value}
+    path = tmp_path / "former.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    now = TrainingCurves.from_json(path)
+    point = now.epochs[-1].points["scanner"]
+    assert (now.used("scanner")[-1], point.used, point.cleared) == (used, used, cleared)
+    assert point.moved == point.gap
+    said = f"the prediction gap, a mean over labels, is {gap[0]:.2f} ({gap[1]:.2f} to {gap[2]:.2f})."
+    assert now.answer("scanner").endswith(said)
+    assert ("cannot tell" in now.answer("scanner")) == (not used and not cleared)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from difference_cases import row
 from matplotlib.colors import to_hex
 
 from monai_shortcut.audit import AuditSettings
@@ -29,11 +30,22 @@ NAMES = ("left", "right")
 QUICK = AuditSettings(permutations=39, bootstraps=19, repeats=1, minimum_patients=2, folds=2)
 
 
-def point(
-    gap: float = 0.0, p_value: float = 1.0, low: float | None = None, high: float | None = None
-) -> AttributePoint:
-    effect = Estimate(gap, gap - 0.02 if low is None else low, gap + 0.02 if high is None else high)
-    return AttributePoint(80, Estimate(0.6, 0.5, 0.7), 0.04, 0.3, 0.4, 2.5, 0.02, effect, p_value)
+def point(value: float, used: bool = False, cleared: bool = False, reason: str = "", **changed) -> AttributePoint:
+    """A point whose leading difference is in decision, of the second label."""
+    given = {
+        "images": 80,
+        "own_auroc": Estimate(0.6, 0.5, 0.7),
+        "own_auroc_p_value": 0.04,
+        "wsc": 0.3,
+        "alignment": 0.4,
+        "alignment_z": 2.5,
+        "alignment_p_value": 0.02,
+        "difference": row(value, scale="decision", label=1),
+        "where": "decision, right: B against A",
+        "p_value": 0.01,
+        "noticed": {"left": 0.25, "right": 0.375},
+    }
+    return AttributePoint(**{**given, "used": used, "cleared": cleared, "reason": reason, **changed})
 
 
 def recorded(points, settings=QUICK, **changed) -> TrainingCurves:
@@ -54,7 +66,9 @@ def recorded(points, settings=QUICK, **changed) -> TrainingCurves:
                              "interval": 2, "epochs": epochs} | changed)  # fmt: skip
 
 
-USED, SMALL, CHANCE = point(0.3, 0.01), point(0.05, 0.01), point(0.3, 0.2)
+USED = point(-0.5, used=True, reason="the share of answers moves by -0.50.")
+SMALL = point(0.0625, cleared=True, reason="answers differ by less than the tolerances, at most a bit.")
+CHANCE = point(0.3, reason="0.30: too uncertain.")
 
 
 # Onset
@@ -81,11 +95,20 @@ def test_the_onset_begins_the_unbroken_run_up_to_the_last_audit(points, expected
     assert curves.used("scanner") == tuple(item is USED for item in points)
 
 
-@pytest.mark.parametrize(("gap", "p_value", "used"), [(0.1, 0.05, True), (0.0999, 0.05, False), (0.1, 0.0501, False)])
-def test_size_and_significance_both_count(gap, p_value, used):
-    assert recorded([point(gap, p_value)]).used("scanner") == (used,)
-    wider = replace(QUICK, tolerance=0.05, significance=0.06)
-    assert recorded([point(gap, p_value)], settings=wider).used("scanner") == (True,)
+def test_the_tolerance_is_that_of_the_label_and_scale():
+    own = replace(QUICK, tolerance=0.3, decision_tolerance=0.15, tolerances={"left": {"rank": 0.05}})
+    curves = recorded([USED], settings=own)
+    moved = [("decision", 0), ("rank", 0), ("rank", 1), ("probability", 1)]
+    points = [replace(USED, difference=row(0.2, scale=scale, label=label)) for scale, label in moved]
+    assert [curves.tolerance(one) for one in points] == [0.15, 0.05, 0.1, 0.3]
+    assert curves.tolerance(replace(USED, difference=None)) == 0.3
+
+
+def test_a_point_tells_the_size_of_its_difference_and_former_ones_their_gap():
+    assert USED.moved == Estimate(0.5, 0.375, 0.625)
+    assert SMALL.moved == Estimate(0.0625, 0.0, 0.1875)
+    assert replace(USED, difference=None).moved is None
+    assert replace(USED, difference=None, gap=Estimate(-0.25, -0.5, 0.0)).moved == Estimate(-0.25, -0.5, 0.0)
 
 
 def test_an_attribute_that_was_not_audited_has_no_onset():
@@ -99,14 +122,28 @@ def test_an_attribute_that_was_not_audited_has_no_onset():
     [
         (
             [SMALL, USED, USED],
-            r"From epoch 4 on the .* depend on scanner \(not shown at epoch 2; shown at 2 audits in a",
+            r"From epoch 4 on the .* depend on scanner \(not shown at epoch 2; shown at 2 audits in a row\)\. "
+            r"At the last one the share of answers moves by -0\.50\.$",
         ),
-        ([USED, USED], r"From epoch 2 on .* \(the first one audited; shown at 2 audits in a row\)\."),
+        (
+            [USED, USED],
+            r"From epoch 2 on .* \(the first one audited; shown at 2 audits in a row\)\. At the last one the",
+        ),
         ([SMALL, USED], r"Only at the last audited epoch, 4, do .* depend on scanner: weak evidence"),
         ([USED], r"Audited once, at the last audited epoch, 2, the predictions depend on scanner: weak"),
-        ([USED, USED, SMALL], r"depended on scanner at epochs 2, 4, which the last .* not show: the gap is 0\.05 \("),
-        ([SMALL, SMALL], r"At no audited epoch were .* at the last one the gap is 0\.05 \(0\.03 to 0\.07\)\."),
-        ([point(0.06, 0.3, -0.1, 0.2)], r"The images cannot tell .* gap is 0\.06 \(-0\.10 to 0\.20\)\."),
+        (
+            [USED, USED, SMALL],
+            r"depended on scanner at epochs 2, 4, which the last .* not show: answers differ by less .* most a bit\.$",
+        ),
+        ([USED, CHANCE], r"depended on scanner at epoch 2, which the last .* not show: 0\.30: too uncertain\.$"),
+        (
+            [CHANCE, SMALL],
+            r"At no audited epoch were .*; at the last one answers differ by less than the tolerances, at m",
+        ),
+        (
+            [SMALL, CHANCE],
+            r"The images cannot tell whether .* on scanner; at the last audited epoch: 0\.30: too uncertain\.$",
+        ),
         ([USED, None], r"Whether .* scanner was not measured: constant\."),
         ([], r"Whether .* scanner was not measured\."),
     ],
@@ -130,7 +167,7 @@ def test_the_record_survives_its_file(tmp_path):
         ("{", "must hold the JSON of training curves, got text that is not JSON"),
         ("[]", "must hold the JSON of training curves, got other JSON"),
         (json.dumps({"version": 2, "findings": []}), "must hold the JSON of training curves, got other JSON"),
-        (json.dumps({"version": 99, "interval": 1}), "must have format version 2 or older, got 99"),
+        (json.dumps({"version": 99, "interval": 1}), "must have format version 3 or older, got 99"),
         (json.dumps({"version": 2, "interval": 1}), "training curves must hold the fields of TrainingCurves"),
     ],
 )
@@ -156,25 +193,35 @@ def test_audits_are_replaced_from_an_epoch_on():
 def test_the_picture_shows_the_record():
     curves = recorded([SMALL, CHANCE, USED, USED])
     figure = training_curves(curves)
-    gap, area, aligned = figure.axes
-    assert gap.get_ylabel() == "scanner"
-    drawn = {tuple(line.get_ydata()) for axes in (gap, area, aligned) for line in axes.lines}
-    for values in ((0.05, 0.3, 0.3, 0.3), (0.6,) * 4, (0.5, 0.52, 0.54, 0.56), (0.4,) * 4, (0.3,) * 4):
+    moved, area, aligned = figure.axes
+    assert moved.get_ylabel() == "scanner"
+    drawn = {tuple(line.get_ydata()) for axes in (moved, area, aligned) for line in axes.lines}
+    for values in ((0.0625, 0.3, 0.5, 0.5), (0.6,) * 4, (0.5, 0.52, 0.54, 0.56), (0.4,) * 4, (0.3,) * 4):
         assert values in drawn
-    diamonds = next(line for line in gap.lines if line.get_marker() == "D" and len(line.get_xdata()))
+    diamonds = next(line for line in moved.lines if line.get_marker() == "D" and len(line.get_xdata()))
     assert diamonds.get_xdata().tolist() == [6, 8]
-    circles = next(line for line in gap.lines if line.get_marker() == "o")
+    circles = next(line for line in moved.lines if line.get_marker() == "o")
     assert circles.get_xdata().tolist() == [2, 4]
     assert to_hex(diamonds.get_color()) != to_hex(circles.get_color())
     marks = [line for line in area.lines if line.get_linestyle() == "--"]
     assert [line.get_xdata()[0] for line in marks] == [6]
-    assert "from epoch 6 on" in gap.texts[0].get_text()
-    assert (gap.get_ylim()[0], gap.get_ylim()[1] >= 0.6) == (-0.15, True)
+    assert "from epoch 6 on" in moved.texts[0].get_text()
+    assert (moved.get_ylim()[0], moved.get_ylim()[1] >= 0.6) == (0.0, True)
+    limits = [segment[:, 1].tolist() for segment in moved.collections[1].get_segments()]
+    assert limits == [[0.0, 0.1875], [0.3 - 0.125, 0.425], [0.375, 0.625], [0.375, 0.625]]
     last = training_curves(recorded([SMALL, USED]))
     assert "last epoch only" in last.axes[0].texts[0].get_text()
     assert not training_curves(recorded([SMALL, None])).axes[0].texts
     with pytest.raises(ValueError, match="must hold an audited epoch to be drawn, got none"):
         training_curves(recorded([]))
+
+
+def test_the_grey_below_each_point_is_its_own_tolerance():
+    own = replace(QUICK, decision_tolerance=0.15, tolerances={"left": {"rank": 0.05}})
+    points = [USED, None, replace(USED, difference=row(0.2, scale="rank", label=0)), replace(USED, difference=None)]
+    moved = training_curves(recorded(points, settings=own)).axes[0]
+    bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in moved.patches]
+    assert bars == [(1, 2, 0.15), (3, 2, 0), (5, 2, 0.05), (7, 2, 0.1)]
 
 
 def test_names_are_drawn_and_written_as_they_are(tmp_path):
@@ -217,6 +264,18 @@ def test_the_table_has_a_row_for_each_point():
     table = curves_table(recorded([SMALL, None, USED]))
     assert table["epoch"].tolist() == [2, 6]
     assert table["used"].tolist() == [False, True]
-    assert table["gap"].tolist() == [0.05, 0.3]
+    assert table["difference"].tolist() == [0.0625, 0.5]
+    assert table["difference_low"].tolist() == [0.0, 0.375]
+    assert table["difference_where"].tolist() == ["decision, right: B against A"] * 2
+    assert table["differences_p"].tolist() == [0.01, 0.01]
+    assert table["cleared"].tolist() == [True, False]
+    assert table["noticed"].tolist() == [0.375, 0.375]
     assert table["label_auroc"].tolist() == [0.5, 0.54]
     assert table["audit_seconds"].tolist() == [0.5, 2.5]
+
+
+def test_a_point_without_differences_has_a_row_without_them():
+    bare = replace(SMALL, difference=None, where="", p_value=None, noticed={}, cleared=False)
+    table = curves_table(recorded([bare, USED]))
+    assert table["difference"].isna().tolist() == [True, False]
+    assert table["noticed"].isna().tolist() == [True, False]

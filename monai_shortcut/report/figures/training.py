@@ -17,12 +17,19 @@ from monai_shortcut.report.figures.style import INK, SERIES, TOLERANCE, literal
 from monai_shortcut.types import Estimate
 
 _BLUE, _ORANGE, _GREEN = SERIES[:3]
-_PANELS = ("used: prediction gap", "encoded: AUROC of the probe within labels", "aligned: largest |alignment|")
+_PANELS = (
+    "used: leading difference of the answers",
+    "encoded: AUROC of the probe within labels",
+    "aligned: largest |alignment|",
+)
 
 
 @literal
 def training_curves(curves: TrainingCurves) -> Figure:
     """Use, encoding and alignment of each attribute over the epochs, a row of panels for each.
+
+    Use is the size of the leading difference in probability, decision or rank, above grey bars of its tolerance; in
+    records before version 3 the prediction gap.
 
     Epochs at which an attribute counts as used have filled diamonds, others open circles. A dashed line marks the
     onset, dotted if it is at the last audited epoch only. The black line is the model's own area under the ROC curve.
@@ -41,7 +48,7 @@ def training_curves(curves: TrainingCurves) -> Figure:
     for row, name in zip(grid, curves.attributes, strict=False):
         _row(row, curves, name)
     low, high = grid[0][0].get_ylim()
-    grid[0][0].set_ylim(min(low, -0.15), max(high, 0.6))  # small gaps look small
+    grid[0][0].set_ylim(min(low, 0.0), max(high, 0.6))  # small differences look small
     for axes, title in zip(grid[0], _PANELS, strict=True):
         axes.set_title(title, fontsize=10)
     for axes in grid[-1]:
@@ -54,9 +61,10 @@ def training_curves(curves: TrainingCurves) -> Figure:
 def _row(row: Sequence[Axes], curves: TrainingCurves, name: str) -> None:
     found = [epoch.points.get(name) for epoch in curves.epochs]
     epochs, used = [epoch.epoch for epoch in curves.epochs], np.array(curves.used(name))
-    gap, area, aligned = row
-    gap.axhspan(-curves.settings.tolerance, curves.settings.tolerance, color=TOLERANCE, zorder=0)
-    _band(gap, epochs, np.array([_limits(None if p is None else p.gap) for p in found]), used)
+    moved, area, aligned = row
+    tolerances = [0.0 if p is None else curves.tolerance(p) for p in found]
+    moved.bar(epochs, tolerances, curves.interval, color=TOLERANCE, zorder=0)
+    _band(moved, epochs, np.array([_limits(None if p is None else p.moved) for p in found]), used)
     area.axhline(0.5, color=INK, linewidth=1)
     _band(area, epochs, np.array([_limits(None if p is None else p.own_auroc) for p in found]), used)
     own = np.array([_limits(epoch.auroc) for epoch in curves.epochs])
@@ -66,13 +74,13 @@ def _row(row: Sequence[Axes], curves: TrainingCurves, name: str) -> None:
     _band(aligned, epochs, largest, used)
     aligned.plot(epochs, [np.nan if p is None else p.wsc for p in found], ":", color=_GREEN, linewidth=1.5)
     aligned.set_ylim(0, 1.02)
-    gap.set_ylabel(name)
+    moved.set_ylabel(name)
     onset = curves.onset(name)
     if onset is not None:
         for axes in row:
             axes.axvline(onset.epoch, color=_ORANGE, linewidth=1.2, linestyle="--" if onset.audits > 1 else ":")
         text = f"from epoch {onset.epoch} on" if onset.audits > 1 else "last epoch only"
-        gap.text(onset.epoch, 0.98, f" {text}", transform=gap.get_xaxis_transform(), va="top", fontsize=8)
+        moved.text(onset.epoch, 0.98, f" {text}", transform=moved.get_xaxis_transform(), va="top", fontsize=8)
 
 
 def _limits(found: Estimate | None) -> tuple[float, float, float]:
@@ -92,7 +100,7 @@ def _band(axes: Axes, epochs: Sequence[int], values: NDArray[np.float64], used: 
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    axes.plot([], [], "D", color=_ORANGE, label="used: significant, at least the tolerance (grey)")
+    axes.plot([], [], "D", color=_ORANGE, label="used: certain to exceed a tolerance (grey)")
     axes.plot([], [], "o-", color=_BLUE, markerfacecolor="white", label="not shown to be used")
     axes.plot([], [], color="black", label="AUROC of the model for its label")
     axes.plot([], [], ":", color=_GREEN, label="largest |WSC|, as published")
