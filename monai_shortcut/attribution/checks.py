@@ -23,7 +23,8 @@ from monai_shortcut.attribution.shares import Explanation
 from monai_shortcut.types import Estimate, Floats, Unmeasurable
 
 INCOMPLETE = 0.1  # share of the answer that attributions may miss
-SURVIVES = 0.5  # rank correlation with the explanation of shuffled weights
+SURVIVES = 0.5  # rank correlation with the explanation of shuffled weights, over pixels
+PARTS_SURVIVE = 0.7  # the same over images, of which there are few
 
 
 @contextmanager
@@ -129,36 +130,44 @@ def run_checks(
         maps: (N, *spatial) what it says.
         ratio: sum of (N,) numbers over the sum of others, with limits over patients.
     """
-    deleted, inserted, size = curves(maps, question)
-    scale = max(float(size.mean()), 1e-12)
-    found = Checks(
-        images=len(maps),
-        completeness=completeness(maps, method, question) if method.sums else None,
-        survival=None,
-        shuffled_outside=None,
-        deletion=tuple((deleted.mean(axis=0) / scale).tolist()),
-        insertion=tuple((inserted.mean(axis=0) / scale).tolist()),
-        gain=ratio(inserted.mean(axis=1) - deleted.mean(axis=1), size) if size.any() else None,
-    )
+    missed = completeness(maps, method, question) if method.sums else None
+    found = Checks(len(maps), missed, None, None, (), (), None)
+    if isinstance(question.fill, str) and question.fill != "mean":
+        found.not_computed["curves"] = f"pixels that are hidden one by one cannot become {question.fill}"
+    else:
+        found = _with_curves(found, *curves(maps, question), ratio)
     try:
         with shuffled_weights(question.network, question.settings.seed):
             shuffled = attributions(method, question)
     except Unmeasurable as reason:
-        found = replace(found, not_computed={"shuffled weights": str(reason)})
+        found.not_computed["shuffled weights"] = str(reason)
     else:
         outside = np.nan_to_num(Explanation.of(shuffled, question.parts).shares[:, OUTSIDE])
         alike = _survival(method, maps, shuffled, question.parts)
         found = replace(found, survival=alike, shuffled_outside=float(outside.mean()))
-    return replace(found, complaints=complaints(found))
+    survives = PARTS_SURVIVE if method.name == REGIONAL else SURVIVES
+    return replace(found, complaints=complaints(found, survives))
 
 
-def complaints(found: Checks) -> tuple[str, ...]:
-    """What speaks against a method, in sentences."""
+def _with_curves(
+    found: Checks, deleted: Floats, inserted: Floats, size: Floats, ratio: Callable[[Floats, Floats], Estimate]
+) -> Checks:
+    scale = max(float(size.mean()), 1e-12)
+    return replace(
+        found,
+        deletion=tuple((deleted.mean(axis=0) / scale).tolist()),
+        insertion=tuple((inserted.mean(axis=0) / scale).tolist()),
+        gain=ratio(inserted.mean(axis=1) - deleted.mean(axis=1), size) if size.any() else None,
+    )
+
+
+def complaints(found: Checks, survives: float = SURVIVES) -> tuple[str, ...]:
+    """What speaks against a method, in sentences; from which rank correlation on it survives."""
     said = []
     if found.completeness is not None and found.completeness > INCOMPLETE:
         said.append(f"its attributions miss the answer by {found.completeness:.0%} of it")
-    if found.survival is not None and found.survival >= SURVIVES:
+    if found.survival is not None and found.survival >= survives:
         said.append(f"it survives shuffled weights (rank correlation {found.survival:.2f})")
     if found.gain is not None and found.gain.low <= 0:
-        said.append("hiding what it points to moves the answer no more than hiding pixels at random")
+        said.append("hiding what it points to does not certainly move the answer more than hiding pixels at random")
     return tuple(said)

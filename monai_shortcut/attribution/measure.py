@@ -224,7 +224,7 @@ class _Asked:
             shares[told.name] = tuple(np.nan_to_num(Explanation.of(found, parts).shares[0]).tolist())
             if method.name != REGIONAL:  # whose map is the parts
                 absolute = found[0].abs().double().cpu().numpy()[plane]
-                maps[told.name] = Plane.of(absolute, 0.0, float(absolute.max()))
+                maps[told.name] = Plane.of(absolute, 0.0, float(np.quantile(absolute, 0.99)))
         image = batch.images[place, 0].double().cpu().numpy()[plane]
         drawn = Plane.of(image, float(image.min()), float(image.max()))
         regions = Plane.of(parts[0, 0].cpu().numpy()[plane], 0, 255)

@@ -206,7 +206,7 @@ class Panel:
         outside: that share, of the first method.
         image: first channel; of a volume, the slice with most of the region.
         parts: 0 region, 1 ring, 2 outside.
-        maps: absolute attribution of each pixel by method and fill, 255 the largest.
+        maps: absolute attribution of each pixel by method and fill, 255 that of the hundredth with the largest.
         shares: share of each part by method and fill.
     """
 

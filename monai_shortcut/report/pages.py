@@ -14,6 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monai_shortcut.audit.leading import exceptions, least_noticed, naming, together, told
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Finding
+from monai_shortcut.report.attribution import attribution_table, looks
+from monai_shortcut.report.attribution import told as method_name
 from monai_shortcut.report.differences import lines, scales, tolerances
 from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
 from monai_shortcut.report.figures.audit import figures
@@ -38,7 +40,8 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     Args:
         audit: the record, or the path of its JSON.
         folder: where ``report.html`` (self-contained), ``audit.json``, ``findings.csv``, ``regions.csv``,
-            ``excluded.csv``, ``cosines.csv`` (where embeddings of masked images are known) and ``figures/*.png`` go;
+            ``excluded.csv``, ``cosines.csv`` (where embeddings of masked images are known), ``attribution.csv``
+            (where it was asked for) and ``figures/*.png`` go;
             made when absent. Each file appears when it is complete, the page last.
 
     Returns:
@@ -54,6 +57,8 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     tables = {"findings": findings_table(record), "regions": regions_table(record), "excluded": excluded}
     if record.moves is not None:
         tables["cosines"] = cosines_table({record.regions.trained_on: record.moves})
+    if record.attribution is not None and record.attribution.methods:
+        tables["attribution"] = attribution_table(record.attribution)
     html = _html(record, {name: in_base64(content) for name, content in drawn.items()})
     return write_files(folder, {"audit.json": record.to_json}, tables, drawn, html)
 
@@ -146,5 +151,6 @@ def _environment() -> Environment:
     found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     found.filters |= {"p": p_text, "number": number, "limits": limits, "words": words}
     found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS}
+    found.globals |= {"looks": looks, "method_name": method_name}
     found.globals |= {"published": PUBLISHED, "told": told, "lines": lines, "scales": scales}
     return found

@@ -148,8 +148,9 @@ def test_each_complaint_has_its_own_number():
     assert complaints(bad) == (
         "its attributions miss the answer by 34% of it",
         "it survives shuffled weights (rank correlation 0.61)",
-        "hiding what it points to moves the answer no more than hiding pixels at random",
+        "hiding what it points to does not certainly move the answer more than hiding pixels at random",
     )
+    assert len(complaints(bad, 0.7)) == 2
     assert complaints(replace(bad, completeness=0.1, survival=0.49, gain=Estimate(0.1, 0.01, 0.2))) == ()
 
 
@@ -158,3 +159,12 @@ def test_rank_correlation_is_spearmans(rng):
     second = first + rng.integers(4, size=(5, 8))
     assert rank_correlation(first, second) == pytest.approx(spearmanr(first.ravel(), second.ravel()).statistic)
     assert rank_correlation(first, np.ones((5, 8))) == 0
+
+
+def test_no_pixel_can_be_blurred_by_itself():
+    own = replace(question(linear()), fill="blur")
+    found = run_checks(METHODS["regional_shapley"], own, ratio)
+    assert found.not_computed == {"curves": "pixels that are hidden one by one cannot become blur"}
+    assert found.gain is None
+    assert found.deletion == found.insertion == ()
+    assert found.completeness == pytest.approx(0, abs=1e-5)

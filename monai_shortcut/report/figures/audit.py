@@ -16,6 +16,7 @@ from matplotlib.image import imread, imsave
 from numpy.typing import ArrayLike
 
 from monai_shortcut.audit.record import Audit, Evidence, Finding
+from monai_shortcut.report.figures.attribution import attribution_figures
 from monai_shortcut.report.figures.heads import weight_space
 from monai_shortcut.report.figures.maps import embedding_figures
 from monai_shortcut.report.figures.overview import overview
@@ -41,7 +42,8 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
 
     Returns:
         (name, figure) pairs: "overview", "embeddings"; "regions", "weight_space", "examples", "readers" and those of
-        `embedding_figures` where there are any; "evidence_i" for the i-th finding that has evidence.
+        `attribution_figures` and `embedding_figures` where there are any; "evidence_i" for the i-th finding that has
+        evidence.
     """
     yield "overview", overview(audit)
     if len({score.evaluated_on for score in audit.regions.scores}) > 1:
@@ -51,6 +53,7 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
         yield "weight_space", weight_space(audit)
     if audit.examples:
         yield "examples", examples(audit)
+    yield from attribution_figures(audit.attribution)
     yield from embedding_figures(audit.moves, audit.maps)
     if audit.readers is not None:
         yield "readers", reader_areas(audit.readers)
