@@ -25,6 +25,7 @@ from monai_shortcut.reader_study.preparation import Scorer
 from monai_shortcut.regions.strategies import check_settings
 from monai_shortcut.report.files import label_folders
 from monai_shortcut.report.reading_page import write_reading_page
+from monai_shortcut.types import Unmeasurable
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 class ReaderExport(CohortHandler):
     """Writes a page for readers, and its key, at the end of an evaluation.
 
-    Cases are drawn by the model's probabilities and read once more from the evaluator's dataset, whose transforms must
-    not be random. The network then sees the very pictures that readers will see, so that both can be compared. The
+    Cases are drawn by the model's probabilities and read once more from the dataset, whose transforms must not be
+    random. The network then sees the very pictures that readers will see, so that both can be compared. The
     page is in ``for_readers``, the key in ``for_organisers``; `monai_shortcut.workflows.analyse_readers` reads the
     answers. ``keys`` holds the keys, by label.
 
@@ -46,6 +47,8 @@ class ReaderExport(CohortHandler):
         strategies: masking strategies that readers see.
         positive: of more than two classes, the one that readers tell from all others; of two, the second.
         display: how images are masked and shown.
+        dataset: where readers' images come from; by default the evaluator's dataset. Give another one where the network
+            sees colours that nobody can read: the same items without the last transforms, and these as after_masking.
         after_masking: transform of one masked image before the network sees it, as in `ShortcutAudit`.
         percentiles, per_percentile, longest, levels, question, seed: as in `monai_shortcut.reader_study.prepare`.
         title: heading of the page; readers see it.
@@ -54,6 +57,7 @@ class ReaderExport(CohortHandler):
     Raises:
         ValueError: If a strategy or class does not exist, an image is not in the dataset, or as in `CohortHandler` and
             `monai_shortcut.reader_study.prepare`.
+        Unmeasurable: If no label has enough patients of both classes; of several labels, the others are left out.
         PermissionError: As in `CohortHandler`.
     """
 
@@ -67,6 +71,7 @@ class ReaderExport(CohortHandler):
         strategies: Sequence[str] = READ,
         positive: str | None = None,
         display: Display | None = None,
+        dataset: Any = None,
         after_masking: Callable[[Any], Any] | None = None,
         percentiles: int | Sequence[float] = 3,
         per_percentile: int = 1,
@@ -89,23 +94,33 @@ class ReaderExport(CohortHandler):
             "levels": levels,
             "seed": seed,
         }
-        self.question = question
+        self.question, self.dataset = question, dataset
         self.keys: dict[str, StudyKey] = {}
+
+    def _clear(self) -> None:
+        super()._clear()
+        self.keys = {}
 
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
         assert self.output_dir is not None
-        dataset = engine.state.dataloader.dataset
+        dataset = engine.state.dataloader.dataset if self.dataset is None else self.dataset
         names = item_names(dataset, self.image_key, self.id_key)
         folders = label_folders(task.name for task in tasks) if self.labels else {"": "."}
         for task in tasks:
-            self._export(task, dataset, names, self.output_dir / folders[task.name])
+            try:
+                self._export(task, dataset, names, self.output_dir / folders[task.name])
+            except Unmeasurable as problem:
+                self.problems[task.name] = str(problem)
+                print(f"{task.titled('no reader study')}: {problem}", flush=True)
+        if not self.keys:
+            raise Unmeasurable(f"a reader study must have cases of both classes, got none: {self.problems}.")
         return {}
 
     def _export(self, task: ClinicalTask, dataset: Any, names: Sequence[str], folder: Path) -> None:
         matcher, cohort = self._matchers[task.name], task.cohort
         places = {image: place for place, name in enumerate(names) if (image := matcher.find(name)) is not None}
         if absent := [image for image in cohort.image_ids if image not in places]:
-            raise ValueError(f"the evaluator's dataset must hold every image of the run, got no {absent[0]}.")
+            raise ValueError(f"the dataset must hold every image of the run, got no {absent[0]}.")
         items = ReadingItems(dataset, [places[image] for image in cohort.image_ids], self.image_key, self.roi_key)
         positive = self._positive(cohort)
         others = [name for name in cohort.label_names if name != cohort.label_names[positive]]

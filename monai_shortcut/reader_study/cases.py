@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monai_shortcut.statistics.checks import checked_length
-from monai_shortcut.types import Floats, Integers
+from monai_shortcut.types import Floats, Integers, Unmeasurable
 
 PUBLISHED = (25.0, 50.0, 75.0)  # percentiles of Sourget et al. (2025)
 
@@ -108,7 +108,7 @@ def draw_cases(
         (C,) numbers of the images, class 1 and 0 in turn, and the reason by name of those that could not be shown.
 
     Raises:
-        ValueError: If a class has too few patients whose images can be shown.
+        Unmeasurable: If a class has too few patients whose images can be shown.
     """
     taken, excluded = set[str](), dict[str, str]()
     ranked = [_by_probability(candidates, label, rng) for label in (1, 0)]
@@ -146,7 +146,7 @@ def _first_usable(
     label = int(candidates.labels[nearest[0]])
     people = len(set(candidates.patients[nearest].tolist()))
     reason = f", and {len(excluded)} images that cannot be shown ({next(iter(excluded.values()))})" if excluded else ""
-    raise ValueError(
+    raise Unmeasurable(
         f"class {label} must have an image of another patient for each of {wanted} cases, got {people} patients, some "
         f"of whom the other class may have taken{reason}."
     )

@@ -83,7 +83,8 @@ def prepare(
         The pictures and the key.
 
     Raises:
-        ValueError: If a setting is not as described, a class has too few patients, or as `Candidates.of`.
+        ValueError: If a setting is not as described, or as `Candidates.of`.
+        Unmeasurable: If a class has too few patients.
 
     References:
         Sourget et al. (2025), Mask of truth: cases at three percentiles of the model's probability.

@@ -20,6 +20,7 @@ from test_pretrained import distributed, saved
 
 from monai_shortcut.audit.assembly import Audit
 from monai_shortcut.datasets import read_chaksu, read_padchest
+from monai_shortcut.reader_study import StudyKey
 from monai_shortcut.region_study import RegionStudyRecord
 
 SMALL = {"network_name": "densenet_small", "spatial_size": 32, "batch_size": 8, "num_workers": 0, "cache_rate": 1.0}
@@ -173,6 +174,27 @@ def test_the_camera_is_audited_in_fundus_photographs(trained):
     assert {finding.attribute for finding in record.findings} == {"camera"}
     assert sum(record.labels.values()) == 36
     assert [shown.method for shown in record.maps.maps] == ["pca", "tsne"]
+
+
+@pytest.mark.parametrize("bundle", ["chest_xray_roi", "fundus_roi"])
+def test_readers_see_images_before_their_normalization_and_the_network_after_it(trained, bundle):
+    top, output = trained[bundle]
+    shared = arguments(bundle, top, output) | {"percentiles": [50], "per_percentile": 1}
+    run(config_file=configs(bundle, "train", "readers"), **shared)
+    keys = [StudyKey.from_json(path) for path in (output / "readers").rglob("key.json")]
+    assert keys
+    assert all(len(key.presentations) == 10 for key in keys)
+    given = parsed(bundle, top, output, "train", "readers")
+    items = {item["image_id"]: item for item in given("validate#dataset")}
+    network = given("network_def").eval()
+    network.load_state_dict(torch.load(output / "model.pt"))
+    for key in keys:
+        finding = key.title.partition(": ")[2]
+        for shown in (one for one in key.presentations if one.strategy == "full"):
+            with torch.no_grad():
+                logits = network(items[shown.image_id]["image"].as_tensor()[None])[0]
+            output_number = FINDINGS.index(finding) if finding else 0
+            assert shown.probability == pytest.approx(float(logits[output_number].sigmoid()), abs=1e-4)
 
 
 @pytest.mark.slow

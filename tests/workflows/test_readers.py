@@ -30,6 +30,7 @@ from monai_shortcut.reader_study import READ, Display, ReaderStudy, StudyKey, an
 from monai_shortcut.region_study import RegionStudyRecord, study_record
 from monai_shortcut.regions import mask_roi
 from monai_shortcut.report import write_region_report
+from monai_shortcut.types import Unmeasurable
 from monai_shortcut.workflows import analyse_readers, export_reader_study, read_predictions
 
 CONFIGS = BUNDLES / "breast_ultrasound_classification" / "configs"
@@ -272,6 +273,25 @@ def test_each_label_has_a_study_of_its_own_and_the_network_sees_what_follows_the
             assert shown.probability == pytest.approx(float(logit.sigmoid()), abs=1e-6)
 
 
+def test_a_label_without_enough_patients_is_left_out_and_told(tmp_path, capsys):
+    frame = pd.DataFrame({"image_id": [f"i{number}" for number in range(8)], "patient_id": range(8)})
+    frame = frame.assign(edema=np.arange(8) % 2, mass=[1, *[0] * 7])
+    items = [{"image": torch.rand(1, 4, 4), "roi": torch.eye(4)[None], "image_id": name} for name in frame["image_id"]]
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    cohort, engine = Cohort.from_table(frame, findings=["edema", "mass"]), DataLoader(Dataset(items), batch_size=8)
+    shared = {"labels": ["edema", "mass"], "strategies": ("full",)}
+    handler = ReaderExport(network, cohort, tmp_path, **shared, percentiles=2)
+    SupervisedEvaluator(torch.device("cpu"), engine, network.eval(), val_handlers=[handler]).run()
+    assert list(handler.keys) == ["edema"]
+    assert (
+        "no reader study: mass: class 1 must have an image of another patient for each of 2" in capsys.readouterr().out
+    )
+    assert set(handler.problems) == {"mass"}
+    handler = ReaderExport(network, cohort, tmp_path, **shared, percentiles=9)
+    with pytest.raises(Unmeasurable, match="a reader study must have cases of both classes, got none: {'edema': "):
+        SupervisedEvaluator(torch.device("cpu"), engine, network.eval(), val_handlers=[handler]).run()
+
+
 def test_an_audit_that_is_run_again_keeps_what_readers_see(tmp_path):
     key = make_key(6, ("full",), {"full": 1.0})
     rows = rows_of(key, "A", {"full": 1.0}, np.random.default_rng(0))
@@ -286,7 +306,7 @@ def test_an_audit_that_is_run_again_keeps_what_readers_see(tmp_path):
 def test_a_dataset_without_the_images_of_the_run_is_refused(tmp_path):
     cohort = cohort_of(("a", "b"))
     handler = ReaderExport(torch.nn.Linear(2, 2), cohort, tmp_path)
-    with pytest.raises(ValueError, match="the evaluator's dataset must hold every image of the run, got no i1"):
+    with pytest.raises(ValueError, match="the dataset must hold every image of the run, got no i1"):
         handler._export(SimpleNamespace(name="", cohort=cohort), [], ["i0"], tmp_path)
 
 
