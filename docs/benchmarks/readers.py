@@ -91,9 +91,7 @@ def continuous(skill: float) -> float:
 
 def main(draws: int) -> None:
     """Print the table."""
-    print(
-        "| readers | cases of a class | skill | spread | mean area | right answers | lead | lead: limits too high |"
-    )
+    print("| readers | cases of a class | skill | spread | mean area | right answers | lead | lead: limits too high |")
     print("|---|---|---|---|---|---|---|---|")
     for readers, cases, skill, spread in product((1, 2, 3, 5), (10, 20, 40), SKILLS, SPREADS):
         if readers == 1 and spread:

@@ -283,12 +283,11 @@ def test_a_label_without_enough_patients_is_left_out_and_told(tmp_path, capsys):
     handler = ReaderExport(network, cohort, tmp_path, **shared, percentiles=2)
     SupervisedEvaluator(torch.device("cpu"), engine, network.eval(), val_handlers=[handler]).run()
     assert list(handler.keys) == ["edema"]
-    assert (
-        "no reader study: mass: class 1 must have an image of another patient for each of 2" in capsys.readouterr().out
-    )
+    said = "no reader study: mass: class 1 must have an image of another patient for each of 2"
+    assert said in capsys.readouterr().out
     assert set(handler.problems) == {"mass"}
     handler = ReaderExport(network, cohort, tmp_path, **shared, percentiles=9)
-    with pytest.raises(Unmeasurable, match="a reader study must have cases of both classes, got none: {'edema': "):
+    with pytest.raises(Unmeasurable, match=r"cases of both classes, got none: \{'edema': "):
         SupervisedEvaluator(torch.device("cpu"), engine, network.eval(), val_handlers=[handler]).run()
 
 
