@@ -1,0 +1,128 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from torch import nn
+
+from monai_shortcut.attribution import Answers, Attribution, AttributionSettings, attribution
+from monai_shortcut.attribution.measure import NO_REGION, hash_order
+from monai_shortcut.audit import AuditSettings
+from monai_shortcut.handlers import ShortcutAudit
+from monai_shortcut.handlers.explaining import KeptImages, checked_settings
+from monai_shortcut.handlers.tasks import CohortMatcher
+from monai_shortcut.networks import SonoNet
+from monai_shortcut.phantom.fetal_planes import draw_phantom
+
+SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=1, erasures=2, held_out=0)
+LOOK = AttributionSettings(methods=("regional_shapley",), fills=(0.0,), images=16, curve_steps=2, checked_images=2)
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return draw_phantom(patients=20, strength=0.0, seed=0, images_per_patient=2, size=32)
+
+
+def network_of(items, outputs=4) -> nn.Module:
+    torch.manual_seed(1)
+    network = SonoNet(2, 1, outputs, width=4)
+    network.train()(torch.as_tensor(np.stack([item["image"] for item in items])))
+    return network.eval()
+
+
+def audited(items, network, cohort, folder, **options) -> ShortcutAudit:
+    handler = ShortcutAudit(
+        network, cohort, folder, settings=SETTINGS, attributes=["scanner"], strategies=(), **options
+    )
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"), val_data_loader=DataLoader(Dataset(items), batch_size=16), network=network
+    )
+    handler.attach(evaluator)
+    evaluator.run()
+    return handler
+
+
+def untimed(found: Attribution) -> Attribution:
+    return replace(found, methods=tuple(replace(one, seconds=0.0) for one in found.methods))
+
+
+def test_the_audit_explains_the_first_patients_of_a_hash(phantom, tmp_path):
+    items, cohort = phantom.datalist(), phantom.cohort
+    network = network_of(items)
+    handler = audited(items, network, cohort, tmp_path, roi_key="roi", attribution=LOOK)
+    places = [hash_order(str(p), image) for p, image in zip(cohort.patients, cohort.image_ids, strict=True)]
+    rows = []
+    for label in range(4):
+        rows += sorted(np.flatnonzero(cohort.labels == label), key=lambda row: places[row])[:4]
+    rows.sort(key=lambda row: places[row])
+    scanner = np.asarray(cohort.values("scanner"))[rows]
+    expected = attribution(
+        Answers(network),
+        [torch.as_tensor(items[row]["image"]) for row in rows],
+        [torch.as_tensor(items[row]["roi"]) for row in rows],
+        cohort.labels[rows],
+        [str(cohort.patients[row]) for row in rows],
+        label_names=cohort.label_names,
+        image_ids=[cohort.image_ids[row] for row in rows],
+        attributes={"scanner": (np.unique(scanner, return_inverse=True)[1], np.unique(scanner).tolist())},
+        settings=LOOK,
+        draws=SETTINGS,
+    )
+    assert handler.audit.attribution.images == 16
+    assert untimed(handler.audit.attribution) == untimed(expected)
+    assert "Where it looks" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert handler.timings.seconds["attribution"] > 0
+
+
+def test_without_regions_it_is_not_computed_and_unasked_it_is_not_there(phantom, tmp_path):
+    items = phantom.datalist()
+    network = network_of(items)
+    handler = audited(items, network, phantom.cohort, tmp_path, attribution=True)
+    assert handler.audit.attribution.not_computed == {"all": NO_REGION}
+    assert audited(items, network, phantom.cohort, tmp_path, roi_key="roi").audit.attribution is None
+
+
+def test_each_finding_of_a_multi_label_network_has_its_own(phantom, tmp_path):
+    items = phantom.datalist()
+    network = network_of(items, 2)
+    rng = np.random.default_rng(0)
+    table = phantom.cohort.table.assign(first=rng.integers(2, size=40), second=rng.integers(2, size=40))
+    table.drop(columns="label").to_csv(tmp_path / "table.csv")
+    handler = audited(
+        items, network, tmp_path / "table.csv", tmp_path, roi_key="roi", attribution=LOOK, labels=["first", "second"]
+    )
+    looked = {name: record.attribution for name, record in handler.audits.items()}
+    assert list(looked) == ["first", "second"]
+    assert all(found.images == 16 for found in looked.values())
+    assert {panel.image_id for panel in looked["first"].panels} != {panel.image_id for panel in looked["second"].panels}
+
+
+def test_only_the_images_that_are_explained_are_kept(phantom):
+    items = phantom.datalist()
+    kept = KeptImages({"": CohortMatcher(phantom.cohort)}, replace(LOOK, images=4))
+    for first in range(0, 40, 8):
+        batch = items[first : first + 8]
+        names = (
+            [item["image_id"] for item in batch] if first else ["stranger", *(item["image_id"] for item in batch[1:])]
+        )
+        kept.look(names, torch.as_tensor(np.stack([i["image"] for i in batch])), np.stack([i["roi"] for i in batch]))
+    assert len(kept._pixels) == 4
+    before = dict(kept._pixels)
+    kept.unite()
+    assert list(kept._pixels) == list(before)
+
+
+def test_what_is_asked_must_be_true_false_or_settings():
+    assert checked_settings(False) is None
+    assert checked_settings(True) == AttributionSettings()
+    assert checked_settings(LOOK) is LOOK
+    with pytest.raises(ValueError, match="attribution must be true, false or AttributionSettings, got 'yes'"):
+        checked_settings("yes")
+    with pytest.raises(ValueError, match="methods must be among regional_shapley"):
+        checked_settings(AttributionSettings(methods=("lime",)))
