@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.cells import Cells, t_value
@@ -23,7 +23,7 @@ SCALES = (PROBABILITY, DECISION, RANK, ODDS)
 FEWEST = 5  # patients a cell must have to be compared at all
 _ROUNDING = 1e-6  # of probabilities in float32
 _RARE = 0.05  # share of images up to which a class is rare, and its odds are compared
-_POWER = float(norm.ppf(0.8))
+_POWER = float(ndtri(0.8))
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _comparisons(sample: AttributeSample) -> int:
 
 def _bonferroni(tests: int, confidence: float) -> float:
     """Normal score that the largest of some tests exceeds by chance with at most 1 - confidence."""
-    return float(norm.isf((1 - confidence) / 2 / max(tests, 1)))
+    return float(-ndtri((1 - confidence) / 2 / max(tests, 1)))
 
 
 def _patients(sample: AttributeSample) -> tuple[tuple[int, ...], ...]:
@@ -340,7 +340,7 @@ class _Rows:
                     if found is None:
                         continue
                     if p_values is None:
-                        p_value = min(1.0, 2 * float(norm.sf(found.score)) * tests)
+                        p_value = min(1.0, 2 * float(ndtr(-found.score)) * tests)
                     else:
                         p_value = float(p_values[scale][index, place]) if scale in p_values else 1.0
                     yield self._row((label, first, second), scale, outcome, found, patients, p_value)
@@ -365,7 +365,7 @@ class _Rows:
         # Which of several classes gain is read off the same answers: as if the widest of C - 1 limits were chosen.
         ways = 1 if scale in (RANK, ODDS) else self.sample.images.classes - 1
         beyond = (1 - self.sample.draws.confidence) / 2 / ways
-        alone = float(t_value(float(norm.isf(beyond)), freedom)) * error
+        alone = float(t_value(float(-ndtri(beyond)), freedom)) * error
         size, every = abs(found.cautious_value), reach(self.critical)
         bound = np.inf if scale == ODDS else 1.0
         return Difference(
@@ -375,7 +375,7 @@ class _Rows:
             scale=scale,
             estimate=Estimate(middle, max(middle - alone, -bound), min(middle + alone, bound)),
             certain=max(size - every, 0.0),
-            possible=size + reach(float(norm.ppf(self.sample.draws.confidence))),
+            possible=size + reach(float(ndtri(self.sample.draws.confidence))),
             detectable=every + reach(_POWER),
             patients=patients,
             p_value=p_value if scale != ODDS else 1.0,
