@@ -210,9 +210,8 @@ def tables(cases: Sequence[Mapping[str, Any]], show: Callable[[str], object] = p
     rows = rows[rows.get("problem", pd.Series(index=rows.index, dtype=object)).isna()]
     for part, own in rows.groupby("part", sort=False):
         truth = own.drop_duplicates(["strength", "seed"]).groupby("strength")
-        show(
-            f"\n{part}: {sum(len(g) for _, g in truth)} models\n\n| strength | models | accuracy | true effect of a swap |\n|---|---|---|---|"
-        )
+        show(f"\n{part}, {own.groupby(['strength', 'seed']).ngroups} models\n")
+        show("| strength | models | accuracy | true effect of a swap |\n|---|---|---|---|")
         for strength, group in truth:
             show(f"| {strength:g} | {len(group)} | {group.accuracy.mean():.2f} | {group.truth.mean():.3f} |")
         show(
