@@ -15,15 +15,21 @@ Run from the root of the repository; 500 draws of each row take about two minute
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
+from monai_shortcut.reader_study import ReaderResult, StrategyReading
+from monai_shortcut.reader_study.analysis import adjusted
+from monai_shortcut.reader_study.wording import answered
 from monai_shortcut.statistics.delong import average_influence
 from monai_shortcut.statistics.multi_reader import ReaderMean, ahead_of_readers, mean_area, share_covariance
+from monai_shortcut.types import Estimate
 
+Pairs = Sequence[tuple[float, float]]
 SHARED = 0.4  # share of the variance that cases have for all readers alike
 UNSURE, STEP = 0.15, 0.35  # half the width of "cannot tell", and the width of a level of confidence
 SKILLS, SPREADS = (0.0, 1.0, 2.0), (0.0, 0.3)  # in standard deviations of what a reader sees
@@ -36,9 +42,15 @@ def scores(seen: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def draw(
-    readers: int, cases: int, skill: float, spread: float, rng: np.random.Generator, model: float | None = None
+    readers: int,
+    cases: int,
+    skill: float,
+    spread: float,
+    rng: np.random.Generator,
+    model: float | None = None,
+    cut: bool = False,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Classes (N,) and scores (R, N) of readers; of the model first, if it has a skill."""
+    """Classes (N,) and scores (R, N) of readers; of the model first, if it has a skill, cut into levels or not."""
     positive = np.repeat([True, False], cases)
     side = np.where(positive, 0.5, -0.5)
     hard = np.sqrt(SHARED) * rng.normal(size=2 * cases)
@@ -46,7 +58,7 @@ def draw(
     skills = np.append(skill if model is None else model, skill + spread * rng.normal(size=readers))
     seen = skills[:, None] * side + hard + own
     values = scores(seen[1:]).astype(np.float64)
-    return positive, values if model is None else np.vstack([seen[:1], values])
+    return positive, values if model is None else np.vstack([scores(seen[:1]) if cut else seen[:1], values])
 
 
 def truth(skill: float, spread: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -89,8 +101,64 @@ def continuous(skill: float) -> float:
     return float(norm.cdf(skill / np.sqrt(2)))
 
 
+def reading(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> StrategyReading:
+    """Numbers of one strategy, from scores of the model, which comes first, and of the readers."""
+    units = np.arange(len(positive))
+    both = average_influence([(positive, values, units)], len(units))
+    readers = average_influence([(positive, values[1:], units)], len(units))
+    mean, model, ahead = mean_area(readers), both.estimate(0), ahead_of_readers(both, 0.95)
+    names = [str(index) for index in range(1, len(values))]
+    areas = [both.estimate(index).auc for index in range(1, len(values))]
+    return StrategyReading(
+        strategy="",
+        cases=len(units),
+        positives=int(positive.sum()),
+        patients=len(units),
+        readers=tuple(ReaderResult(name, 0, 0, 0, auc=area) for name, area in zip(names, areas, strict=True)),
+        joint=tuple(names),
+        auc=Estimate(mean.area, *mean.limits(0.95)),
+        chance_p_value=mean.p_value(0.5),
+        model=model.auc,
+        model_p_value=model.chance_p_value,
+        ahead=Estimate(ahead.difference, *ahead.interval),
+        ahead_p_value=ahead.p_value,
+    )
+
+
+def answer_shares(readers: int, cases: int, skills: Pairs, draws: int, rng: np.random.Generator) -> list[float]:
+    """Share of draws in which each of several strategies gets the answer "yes".
+
+    Args:
+        readers: number of readers, whose skills have the spread 0.3.
+        cases: of each class.
+        skills: of readers and model, by strategy.
+        draws: number of studies.
+        rng: source of all draws.
+    """
+    found = np.zeros(len(skills))
+    for _ in range(draws):
+        readings = [
+            reading(*draw(readers, cases, reader, 0.3, rng, model, cut=reader == model)) for reader, model in skills
+        ]
+        found += [answered(one, 0.05).answer == "yes" for one in adjusted(readings)]
+    return (found / draws).tolist()
+
+
 def main(draws: int) -> None:
-    """Print the table."""
+    """Print the tables."""
+    intervals(draws)
+    print("\n| readers | cases of a class | model as good as readers | model 1, readers 0 | model 2, readers 0 |")
+    print("|---|---|---|---|---|")
+    for readers, cases in product((1, 3, 5), (6, 12, 20, 40)):
+        rng = np.random.default_rng([2, readers, cases])
+        skills = ((0.0, 0.0), (1.0, 1.0), (2.0, 2.0), (0.0, 1.0), (0.0, 2.0))
+        shares = answer_shares(readers, cases, skills, draws, rng)
+        row = (max(shares[:3]), *shares[3:])
+        print(f"| {readers} | {cases} | {' | '.join(f'{value:.3f}' for value in row)} |")
+
+
+def intervals(draws: int) -> None:
+    """Print how often intervals hold the truth."""
     print("| readers | cases of a class | skill | spread | mean area | right answers | lead | lead: limits too high |")
     print("|---|---|---|---|---|---|---|---|")
     for readers, cases, skill, spread in product((1, 2, 3, 5), (10, 20, 40), SKILLS, SPREADS):

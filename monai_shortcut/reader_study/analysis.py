@@ -56,7 +56,7 @@ def analyse(
         answers=known.answers,
         readers=names,
         levels=known.levels,
-        strategies=tuple(answered(reading, tolerance) for reading in _adjusted(readings)),
+        strategies=tuple(answered(reading, tolerance) for reading in adjusted(readings)),
         confidence=confidence,
         tolerance=tolerance,
         settings=known.settings,
@@ -64,8 +64,8 @@ def analyse(
     )
 
 
-def _adjusted(readings: Sequence[StrategyReading]) -> Iterator[StrategyReading]:
-    """Holm's method over the strategies that have a p-value."""
+def adjusted(readings: Sequence[StrategyReading]) -> Iterator[StrategyReading]:
+    """The readings with p-values of model and lead adjusted by Holm's method, over the strategies that have one."""
     adjusted = {
         name: holm([np.nan if (p := getattr(one, name)) is None else p for one in readings]).tolist()
         for name in ("model_p_value", "ahead_p_value")
