@@ -96,12 +96,13 @@ class KeptImages:
         self._pixels = {name: pixels for name, pixels in self._pixels.items() if name in wanted}
 
 
-def checked_settings(asked: bool | AttributionSettings) -> AttributionSettings | None:
-    """Settings of an attribution; None if nobody asked.
+def checked_settings(asked: bool | str | AttributionSettings) -> AttributionSettings | None:
+    """Settings of an attribution; None if nobody asked. A command line gives "true" as text.
 
     Raises:
         ValueError: If it is neither true, false nor settings, or a method does not exist.
     """
+    asked = {"true": True, "false": False}.get(asked.lower(), asked) if isinstance(asked, str) else asked
     if not isinstance(asked, bool | AttributionSettings):
         raise ValueError(f"attribution must be true, false or AttributionSettings, got {asked!r}.")
     settings = AttributionSettings() if asked is True else asked or None

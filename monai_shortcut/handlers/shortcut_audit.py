@@ -99,7 +99,7 @@ class ShortcutAudit(CohortHandler):
         after_masking: Callable[[Any], Any] | None = None,
         masked_embeddings: bool = True,
         counterfactual_keys: Mapping[str, str] | None = None,
-        attribution: bool | AttributionSettings = False,
+        attribution: bool | str | AttributionSettings = False,
         readers: ReaderStudy | str | Path | Mapping[str, ReaderStudy | str | Path] | None = None,
         title: str = "Shortcut audit",
         examples: int = 1,

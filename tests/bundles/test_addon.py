@@ -315,7 +315,10 @@ def check_findings(folder: Path) -> None:
 
 
 def check_regions(folder: Path) -> None:
-    scores = {score.evaluated_on: score.auc.value for score in Audit.from_json(folder / "audit.json").regions.scores}
+    record = Audit.from_json(folder / "audit.json")
+    assert [found.name for found in record.attribution.methods][:2] == ["regional_shapley, 0", "regional_shapley, mean"]
+    assert record.attribution.panels
+    scores = {score.evaluated_on: score.auc.value for score in record.regions.scores}
     assert set(scores) == {"full", *ROI_STRATEGIES}
     plain = Audit.from_json(folder.parent / "evaluated" / "audit.json").regions.scores[0].auc.value
     assert scores["full"] == pytest.approx(plain)  # the strategy "full" hides nothing

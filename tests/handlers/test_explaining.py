@@ -120,7 +120,8 @@ def test_only_the_images_that_are_explained_are_kept(phantom):
 
 def test_what_is_asked_must_be_true_false_or_settings():
     assert checked_settings(False) is None
-    assert checked_settings(True) == AttributionSettings()
+    assert checked_settings("False") is None
+    assert checked_settings(True) == checked_settings("true") == AttributionSettings()
     assert checked_settings(LOOK) is LOOK
     with pytest.raises(ValueError, match="attribution must be true, false or AttributionSettings, got 'yes'"):
         checked_settings("yes")
