@@ -12,7 +12,7 @@ import numpy as np
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.gaps import without_noise
 from monai_shortcut.statistics.kernel_features import random_features
-from monai_shortcut.statistics.two_samples import ks_distances, level_pairs, mean_distances, patients_within
+from monai_shortcut.statistics.two_samples import OTHERS, comparisons, ks_distances, mean_distances, patients_within
 from monai_shortcut.types import Booleans, Floats, Integers, Tested, Unmeasurable
 
 _IMAGES = 10_000  # images that are compared; more are drawn by patient
@@ -28,7 +28,7 @@ class LevelPair:
     Attributes:
         label: index of the class.
         first: index of a level.
-        second: index of the other level.
+        second: index of the other level; -1 for all others, where there are more than five levels.
         images: images of each.
         patients: patients of each.
         mmd: maximum mean discrepancy, what noise gives it subtracted; negative below that.
@@ -53,7 +53,8 @@ class Distributions:
     """Whether embeddings of images of one label have one distribution at all levels.
 
     Attributes:
-        test: sum over labels and pairs of levels of the squared maximum mean discrepancy, by images.
+        test: sum over labels and pairs of levels of the squared maximum mean discrepancy, by images; of more than five
+            levels, of each against all others.
         ks_test: largest scaled Kolmogorov-Smirnov distance of all labels, pairs and components.
         pairs: two levels of one label, where each has ten patients.
         variance: share of the variance along each principal component.
@@ -133,11 +134,10 @@ def _labels(sample: AttributeSample, chosen: Integers, components: Floats) -> It
         features = random_features(
             points - points.mean(axis=0), _FEATURES, sample.images.rng("features of the discrepancy", str(value))
         )
-        mmd, count = mean_distances(features, own, sample.count)
+        mmd, images = mean_distances(features, own, sample.count)
         distances = [ks_distances(column, own, sample.count) for column in components[inside].T]
         ks = np.stack(distances, axis=2) if distances else np.zeros((*mmd.shape, 0))
-        weight = [count[:, a] * count[:, b] / np.maximum(count[:, a] + count[:, b], 1) for a, b in _pairs_of(sample)]
-        yield _Label(inside, mmd, ks, np.stack(weight, axis=1))
+        yield _Label(inside, mmd, ks, images.prod(axis=2) / np.maximum(images.sum(axis=2), 1))
 
 
 def _pairs(
@@ -145,8 +145,9 @@ def _pairs(
 ) -> Iterator[LevelPair]:
     """Pairs of levels of one label, p-values by the largest scaled distance of each permutation."""
     rows = chosen[found.rows]
-    for place, levels in enumerate(_pairs_of(sample)):
-        own = [sample.codes[rows] == level for level in levels]
+    for place, levels in enumerate(comparisons(sample.count)):
+        codes = sample.codes[rows]
+        own = [codes == levels[0], codes != levels[0] if levels[1] == OTHERS else codes == levels[1]]
         patients = tuple(len(np.unique(sample.patients[rows[one]])) for one in own)
         if min(patients) < _PATIENTS:
             continue
@@ -166,10 +167,6 @@ def _pairs(
                 Tested(float(np.sqrt(weight) * one), tuple(largest_ks[1:].tolist())).p_value for one in ks
             ),
         )
-
-
-def _pairs_of(sample: AttributeSample) -> list[tuple[int, int]]:
-    return level_pairs(sample.count)
 
 
 def _tested(draws: Floats) -> Tested:

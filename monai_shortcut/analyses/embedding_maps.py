@@ -156,6 +156,8 @@ def _umap(points: Points, seed: int) -> Map:
         raise Unmeasurable(
             "it takes umap-learn, which is not installed: in a clone of monai_shortcut, pip install '.[umap]'"
         ) from None
+    except Exception as error:  # of its compiler, where other packages do not suit it
+        raise Unmeasurable(f"umap-learn cannot be imported: {type(error).__name__}: {error}") from error
     neighbours = min(_NEIGHBOURS, len(found) - 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed takes one thread

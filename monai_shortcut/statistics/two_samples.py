@@ -11,16 +11,22 @@ from numpy.typing import NDArray
 
 from monai_shortcut.types import Floats, Integers
 
+OTHERS = -1  # all levels but one
+_PAIRED = 5  # levels that are compared in pairs; more would be too many pairs to compute and to read
 _AT_ONCE = 2**20  # images times codings that are looked at at once; few enough for the cache
 
 
-def level_pairs(levels: int) -> list[tuple[int, int]]:
-    """Pairs of levels (a, b) with a < b.
+def comparisons(levels: int) -> list[tuple[int, int]]:
+    """What is compared: pairs of levels (a, b) with a < b; of more than five, each level with all others.
 
     Example:
-        >>> level_pairs(3)
+        >>> comparisons(3)
         [(0, 1), (0, 2), (1, 2)]
+        >>> comparisons(6)[:2]
+        [(0, -1), (1, -1)]
     """
+    if levels > _PAIRED:
+        return [(level, OTHERS) for level in range(levels)]
     return [(first, second) for first in range(levels) for second in range(first + 1, levels)]
 
 
@@ -36,23 +42,23 @@ def mean_distances(features: NDArray[Any], codes: NDArray[Any], levels: int) -> 
         levels: M.
 
     Returns:
-        (B, pairs) squared distances in the order of `level_pairs`, 0 where a level has no image; and (B, M) images.
+        (B, K) squared distances in the order of `comparisons`, 0 where one side has no image; and (B, K, 2) images of
+        either side.
 
     References:
         Gretton et al. (2012), J. Machine Learning Research 13, equation 5.
     """
     centred = features - features.mean(axis=0)
-    pairs, count = level_pairs(levels), _counts(codes, levels)
-    found = np.zeros((len(codes), len(pairs)))
+    images = _images(codes, levels)
+    found = np.zeros(images.shape[:2])
     for block in _blocks(codes):
         sums = [(codes[block] == level).astype(centred.dtype) @ centred for level in range(1, levels)]
         sums.insert(0, -np.sum(sums, axis=0))  # centred features sum to zero
-        means = [total / np.maximum(count[block, level, None], 1) for level, total in enumerate(sums)]
-        for place, (first, second) in enumerate(pairs):
-            apart = means[first] - means[second]
-            known = (count[block, first] > 0) & (count[block, second] > 0)
-            found[block, place] = np.where(known, np.einsum("bf,bf->b", apart, apart, dtype=np.float64), 0.0)
-    return found, count
+        for place, (first, second) in enumerate(comparisons(levels)):
+            sides = sums[first], -sums[first] if second == OTHERS else sums[second]
+            one, other = (total / np.maximum(images[block, place, side, None], 1) for side, total in enumerate(sides))
+            found[block, place] = np.einsum("bf,bf->b", one - other, one - other, dtype=np.float64)
+    return np.where(images.min(axis=2) > 0, found, 0.0), images
 
 
 def ks_distances(values: NDArray[Any], codes: NDArray[Any], levels: int) -> Floats:
@@ -64,20 +70,20 @@ def ks_distances(values: NDArray[Any], codes: NDArray[Any], levels: int) -> Floa
         levels: M.
 
     Returns:
-        (B, pairs) in [0, 1], in the order of `level_pairs`; 0 where a level has no image.
+        (B, K) in [0, 1], in the order of `comparisons`; 0 where one side has no image.
     """
     order = np.argsort(values, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(values[order]) > 0, True))  # steps end where a value does
-    pairs, count = level_pairs(levels), _counts(codes, levels)
-    found = np.zeros((len(codes), len(pairs)))
+    images = _images(codes, levels)
+    found = np.zeros(images.shape[:2])
     for block in _blocks(codes):
         own = codes[block][:, order]
         reached = [np.cumsum(own == level, axis=1, dtype=np.int32)[:, ends] for level in range(levels)]
-        shares = [sums / np.maximum(count[block, level, None], 1) for level, sums in enumerate(reached)]
-        for place, (first, second) in enumerate(pairs):
-            known = (count[block, first] > 0) & (count[block, second] > 0)
-            found[block, place] = np.where(known, np.abs(shares[first] - shares[second]).max(axis=1), 0.0)
-    return found
+        for place, (first, second) in enumerate(comparisons(levels)):
+            sides = reached[first], ends + 1 - reached[first] if second == OTHERS else reached[second]
+            one, other = (sums / np.maximum(images[block, place, side, None], 1) for side, sums in enumerate(sides))
+            found[block, place] = np.abs(one - other).max(axis=1)
+    return np.where(images.min(axis=2) > 0, found, 0.0)
 
 
 def patients_within(patients: Integers, most: int, rng: np.random.Generator) -> Integers:
@@ -102,8 +108,12 @@ def patients_within(patients: Integers, most: int, rng: np.random.Generator) -> 
     return np.flatnonzero(np.isin(patients, kept if len(kept) else order[:1]))
 
 
-def _counts(codes: NDArray[Any], levels: int) -> Floats:
-    return np.stack([(codes == level).sum(axis=1) for level in range(levels)], axis=1).astype(np.float64)
+def _images(codes: NDArray[Any], levels: int) -> Floats:
+    """(B, K, 2) images of either side of each comparison."""
+    count = np.stack([(codes == level).sum(axis=1) for level in range(levels)], axis=1).astype(np.float64)
+    count = np.concatenate([count, codes.shape[1] - count], axis=1)  # the others of each level last
+    sides = [(first, levels + first if second == OTHERS else second) for first, second in comparisons(levels)]
+    return count[:, np.array(sides)]
 
 
 def _blocks(codes: NDArray[Any]) -> list[slice]:

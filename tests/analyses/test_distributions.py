@@ -76,6 +76,23 @@ def test_the_pair_and_the_component_that_differ_are_told(rng):
     assert sum(found.variance) == pytest.approx(1)
 
 
+def test_many_levels_are_each_compared_with_all_others(rng):
+    code, label = np.arange(900) % 9, rng.integers(2, size=900)
+    points = rng.normal(size=(900, 3)) * [1, 1, 5]
+    points[:, 2] += 15.0 * ((code == 4) & (label == 0))
+    found = compared(points, code, label)
+    assert [(pair.label, pair.first, pair.second) for pair in found.pairs] == [
+        (value, level, -1) for value in (0, 1) for level in range(9)
+    ]
+    assert found.test.p_value == 0.01
+    assert [(pair.label, pair.first) for pair in found.pairs if pair.mmd_p_value == 0.01] == [(0, 4)]
+    strongest = max(found.pairs, key=lambda pair: pair.ks[0])
+    assert (strongest.label, strongest.first, strongest.ks_p_values[0]) == (0, 4, 0.01)
+    assert not [pair for pair in found.pairs if pair.label == 1 and pair.ks_p_values[0] == 0.01]
+    first = found.pairs[0]
+    assert first.images == (((code == 0) & (label == 0)).sum(), ((code != 0) & (label == 0)).sum())
+
+
 def test_distances_along_components_are_scipys(rng):
     code, label, points = rng.integers(2, size=90), np.arange(90) % 2, rng.normal(size=(90, 6))
     points += label[:, None]

@@ -100,16 +100,27 @@ def test_without_umap_the_others_go_on_and_it_says_how_to_install_it(rng):
     assert decode(EmbeddingMaps, encode(found)) == found
 
 
-@pytest.fixture
-def no_umap(monkeypatch):
+def refusing(monkeypatch, error: Exception) -> None:
+    """Let the import of umap fail."""
     imported = builtins.__import__
 
     def refuse(name, *args, **kwargs):
         if name == "umap":
-            raise ImportError(name)
+            raise error
         return imported(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
+
+
+@pytest.fixture
+def no_umap(monkeypatch):
+    refusing(monkeypatch, ImportError("umap"))
+
+
+def test_a_umap_that_breaks_when_it_is_imported_is_told(rng, monkeypatch):
+    refusing(monkeypatch, AttributeError("no types"))
+    why = "umap-learn cannot be imported: AttributeError: no types"
+    assert mapped(clouds(rng)[0], method="umap").not_computed == {"umap": why}
 
 
 def test_an_unknown_method_is_refused(rng):

@@ -8,12 +8,23 @@ from scipy.stats import ks_2samp
 
 from monai_shortcut.statistics import two_samples
 from monai_shortcut.statistics.kernel_features import random_features
-from monai_shortcut.statistics.two_samples import ks_distances, level_pairs, mean_distances, patients_within
+from monai_shortcut.statistics.two_samples import OTHERS, comparisons, ks_distances, mean_distances, patients_within
+
+
+@pytest.fixture(params=[2, 3, 6])
+def levels(request):
+    return request.param
 
 
 @pytest.fixture
-def codes(rng):
-    return rng.integers(3, size=(7, 60)).astype(np.int8)
+def codes(rng, levels):
+    return rng.integers(levels, size=(7, 60)).astype(np.int8)
+
+
+def sides(coding, levels):
+    """Whether each image is of the first and of the second side, by comparison."""
+    for first, second in comparisons(levels):
+        yield coding == first, coding != first if second == OTHERS else coding == second
 
 
 @pytest.fixture(params=[2**20, 100])
@@ -23,13 +34,13 @@ def blocks(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("blocks")
-def test_distances_of_means_are_those_of_the_means(rng, codes):
+def test_distances_of_means_are_those_of_the_means(rng, codes, levels):
     features = rng.normal(size=(60, 5)) + 3
-    found, count = mean_distances(features, codes, 3)
-    for coding, row in zip(codes, found, strict=True):
-        means = [features[coding == level].mean(axis=0) for level in range(3)]
-        np.testing.assert_allclose(row, [((means[a] - means[b]) ** 2).sum() for a, b in level_pairs(3)])
-    np.testing.assert_array_equal(count[0], np.bincount(codes[0], minlength=3))
+    found, images = mean_distances(features, codes, levels)
+    for coding, row, counts in zip(codes, found, images, strict=True):
+        means = [[features[one].mean(axis=0) for one in pair] for pair in sides(coding, levels)]
+        np.testing.assert_allclose(row, [((one - other) ** 2).sum() for one, other in means])
+        np.testing.assert_array_equal(counts, [[one.sum(), other.sum()] for one, other in sides(coding, levels)])
 
 
 def test_of_random_features_they_approximate_the_discrepancy_of_the_kernel(rng):
@@ -46,10 +57,10 @@ def test_of_random_features_they_approximate_the_discrepancy_of_the_kernel(rng):
 
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("digits", [6, 0], ids=["no ties", "ties"])
-def test_ks_is_scipys(rng, codes, digits):
+def test_ks_is_scipys(rng, codes, levels, digits):
     values = np.round(rng.normal(size=60), digits)
-    for coding, row in zip(codes, ks_distances(values, codes, 3), strict=True):
-        expected = [ks_2samp(values[coding == a], values[coding == b]).statistic for a, b in level_pairs(3)]
+    for coding, row in zip(codes, ks_distances(values, codes, levels), strict=True):
+        expected = [ks_2samp(values[one], values[other]).statistic for one, other in sides(coding, levels)]
         np.testing.assert_allclose(row, expected)
 
 
