@@ -31,7 +31,7 @@ def run(folder: Path, strength: float, seed: int, epochs: int) -> TrainingCurves
     """The curves of one training, or the record of it that is already there."""
     place = folder / f"strength_{strength:g}_seed_{seed}"
     record = place / "training" / "training_curves.json"
-    if not record.exists() or len(TrainingCurves.from_json(record).epochs) < epochs:
+    if not record.exists() or not _finished(TrainingCurves.from_json(record), epochs):
         chosen = {"strength": strength, "seed": seed, "epochs": epochs, "output_dir": str(place)}
         workflow = ConfigWorkflow(
             config_file=CONFIGS, workflow_type="train", logging_file=False, run=["$@train#trainer.run()"], **chosen
@@ -42,11 +42,18 @@ def run(folder: Path, strength: float, seed: int, epochs: int) -> TrainingCurves
     return TrainingCurves.from_json(record)
 
 
+def _finished(curves: TrainingCurves, epochs: int) -> bool:
+    """Whether the record is whole, and not one that was judged by the prediction gap, before format version 3."""
+    points = [point for audited in curves.epochs for point in audited.points.values()]
+    return len(curves.epochs) >= epochs and all(point.gap is None for point in points)
+
+
 def table(found: dict[tuple[float, int], TrainingCurves]) -> str:
     """Onsets and numbers at the first and last epoch, by strength and attribute."""
     lines = [
-        "| strength | attribute | onset, by seed | gap, first epoch | gap, last | AUROC in label, first epoch | last |",
-        "|---|---|---|---|---|---|---|",
+        "| strength | attribute | onset, by seed | cleared at the last | leading difference, first epoch | last "
+        "| AUROC in label, first epoch | last |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for strength in sorted({key[0] for key in found}):
         chosen = [curves for (value, _), curves in found.items() if value == strength]
@@ -54,7 +61,8 @@ def table(found: dict[tuple[float, int], TrainingCurves]) -> str:
             onsets = [curves.onset(name) for curves in chosen]
             ends = [[curves.epochs[index].points[name] for curves in chosen] for index in (0, -1)]
             cells = [f"{strength:g}", name, ", ".join("-" if onset is None else str(onset.epoch) for onset in onsets)]
-            cells += [_range([point.gap.value for point in points]) for points in ends]
+            cells.append(f"{sum(point.cleared for point in ends[1])} of {len(chosen)}")
+            cells += [_range([point.moved.value for point in points if point.moved]) for points in ends]
             cells += [_range([point.own_auroc.value for point in points]) for points in ends]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -70,7 +78,22 @@ def false_onsets(found: dict[tuple[float, int], TrainingCurves]) -> str:
     ]
     onsets = sum(curves.onset(name) is not None for curves, name in pairs)
     once = sum(any(curves.used(name)) for curves, name in pairs)
-    return f"{len(pairs)} pairs of training and attribute without a tie: {onsets} onsets; used at some epoch {once}."
+    cleared = sum(curves.epochs[-1].points[name].cleared for curves, name in pairs)
+    return (
+        f"{len(pairs)} pairs of training and attribute without a tie: {onsets} onsets; used at some epoch {once}; at "
+        f"the last one {cleared} cleared, {len(pairs) - onsets - cleared} left open."
+    )
+
+
+def noticed(found: dict[tuple[float, int], TrainingCurves]) -> str:
+    """The least use that the images would have shown at the last epoch, over attributes and labels."""
+    least = [
+        value
+        for curves in found.values()
+        for point in curves.epochs[-1].points.values()
+        for value in point.noticed.values()
+    ]
+    return f"Least use noticed at the last epoch, in probability: {_range(least)}."
 
 
 def cost(found: dict[tuple[float, int], TrainingCurves]) -> str:
@@ -103,6 +126,7 @@ def main() -> None:
     found = {key: run(arguments.folder, *key, arguments.epochs) for key in keys}
     print(table(found))
     print(false_onsets(found))
+    print(noticed(found))
     print(cost(found))
     for strength, name in ((0.0, "clean"), (1.0, "biased")):
         if arguments.images and (strength, 0) in found:
