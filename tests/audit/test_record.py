@@ -18,6 +18,17 @@ from monai_shortcut.analyses.joint_alignment import JointAlignment
 from monai_shortcut.analyses.latent_counterfactual import LatentCounterfactual
 from monai_shortcut.analyses.region_sensitivity import RegionScore, RegionSensitivity
 from monai_shortcut.analyses.subgroups import LevelScore, SubgroupGaps
+from monai_shortcut.attribution.record import (
+    Attribution,
+    Checks,
+    Explained,
+    LabelShares,
+    LevelDifference,
+    LevelShare,
+    Panel,
+    PartShare,
+    Plane,
+)
 from monai_shortcut.audit import Audit, AuditSettings, Finding, audit
 from monai_shortcut.audit.record import (
     INCONCLUSIVE,
@@ -144,7 +155,20 @@ def record() -> Audit:
         maps=EmbeddingMaps(("plane",), {"âge": ("",)}, 55, (placed,), {"umap": "not installed"}),
         linked=(("y", "w"),),
         readers=ReaderStudy("Read", "5f", "Is it?", ("a", "b"), ("R1",), 5, (StrategyReading("full", 4, 2, 4, ()),)),
+        attribution=looked(),
     )
+
+
+def looked() -> Attribution:
+    """With every field filled."""
+    half = Estimate(0.5, 0.25, 0.75)
+    label = LabelShares("plane", 9, 4, (PartShare("roi", half, Estimate(0.1, 0.0, 0.2), Estimate(-1.5, -2.0, 1.0)),))
+    differing = LevelDifference("âge", (LevelShare("plane", "low", 9, 4, half),), Tested(0.5, (0.25,)), 0.75)
+    checks = Checks(5, 0.125, 0.25, 0.75, (1.0, 0.0), (0.0, 1.0), half, {"curves": "blur"}, ("it survives",))
+    method = Explained("gradient_shap", "background", 9, 0.125, (label,), (differing,), {"site": "too few"}, checks)
+    plane = Plane.of([[0.0, 1.0]], 0.0, 1.0)
+    panel = Panel("y", "plane", "highest", 0.5, plane, plane, {method.name: plane}, {method.name: (0.25, 0.25, 0.5)})
+    return Attribution(9, 4, "2 pixels", (method,), {"deep_lift_shap": "TorchScript"}, {"z": "empty"}, (panel,))
 
 
 def test_no_field_of_the_record_is_left_at_its_default(record):
