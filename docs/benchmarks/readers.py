@@ -7,7 +7,7 @@ about a mean; cases are hard or easy for all readers alike, to a known share. Wh
 confidence on either side, and "cannot tell" in the middle. The truth is the mean over all readers that could have been
 drawn. The model sees the same hard and easy cases.
 
-Run from the root of the repository; 500 draws of each row take about two minutes on one core:
+Run from the root of the repository; 500 draws of each row take about six minutes on one core:
 
     OMP_NUM_THREADS=1 python docs/benchmarks/readers.py [draws]
 """

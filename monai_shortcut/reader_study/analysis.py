@@ -66,12 +66,12 @@ def analyse(
 
 def adjusted(readings: Sequence[StrategyReading]) -> Iterator[StrategyReading]:
     """The readings with p-values of model and lead adjusted by Holm's method, over the strategies that have one."""
-    adjusted = {
+    by_field = {
         name: holm([np.nan if (p := getattr(one, name)) is None else p for one in readings]).tolist()
         for name in ("model_p_value", "ahead_p_value")
     }
     for row, reading in enumerate(readings):
-        known = {name: values[row] for name, values in adjusted.items() if getattr(reading, name) is not None}
+        known = {name: values[row] for name, values in by_field.items() if getattr(reading, name) is not None}
         yield replace(reading, **known)
 
 
