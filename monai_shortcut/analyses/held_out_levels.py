@@ -20,7 +20,7 @@ from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Points, U
 _FEWEST_PATIENTS = 5  # of either outcome to be ranked, of a class to fit to
 _STRENGTH = 10.0  # of the head's fit: the penalty is the squared length of its weights over twice this, per image
 _FAR = 10.0  # mean of a column over its standard deviation, from which on products in float32 lose digits
-_BLOCK = 2**23  # images times heads that are fitted at once; bounds the memory
+_BLOCK = 2**22  # images times heads that are fitted at once; bounds the memory
 
 
 @dataclass(frozen=True)

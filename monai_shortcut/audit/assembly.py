@@ -52,6 +52,7 @@ from monai_shortcut.statistics.resampling import holm
 from monai_shortcut.types import Floats, Unmeasurable
 
 _MAPPED = 2000  # images in the picture of the embeddings
+_CODES = 2**28  # permuted levels of all attributes that are analysed side by side, a byte each; bounds the memory
 _QUESTIONS = 10  # steps of an attribute: its analyses, and the images that give it away
 Answer = TypeVar("Answer")
 
@@ -253,7 +254,8 @@ def _findings(
             return _Measured(None, str(reason), moved)
         return _Measured(one, evidence, moved)
 
-    found = dict(zip(coded, _side_by_side(measure, list(coded)), strict=True))
+    fitting = max(1, _CODES // (len(sample) * (1 + settings.permutations)))
+    found = dict(zip(coded, _side_by_side(measure, list(coded), fitting), strict=True))
     measured = {name: one.evidence for name, one in found.items() if isinstance(one.evidence, Evidence)}
     analysed = {name: one.sample for name, one in found.items() if one.sample is not None}
     measured = in_company(_adjusted(measured, settings, audits), analysed, coded, fine, settings)
@@ -293,13 +295,19 @@ def _prepare(sample: Sample) -> None:
     _ = sample.whitened.kept, sample.kernel.kept
 
 
-def _side_by_side(question: Callable[[str], Answer], names: Sequence[str]) -> list[Answer]:
-    """Answers by name, as many at once as BLAS has threads, each with one: more would only wait for each other."""
+def _side_by_side(question: Callable[[str], Answer], names: Sequence[str], most: int) -> list[Answer]:
+    """Answers by name, as many at once as BLAS has threads, each with one: more would only wait for each other.
+
+    Args:
+        question: what is asked of a name.
+        names: the names.
+        most: how many at once fit the memory.
+    """
     cores = max([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], default=1)
     with threadpool_limits(1, user_api="blas"):
-        if min(cores, len(names)) < 2:
+        if min(cores, len(names), most) < 2:
             return [question(name) for name in names]
-        with ThreadPoolExecutor(min(cores, len(names))) as pool:
+        with ThreadPoolExecutor(min(cores, len(names), most)) as pool:
             return list(pool.map(question, names))
 
 

@@ -18,7 +18,7 @@ from monai_shortcut.types import Booleans, Floats, Integers, Points
 _TOLERANCE = 3e-4  # nearer to the minimum than scikit-learn by default
 _START_TOLERANCE = 1e-2  # of the pooled head, from which the others move further than that
 _LEAST_VARIANCE = 1e-3  # of an answer in the pooled head's Hessian
-_BLOCK = 2**23  # numbers in an array of rows by heads: 32 MB in float32, of which a fit holds about eight
+_BLOCK = 2**22  # numbers in an array of rows by heads: 16 MB in float32, of which a fit holds about eight
 _ROWS = 4096  # rows copied at once; bounds the memory
 _MOST_STEPS = 1000
 _MOST_CUTS = 30  # of one step
