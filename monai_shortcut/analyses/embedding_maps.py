@@ -21,7 +21,7 @@ PERPLEXITY = 10  # as published
 _NEIGHBOURS = 15  # of UMAP, its default
 _FEWEST = 5  # points of a map that is not linear
 _COMPONENTS = 50  # principal components that t-SNE and UMAP see
-_DIGITS = 4  # of a coordinate
+_DIGITS = 8  # of a coordinate
 Map = tuple[Floats, str]
 
 
