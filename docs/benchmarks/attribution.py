@@ -9,6 +9,7 @@ the larger that effect is, image by image and model by model, and nothing to spe
     python docs/benchmarks/attribution.py OUT                                  # phantoms
     python docs/benchmarks/attribution.py OUT --busbra DATA/busbra-breast-us   # and breast ultrasound
     python docs/benchmarks/attribution.py OUT --tables                         # the tables of what is in OUT
+    python docs/benchmarks/attribution.py OUT --seconds                        # the time for an image
 
 Every model is a file in OUT; a second run does what is missing.
 """
@@ -22,12 +23,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from monai.networks.nets import DenseNet121
 from monai.transforms import Compose, LoadImaged, Resized, ScaleIntensityRanged, SpatialPadd
 from monai.utils import set_determinism
 from scipy.stats import spearmanr
@@ -243,9 +245,35 @@ def _line(method: str, fill: str, group: pd.DataFrame) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def seconds(size: int = 128, images: int = 4) -> None:
+    """Processor time of one thread for an image of SonoNet-16 and DenseNet-121, by method and fill."""
+    torch.set_num_threads(1)
+    networks = {"SonoNet-16": SonoNet(2, 1, 2, 16), "DenseNet-121": DenseNet121(2, 1, 2)}
+    shown, regions = torch.rand(images, 1, size, size), torch.zeros(images, 1, size, size)
+    regions[:, :, size // 3 : size // 2, size // 3 : size // 2] = 1
+    print(f"| method | fill | {' | '.join(networks)} |\n|---|---|---|---|")
+    for method in METHODS.values():
+        for fill in FILLS if method.name == REGIONAL else FILLS[:1]:
+            spent = []
+            for network in networks.values():
+                targets = torch.zeros(images, dtype=torch.int64)
+                question = question_of(
+                    Answers(network.eval()), shown, region_parts(regions), targets, fill, AttributionSettings()
+                )
+                began = process_time()
+                attributions(method, question)
+                spent.append(f"{(process_time() - began) / images:.2f}")
+            print(
+                f"| {method.name} | {'other images' if method.baseline == 'background' else fill} | {' | '.join(spent)} |"
+            )
+
+
 def main() -> None:
     """Train and judge what is missing, or print the tables."""
     options = arguments()
+    if options.seconds:
+        seconds()
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     parts = ["phantom", *(["busbra"] if options.busbra else [])]
     if not options.tables:
@@ -267,6 +295,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--busbra", type=Path, help="folder of BUS-BRA")
     parser.add_argument("--only", choices=("phantom", "busbra"), help="one part alone")
     parser.add_argument("--tables", action="store_true", help="only print the tables")
+    parser.add_argument("--seconds", action="store_true", help="only measure the time for an image")
     parser.add_argument("--seeds", type=int, default=5, help="models of each strength")
     parser.add_argument("--strengths", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 0.9, 1], help="of the tie")
     parser.add_argument("--images", type=int, default=60, help="that are explained")

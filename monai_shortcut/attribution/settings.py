@@ -31,7 +31,7 @@ class AttributionSettings:
         methods: names of `METHODS`, in the order in which they are shown; the first that can be computed chooses the
             images that are shown.
         fills: what hidden pixels become, numbers or names of fills; several, because black pixels that become black get
-            nothing by construction. A method whose baseline is one image takes the mean of each channel for every name.
+            nothing by construction. The first is the one that is told first. A method whose baseline is one image takes the mean of each channel for every name.
         images: number of images that are explained, at most; as many of each label, whole patients in the order of a
             hash.
         pixel_images: number of those that methods explain that take many passes for an image, at most: all but
@@ -53,7 +53,7 @@ class AttributionSettings:
     """
 
     methods: tuple[str, ...] = (REGIONAL, "integrated_gradients", "gradient_shap")
-    fills: tuple[float | str, ...] = (0.0, "mean", "blur")
+    fills: tuple[float | str, ...] = ("mean", "blur", 0.0)
     images: int = 100
     pixel_images: int = 20
     checked_images: int = 12

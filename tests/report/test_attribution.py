@@ -19,6 +19,11 @@ from monai_shortcut.report.pages import render, write_report
 from monai_shortcut.statistics.resampling import Resampling
 
 
+SETTINGS = AttributionSettings(
+    methods=("regional_shapley", "integrated_gradients"), fills=(0.0, "mean", "blur"), steps=4, pixel_images=24
+)
+
+
 @pytest.fixture(scope="module")
 def found() -> Attribution:
     torch.manual_seed(0)
@@ -36,7 +41,9 @@ def found() -> Attribution:
         label_names=("benign", "<b>malignant</b>"),
         image_ids=[f"<i>{index}" for index in range(24)],
         attributes={"scanner <x>": (np.arange(24) // 2 % 2, ("A", "<B>")), "one": (np.zeros(24, dtype=int), ("only",))},
-        settings=AttributionSettings(steps=4, pixel_images=24, methods=("regional_shapley", "integrated_gradients")),
+        settings=AttributionSettings(
+            fills=(0.0, "mean", "blur"), steps=4, pixel_images=24, methods=("regional_shapley", "integrated_gradients")
+        ),
         draws=Resampling(bootstraps=49, permutations=49),
     )
 
