@@ -31,7 +31,8 @@ def run(folder: Path, strength: float, seed: int, epochs: int) -> TrainingCurves
     """The curves of one training, or the record of it that is already there."""
     place = folder / f"strength_{strength:g}_seed_{seed}"
     record = place / "training" / "training_curves.json"
-    if not record.exists() or not _finished(TrainingCurves.from_json(record), epochs):
+    kept = TrainingCurves.from_json(record) if record.exists() else None
+    if kept is None or len(kept.epochs) < epochs or kept.rule != "differences":
         chosen = {"strength": strength, "seed": seed, "epochs": epochs, "output_dir": str(place)}
         workflow = ConfigWorkflow(
             config_file=CONFIGS, workflow_type="train", logging_file=False, run=["$@train#trainer.run()"], **chosen
@@ -40,12 +41,6 @@ def run(folder: Path, strength: float, seed: int, epochs: int) -> TrainingCurves
         workflow.run()
         workflow.finalize()
     return TrainingCurves.from_json(record)
-
-
-def _finished(curves: TrainingCurves, epochs: int) -> bool:
-    """Whether the record is whole, and not one that was judged by the prediction gap, before format version 3."""
-    points = [point for audited in curves.epochs for point in audited.points.values()]
-    return len(curves.epochs) >= epochs and all(point.gap is None for point in points)
 
 
 def table(found: dict[tuple[float, int], TrainingCurves]) -> str:

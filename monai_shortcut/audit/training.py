@@ -54,6 +54,12 @@ class TrainingCurves:
     epochs: tuple[EpochAudit, ...] = ()
     version: int = VERSION
 
+    @property
+    def rule(self) -> str:
+        """What use is judged by: "differences", or the "prediction gap" in records before version 3."""
+        points = [point for audited in self.epochs for point in audited.points.values()]
+        return "prediction gap" if any(point.gap is not None for point in points) else "differences"
+
     def used(self, attribute: str) -> tuple[bool, ...]:
         """Whether the attribute is used at each audited epoch, by the rule of the audit; see `AttributePoint`.
 
@@ -138,7 +144,7 @@ class TrainingCurves:
 
     def differences(self, other: TrainingCurves) -> list[str]:
         """Names of what two records must have in common to be one curve, and have not."""
-        names = ("label_names", "attributes", "settings", "interval")
+        names = ("label_names", "attributes", "settings", "interval", "rule")
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     def to_json(self, path: str | Path) -> None:

@@ -36,7 +36,8 @@ class TrainingAudit(CohortHandler):
     cost, writes the page, figure and tables of `write_training_report`, and adds to the engine's metrics
     ``label_auroc`` and for each attribute ``<attribute>_own_auroc``, ``<attribute>_alignment`` (largest absolute),
     ``<attribute>_alignment_z``, ``<attribute>_wsc``, ``<attribute>_difference`` (size of the leading difference of the
-    answers) and ``<attribute>_used`` (1 or 0, by the audit's rule). `AttributePoint` explains them. At other epochs, and where the weights are not finite, it records nothing and its numbers leave the metrics.
+    answers) and ``<attribute>_used`` (1 or 0, by the audit's rule). `AttributePoint` explains them. At other epochs,
+    and where the weights are not finite, it records nothing and its numbers leave the metrics.
 
     The training stays as it is: the audit touches no random state, gradient or batch statistic. The evaluator, as any,
     draws a number from torch for its data loader; with `SeedEachEpoch` not even that reaches the training.
@@ -59,8 +60,8 @@ class TrainingAudit(CohortHandler):
         embedding, layer, output, image_key, id_key: what to read of network and batch, as in `EmbeddingRecorder`.
 
     Raises:
-        ValueError: If the interval is below 1; curves to be continued were recorded with other settings; or as in
-            `CohortHandler`.
+        ValueError: If the interval is below 1; curves to be continued were recorded with other settings or judged by
+            another rule; or as in `CohortHandler`.
         PermissionError: As in `CohortHandler`.
     """
 

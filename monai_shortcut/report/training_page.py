@@ -45,7 +45,7 @@ def write_training_report(
         answers=[record.answer(name) for name in sorted(began, key=lambda name: not began[name])],
         used={name: record.used(name) for name in record.attributes},
         tolerances=tolerances(record.settings, record.label_names),
-        former=any(point.gap is not None for epoch in record.epochs for point in epoch.points.values()),
+        former=record.rule == "prediction gap",
         picture=in_base64(content),
     )
     tables, drawn = {"training_curves": curves_table(record)}, {"training_curves": content}

@@ -185,6 +185,10 @@ def test_audits_are_replaced_from_an_epoch_on():
     other = replace(curves, interval=3, label_names=("one",), title="other", epochs=())
     assert curves.differences(other) == ["label_names", "interval"]
     assert curves.differences(replace(curves, epochs=())) == []
+    gap = replace(USED, difference=None, gap=Estimate(0.3, 0.2, 0.4))
+    former = recorded([gap, None])
+    assert [curves.rule, former.rule, recorded([]).rule] == ["differences", "prediction gap", "differences"]
+    assert former.differences(curves) == ["rule"]
 
 
 # Picture and page
