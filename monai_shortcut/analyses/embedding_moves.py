@@ -158,7 +158,7 @@ def embedding_moves(
     cos(f, g) = f'g / (|f| |g|), and centred cos(f - m, g - m), with m the mean of the full embeddings of a network.
     Embeddings that are averages after a ReLU have no negative number, so that any two of them have a high cosine;
     centred ones have not. The same is therefore given of full images of two patients of one label: a masked image
-    whose cosine is no higher has lost what tells it from others of its label.
+    whose cosine is no higher is no nearer to its own full image than to that of another patient.
 
     Args:
         spaces: images by network, such as the networks of several folds; centred by the mean of each.
