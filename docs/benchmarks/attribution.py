@@ -263,9 +263,8 @@ def seconds(size: int = 128, images: int = 4) -> None:
                 began = process_time()
                 attributions(method, question)
                 spent.append(f"{(process_time() - began) / images:.2f}")
-            print(
-                f"| {method.name} | {'other images' if method.baseline == 'background' else fill} | {' | '.join(spent)} |"
-            )
+            against = "other images" if method.baseline == "background" else fill
+            print(f"| {method.name} | {against} | {' | '.join(spent)} |")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USE
 from monai_shortcut.report.attribution import attribution_table, looks
 from monai_shortcut.report.attribution import told as method_name
 from monai_shortcut.report.differences import lines, scales, tolerances
+from monai_shortcut.report.dimensions import dimensions
 from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
 from monai_shortcut.report.figures.audit import figures
 from monai_shortcut.report.figures.style import ANSWERS, VERDICTS
@@ -118,6 +119,7 @@ def _html(audit: Audit, pictures: dict[str, str]) -> str:
         audit=audit,
         pictures=pictures,
         headlines=headlines,
+        dimensions=dimensions(audit),
         groups=groups,
         exceptions={finding.attribute: exceptions(finding, audit) for finding in audit.findings},
         noticed={finding.attribute: _noticed(finding, audit) for finding in audit.findings},

@@ -18,7 +18,6 @@ from monai_shortcut.report.figures.attribution import attribution_figures
 from monai_shortcut.report.pages import render, write_report
 from monai_shortcut.statistics.resampling import Resampling
 
-
 SETTINGS = AttributionSettings(
     methods=("regional_shapley", "integrated_gradients"), fills=(0.0, "mean", "blur"), steps=4, pixel_images=24
 )
@@ -71,7 +70,7 @@ def test_a_section_that_was_not_measured_says_why_and_none_is_asked_for_none(fol
     page = render("attribution", audit=looked, pictures={})
     assert "Not computed: the audit has no region of interest; name it." in page
     assert "<table>" not in page
-    assert "Where it looks" not in (folder / "report.html").read_text(encoding="utf-8")
+    assert "Not measured: nobody asked for it" in (folder / "report.html").read_text(encoding="utf-8")
     assert not (folder / "attribution.csv").exists()
 
 

@@ -1,0 +1,50 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+from monai_shortcut.analyses.region_sensitivity import RegionScore, RegionSensitivity
+from monai_shortcut.attribution.measure import not_asked
+from monai_shortcut.reader_study import ReaderStudy, StrategyReading
+from monai_shortcut.report.dimensions import dimensions
+from monai_shortcut.types import Estimate
+
+FULL = RegionScore("malignant", "full", 50, Estimate(0.8, 0.75, 0.86), 0.001, 0.0, 1.0)
+HIDDEN = replace(FULL, evaluated_on="without_roi", auc=Estimate(0.71, 0.64, 0.77), p_value=0.0123)
+
+
+def told(scores, attribution=None, readers=None):
+    audit = SimpleNamespace(regions=RegionSensitivity("full", scores, {}), attribution=attribution, readers=readers)
+    return dimensions(audit)
+
+
+def test_what_was_not_measured_says_so():
+    assert told((FULL,)) == {
+        "Region sensitivity": "Not measured: the audit has no region of interest (audit_roi_key).",
+        "Interpretability": "Not measured: nobody asked where the model looks (audit_attribution).",
+        "Clinical plausibility": "Not measured: nobody has read these images.",
+    }
+
+
+def test_each_dimension_is_told_with_its_uncertainty():
+    full = StrategyReading("full", 4, 2, 4, (), auc=Estimate(0.9, 0.8, 1.0), model=Estimate(0.7, 0.6, 0.8), answer="no")
+    study = ReaderStudy("t", "s", "q", ("a", "b"), ("R",), 5, (full, StrategyReading("without_roi", 4, 2, 4, ())))
+    alone = replace(HIDDEN, evaluated_on="roi_only", p_value=0.5)
+    found = told((FULL, HIDDEN, alone, replace(FULL, label="other")), not_asked("no mask"), study)
+    assert found["Region sensitivity"] == (
+        "malignant: area 0.80 (0.75 to 0.86) on full images, 0.71 (0.64 to 0.77) without the region (p 0.012), "
+        "0.71 (0.64 to 0.77) with the region alone (p 0.500)."
+    )
+    assert found["Interpretability"] == "Not computed: no mask."
+    assert found["Clinical plausibility"] == (
+        "Does the model see what no reader sees? full: no (model 0.70 (0.60 to 0.80), readers 0.90 (0.80 to 1.00)); "
+        "without roi: not measured."
+    )
+
+
+def test_they_stand_on_top_of_the_page(folder):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.index("In short") < page.index("In three dimensions") < page.index("Clinical plausibility")
+    assert page.index("Clinical plausibility") < page.index("Findings")
