@@ -87,7 +87,8 @@ def distributions(sample: AttributeSample) -> Distributions:
     Smirnov. The null is that of all analyses: the attribute permuted between patients within labels, so that neither
     several images of a patient nor what ties the attribute to the label makes a difference. Distances of a pair are
     scaled by sqrt(n m / (n + m)) and compared with the largest one of each permutation, which adjusts for all that
-    were looked at. More than 10,000 images are too many: patients are then drawn.
+    were looked at. As no verdict rests on them, the first permutations do, as many as for erasure. More than 10,000
+    images are too many: patients are then drawn.
 
     Args:
         sample: the images and the attribute.
@@ -124,7 +125,7 @@ def distributions(sample: AttributeSample) -> Distributions:
 
 def _labels(sample: AttributeSample, chosen: Integers, components: Floats) -> Iterator[_Label]:
     """Distances within each label that holds two levels."""
-    label, codes = sample.labels[chosen], sample.permuted
+    label, codes = sample.labels[chosen], sample.permuted[: 1 + sample.draws.erasures]
     for value in np.unique(label):
         inside = label == value
         own = codes[:, chosen[inside]]

@@ -37,8 +37,8 @@ class Resampling:
         folds: number of folds in which probes are validated, at least 2; no patient is in two of them.
         repeats: number of times the folds are drawn, at least 1, for the spread of the probes' metrics.
         permutations: number of permutations of each attribute between patients, at least 1.
-        erasures: number of permuted copies of each attribute in the null of erasure and latent counterfactual, at
-            least 1; they are the first of the permutations, and all of those if there are fewer.
+        erasures: number of permuted copies of each attribute in the null of erasure, latent counterfactual and
+            distributions, at least 1; they are the first of the permutations, and all of those if there are fewer.
         held_out: number of permutations that widen the errors of heads that have not seen a level, likewise the first;
             0 takes heads as given.
         bootstraps: number of bootstrap samples of patients, at least 1.

@@ -13,8 +13,9 @@ from monai_shortcut.storage.records import decode, encode
 from monai_shortcut.types import Unmeasurable
 
 
-def compared(points, codes, labels, patients=None, **draws) -> Distributions:
-    return distributions(sample_of(codes, labels, patients, points=points, **{"permutations": 99, **draws}))
+def compared(points, codes, labels, patients=None, permutations=99, **draws) -> Distributions:
+    draws |= {"permutations": permutations + 3, "erasures": permutations}  # the first of the permutations count
+    return distributions(sample_of(codes, labels, patients, points=points, **draws))
 
 
 def patients_of(rng, patients: int = 60, most: int = 4):
