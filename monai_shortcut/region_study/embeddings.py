@@ -89,7 +89,7 @@ def study_maps(
     names = model.images[rows]
     return embedding_maps(
         {name: points[rows] for name, points in model.arrays().items()},
-        [_label(row) for _, row in outcomes.loc[names].iterrows()],
+        [_label(row) or _none(outcomes) for _, row in outcomes.loc[names].iterrows()],
         {str(name): colours.loc[names, name].tolist() for name in colours.columns},
         methods=methods,
         seed=seed,
@@ -105,7 +105,8 @@ def _space(model: ModelEmbeddings, outcomes: pd.DataFrame, patients: pd.Series[A
     every = _codes(patients)  # the same patient has one number in all models
     place = pd.Series(every, patients.index).loc[model.images].to_numpy(dtype=np.int64)
     _, strata = np.unique(np.nan_to_num(known, nan=-1.0), axis=0, return_inverse=True)
-    return EmbeddingSpace(full, points, place, strata.reshape(-1), groups | {NONE: (known == 0).all(axis=1)})
+    groups[_none(outcomes)] = (known == 0).all(axis=1)
+    return EmbeddingSpace(full, points, place, strata.reshape(-1), groups)
 
 
 def _codes(patients: pd.Series[Any]) -> Integers:
@@ -114,4 +115,9 @@ def _codes(patients: pd.Series[Any]) -> Integers:
 
 def _label(outcome: pd.Series[Any]) -> str:
     """The labels that an image has, joined."""
-    return " and ".join(str(name) for name, value in outcome.items() if value == 1) or NONE
+    return " and ".join(str(name) for name, value in outcome.items() if value == 1)
+
+
+def _none(outcomes: pd.DataFrame) -> str:
+    """What images are called that have none of the labels."""
+    return NONE if len(outcomes.columns) > 1 else f"not {outcomes.columns[0]}"

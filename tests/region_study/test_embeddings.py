@@ -80,5 +80,14 @@ def test_a_map_shows_the_images_of_one_model_with_their_labels(study, monkeypatc
     assert (len(few.labels), few.of) == (6, 20)  # three patients under two strategies
 
 
+def test_images_without_the_only_label_are_named_by_it(study):
+    models, outcomes, patients = study
+    alone, nothing = outcomes[["nodule"]], pd.DataFrame(index=outcomes.index)
+    found = study_moves(models, alone, patients, DRAWS)["full"]
+    assert {one.label for one in found.cosines} == {ALL, "nodule", "not nodule"}
+    shown = study_maps(models[0], alone, patients, nothing, methods=["pca"], seed=0)
+    assert set(shown.labels) == {"nodule", "not nodule"}
+
+
 def test_without_models_there_is_nothing(study):
     assert study_moves([], study[1], study[2], DRAWS) == {}

@@ -15,7 +15,7 @@ from audit_cases import QUICK, simulated
 from monai_shortcut.analyses.embedding_moves import ANOTHER, MaskedEmbeddings
 from monai_shortcut.audit import Audit, audit
 from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
-from monai_shortcut.report.figures.maps import embedding_figures
+from monai_shortcut.report.figures.maps import embedding_figures, strategy_map
 from monai_shortcut.report.pages import write_report
 from monai_shortcut.report.wording import limits
 
@@ -101,6 +101,18 @@ def test_maps_are_drawn_once_for_each_way_to_colour_them(record, folder):
     assert names[0] == ["full", "without roi", "roi only", "shifted roi"]
     for name in drawn:
         assert (folder / "figures" / f"{name}.png").is_file()
+
+
+def test_nine_strategies_are_told_apart(record):
+    shown = record.maps.maps[0]
+    points = {f"strategy {number}": shown.points["full"] for number in range(9)}
+    figure = strategy_map(replace(shown, points=points), record.maps)
+    scatters = next(axes for axes in figure.axes if axes.get_legend()).collections
+    looks = {
+        (tuple(one.get_facecolor()[0]), one.get_paths()[0].vertices.tobytes(), one.get_paths()[0].codes.tobytes())
+        for one in scatters
+    }
+    assert len(looks) == len(scatters) == 9
 
 
 def test_a_map_holds_every_point_and_its_sides_add_up(record):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from monai_shortcut.analyses.embedding_maps import EmbeddingMaps, StrategyMap
 from monai_shortcut.analyses.embedding_moves import ALL, ANOTHER, EmbeddingMoves
 from monai_shortcut.report.embeddings import PUBLISHED
-from monai_shortcut.report.figures.style import INK, MISSING, level_marker, literal, series
+from monai_shortcut.report.figures.style import INK, MISSING, SERIES, level_marker, literal, series
 from monai_shortcut.report.wording import words
 from monai_shortcut.types import Floats
 
@@ -113,15 +113,15 @@ def _panel(panel: SubFigure, points: Floats, name: str, values: Sequence[str]) -
     order = list(dict.fromkeys(values)) if name == "strategy" else sorted(set(values), key=lambda v: (v == "", v))
     for index, value in enumerate(order):
         chosen = points[np.array([item == value for item in values])]
-        colour = series(index) if value else MISSING
-        style = {"color": colour, "marker": level_marker(index), "linewidths": 0, "alpha": 0.6}
+        colour, again = series(index) if value else MISSING, index // len(SERIES)  # how often the colours are used up
+        style = {"color": colour, "marker": level_marker(index + again), "linewidths": 0, "alpha": 0.6}
         axes.scatter(*chosen.T, s=8, label=value or "missing or left out", **style)
-        steps = {"density": True, "histtype": "step", "color": colour, "linewidth": 1}
+        steps = {"density": True, "histtype": "step", "color": colour, "linestyle": "--" if again else "-"}
         top.hist(chosen[:, 0], _BINS, range=ranges[0], **steps)
         side.hist(chosen[:, 1], _BINS, range=ranges[1], orientation="horizontal", **steps)
     _bare(top, axes, side, ranges)
     top.set_title(name, fontsize=9)
-    axes.legend(fontsize=6, markerscale=1.6, framealpha=0.7, loc="best")
+    axes.legend(fontsize=6, markerscale=1.6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3)
 
 
 def _bare(top: Axes, axes: Axes, side: Axes, ranges: Sequence[tuple[float, float]]) -> None:
