@@ -31,7 +31,8 @@ class AttributionSettings:
         methods: names of `METHODS`, in the order in which they are shown; the first that can be computed chooses the
             images that are shown.
         fills: what hidden pixels become, numbers or names of fills; several, because black pixels that become black get
-            nothing by construction. The first is the one that is told first. A method whose baseline is one image takes the mean of each channel for every name.
+            nothing by construction. The first is the one that is told first. A method whose baseline is one image takes
+            the mean of each channel for every name.
         images: number of images that are explained, at most; as many of each label, whole patients in the order of a
             hash.
         pixel_images: number of those that methods explain that take many passes for an image, at most: all but

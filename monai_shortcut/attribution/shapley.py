@@ -44,10 +44,10 @@ def regional_shapley(
             and in its precision, without gradients; its training flags are restored.
         images: (N, C, *spatial) of two or three spatial axes, floating point, finite.
         parts: (N, 1, *spatial) part of each pixel, whole numbers in [0, K) of any dtype.
-        fill: value of hidden pixels: a number, or "mean", "noise", "blur" or "inpaint", made from the visible pixels as
-            in `monai_shortcut.regions.fills.fill_hidden`. Where nothing is visible, a fill that is no number is the
-            mean of each channel. A black fill gives black pixels nothing by construction: hold several fills against
-            each other.
+        fill: value of hidden pixels: a number, "black" for 0, or "mean", "noise", "blur" or "inpaint", made from the
+            visible pixels as in `monai_shortcut.regions.fills.fill_hidden`. Where nothing is visible, a fill that is no
+            number is the mean of each channel. A black fill gives black pixels nothing by construction: hold several
+            fills against each other.
         count: K; by default one more than the largest number in ``parts``.
 
     Returns:
@@ -67,6 +67,7 @@ def regional_shapley(
         [[[1.0], [6.0]]]
     """
     check_images(images)
+    fill = 0.0 if fill == "black" else fill
     check_fill(fill)
     whole = check_parts(parts, images, count)
     total = int(whole.max()) + 1 if count is None else count

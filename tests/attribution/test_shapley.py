@@ -69,6 +69,7 @@ def test_shares_sum_to_what_the_image_is_worth_in_three_dimensions():
     with torch.no_grad():
         expected = network(images) - network(torch.full_like(images, 0.25))
     torch.testing.assert_close(found.sum(dim=1), expected)
+    assert torch.equal(regional_shapley(network, images, parts, "black"), regional_shapley(network, images, parts))
 
 
 def test_of_a_linear_network_each_part_has_what_its_pixels_add():

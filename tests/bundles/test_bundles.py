@@ -12,6 +12,7 @@ from bundle_data import BUNDLES, write_busbra
 from monai.bundle import ConfigWorkflow, run
 from monai.networks.nets import DenseNet121
 
+from monai_shortcut.attribution import AttributionSettings
 from monai_shortcut.audit.assembly import Audit
 from monai_shortcut.networks import SonoNet
 
@@ -60,6 +61,8 @@ def test_breast_ultrasound_trains_evaluates_audits_and_infers(published, tmp_pat
     assert audit.finding("width").reason == "It could not be analysed: every image has the same value (48)."
     assert next(score.evaluated_on for score in audit.regions.scores) == "full"
     assert sum(audit.labels.values()) == 40  # two of six folds of 120 images
+    assert {found.method for found in audit.attribution.methods} == set(AttributionSettings().methods)
+    assert {panel.label for panel in audit.attribution.panels} == {"benign", "malignant"}
     assert f"report: {tmp_path / 'audit' / 'report.html'}" in capsys.readouterr().out
     run(config_file=breast("inference"), **shared)
     predictions = pd.read_csv(tmp_path / "predictions.csv", header=None)

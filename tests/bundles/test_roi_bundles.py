@@ -144,7 +144,7 @@ def test_training_evaluation_and_inference(trained, bundle, tmp_path):
 
 def test_each_finding_of_the_chest_is_audited_by_its_own_logit(trained, capsys):
     top, output = trained["chest_xray_roi"]
-    shared = arguments("chest_xray_roi", top, output) | SETTINGS | {"embedding_maps": ["pca"]}
+    shared = arguments("chest_xray_roi", top, output) | SETTINGS | {"embedding_maps": ["pca"], "attribution": False}
     run(config_file=configs("chest_xray_roi", "train", "audit"), attributes=["sex", "effusion"], **shared)
     records = {
         name: Audit.from_json(path / "audit.json") for name in FINDINGS if (path := output / "audit" / name).is_dir()
@@ -159,6 +159,7 @@ def test_each_finding_of_the_chest_is_audited_by_its_own_logit(trained, capsys):
         assert audited == [attribute for attribute in ("sex", "effusion") if attribute != name]
         assert record.regions.scores
         assert record.moves.get("roi_only", "absent") is not None
+        assert record.attribution is None
     areas = {
         next(s.auc.value for s in record.regions.scores if s.evaluated_on == "full") for record in records.values()
     }
@@ -174,6 +175,8 @@ def test_the_camera_is_audited_in_fundus_photographs(trained):
     assert {finding.attribute for finding in record.findings} == {"camera"}
     assert sum(record.labels.values()) == 36
     assert [shown.method for shown in record.maps.maps] == ["pca", "tsne"]
+    assert record.attribution.images > 0
+    assert not record.attribution.not_computed
 
 
 @pytest.mark.parametrize("bundle", ["chest_xray_roi", "fundus_roi"])
