@@ -51,7 +51,7 @@ PLANES = 14  # that the published network tells apart
 
 def the_study(arguments: argparse.Namespace) -> RegionStudy:
     """The region study of the bundle, of which one model is wanted."""
-    overrides = {"network_name": "sononet16", "dataset_dir": arguments.busbra, "max_epochs": arguments.epochs}
+    overrides = {"network_name": arguments.network, "dataset_dir": arguments.busbra, "max_epochs": arguments.epochs}
     cohort, folder = read_busbra(arguments.busbra), Path(arguments.folder)
     return RegionStudy(BUNDLE, cohort, folder, overrides=overrides, folds=3, attributes=["device", "side"])
 
@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--folder", default="output/embeddings")
     parser.add_argument("--images", default="docs/benchmarks/images")
+    parser.add_argument("--network", default="sononet16", help="that is trained; one of the bundle's")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--published_images", type=int, default=200)
     parser.add_argument("--maps", nargs="*", default=["pca", "tsne", "umap"])
@@ -128,7 +129,7 @@ def main() -> None:
         write(model, study, "published", arguments)
     if "trained" in arguments.networks:
         model = trained(cell)
-        write(model, study, "trained", arguments)
+        write(model, study, f"trained_{arguments.network}", arguments)
         scores = pd.read_csv(Path(cell.folder, "full_0.csv"), index_col="image_id")
         label = scores.columns[0]
         print(f"AUC on full images: {roc_auc_score(study.outcomes.loc[scores.index, label], scores[label]):.2f}")
