@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before numpy is imported
     os.environ.setdefault(variable, "1")
-sys.path.pop(0)  # this folder, whose coverage.py UMAP's compiler would take for another
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402

@@ -5,7 +5,7 @@
 The former limits, DeLong's by the normal approximation, stand beside those of `estimate_auc`, on the same draws. Run
 from the root of the repository; it takes about two minutes on one core:
 
-    OMP_NUM_THREADS=1 python docs/benchmarks/coverage.py
+    OMP_NUM_THREADS=1 python docs/benchmarks/few_patients.py
 
 Scores are normal: those of images of class 1 lie higher by what gives the true area. The seed of a row is a list of
 2026 and what the row is about.
