@@ -26,6 +26,7 @@ OPTIONAL = {
     "pydicom": "DICOM images and tags (extra: dicom)",
     "itk-io": "DICOM images by ITK (extra: itk)",
     "scikit-image": 'MaskROI(fill="inpaint") (extra: inpaint)',
+    "captum": "maps of where a network looks (extra: attribution)",
     "distributed": "region studies on a cluster (extra: cluster)",
     "tensorboard": "curves of a training in TensorBoard (extra: tensorboard)",
     "jsonschema": "python -m monai.bundle verify_metadata (extra: test)",

@@ -22,7 +22,7 @@ WITHOUT = """
 import sys
 
 class Absent:
-    packages = ("pydicom", "itk", "skimage", "distributed", "dask", "tensorboard", "yaml", "jsonschema")
+    packages = ("captum", "pydicom", "itk", "skimage", "distributed", "dask", "tensorboard", "yaml", "jsonschema")
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.packages:
@@ -101,7 +101,7 @@ def test_every_extra_that_is_named_can_be_installed_as_written():
         assert not re.search(r"monai[-_]shortcut\\?\[[a-z]", text), f"{path} names an extra of a registry"
         found |= set(re.findall(r"\.\\?\[([a-z,]+)\\?\]\"", text))
     named = {extra for several in found for extra in several.split(",")}
-    assert named >= {"cluster", "dev", "dicom", "inpaint", "itk", "test", "yaml"}
+    assert named >= {"attribution", "cluster", "dev", "dicom", "inpaint", "itk", "test", "yaml"}
     assert named <= set(extras())
 
 
