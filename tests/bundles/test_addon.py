@@ -74,7 +74,16 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
     assert training["audit_cohort"] == inference["audit_cohort"]
 
 
-@pytest.mark.parametrize(("asked", "maps"), [(False, ("pca",)), (True, ("pca", "tsne", "umap"))])
+# A command line gives true and false as text.
+@pytest.mark.parametrize(
+    ("asked", "maps"),
+    [
+        (False, ("pca",)),
+        ("false", ("pca",)),
+        (True, ("pca", "tsne", "umap")),
+        ("true", ("pca", "tsne", "umap")),
+    ],
+)
 def test_maps_of_embeddings_are_drawn_where_they_are_asked_for(asked, maps):
     parser = ConfigParser(content("inference") | {"audit_embeddings": asked})
     assert parser.get_parsed_content("audit_settings").embedding_maps == maps
