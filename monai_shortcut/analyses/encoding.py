@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -124,12 +126,15 @@ def encoding(sample: AttributeSample, spread: Mapping[str, float] | None = None)
     )
 
 
-def spreads(images: Sample, asked: Sequence[AttributeSample | None]) -> list[dict[str, float]]:
+def spreads(
+    images: Sample, asked: Sequence[AttributeSample | None], each: Callable[..., Iterable[Any]] = map
+) -> list[dict[str, float]]:
     """Standard deviations over repeated draws of the folds, of which one at a time is in memory.
 
     Args:
         images: the sample.
         asked: attributes of it; None is the label.
+        each: gives what a function says of each attribute, as `map` does; it may ask about several at once.
 
     Returns:
         For each of them, that of each metric, "auroc" and, of an attribute, "own_auroc", with N - 1 in the denominator;
@@ -142,10 +147,11 @@ def spreads(images: Sample, asked: Sequence[AttributeSample | None]) -> list[dic
     measured = [index for index, attribute in enumerate(asked) if not (attribute is None and small)]
     found: list[dict[str, float]] = [{} for _ in asked]
     if images.draws.repeats > 1 and measured:
-        draws = [_redrawn(images, draw, [asked[index] for index in measured]) for draw in range(images.draws.repeats)]
+        chosen = [asked[index] for index in measured]
+        draws = [_redrawn(images, draw, chosen, each) for draw in range(images.draws.repeats)]
         for place, index in enumerate(measured):
-            each = [values[place] for values in draws]
-            found[index] = {name: float(np.std([values[name] for values in each], ddof=1)) for name in each[0]}
+            own = [values[place] for values in draws]
+            found[index] = {name: float(np.std([values[name] for values in own], ddof=1)) for name in own[0]}
     return found
 
 
@@ -269,7 +275,7 @@ def _label(images: Sample) -> Codings:
 
 
 def _recognized(images: Sample, codings: Codings) -> Recognition:
-    scores, said = _told_apart(images.folds(), codings)
+    scores, said = _told_apart(images.folds().totals(codings))
     levels, code = codings.levels, codings.codes[0].astype(np.int64)
     cell, ones = code * levels + said, np.ones((len(code), 1))
     resampled = images.resampled(ones, codings.rows, cell, levels**2)
@@ -281,28 +287,36 @@ def _recognized(images: Sample, codings: Codings) -> Recognition:
     return Recognition(metrics, _limits(scores, codings, alike, patients, scatter, images.draws.confidence))
 
 
-def _told_apart(folded: Folded, codings: Codings) -> tuple[Floats, Integers]:
+def _told_apart(totals: Totals) -> tuple[Floats, Integers]:
     """Scores of the probe without regard to labels, and the levels it says."""
-    scores = folded.held_out(codings, within=False)[0]
+    folded, codings = totals.folded, totals.codings
+    scores = folded.held_out(totals, within=False)[0]
     if not codings.ordered:
         return scores, scores.argmax(axis=0)
     levels = Codings(codings.rows, codings.codes, codings.levels)
     return scores, folded.held_out(levels, within=False)[0].argmax(axis=0)
 
 
-def _redrawn(images: Sample, draw: int, asked: Sequence[AttributeSample | None]) -> list[dict[str, float]]:
+def _redrawn(
+    images: Sample, draw: int, asked: Sequence[AttributeSample | None], each: Callable[..., Iterable[Any]]
+) -> list[dict[str, float]]:
     """Metrics and areas of attributes or the label in one draw of the folds."""
-    folded, found = images.folds(draw), []
-    for attribute in asked:
-        found.append(_told(folded, _label(images) if attribute is None else attribute.observed))
-        if attribute is not None:
-            found[-1]["own_auroc"] = float(_areas(folded, folded.totals(attribute.observed), attribute)[0])
-    return found
+    folded = images.folds(draw)
+    for index, within in product(range(folded.folds), (True, False)):
+        folded.solver(folded.others(index), within)  # which all share
+
+    def values(attribute: AttributeSample | None) -> dict[str, float]:
+        totals = folded.totals(_label(images) if attribute is None else attribute.observed)
+        own = {} if attribute is None else {"own_auroc": float(_areas(folded, totals, attribute)[0])}
+        return _told(totals) | own
+
+    return list(each(values, asked))
 
 
-def _told(folded: Folded, codings: Codings) -> dict[str, float]:
+def _told(totals: Totals) -> dict[str, float]:
     """Metrics and area of the probe without regard to labels."""
-    scores, said = _told_apart(folded, codings)
+    scores, said = _told_apart(totals)
+    codings = totals.codings
     levels, code = codings.levels, codings.codes[0].astype(np.int64)
     counts = np.bincount(code * levels + said, minlength=levels**2).reshape(1, levels, levels).astype(float)
     metrics = {name: metric.value for name, metric in confusion_metrics(counts, 0.95).items()}

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -54,6 +54,7 @@ from monai_shortcut.types import Floats, Unmeasurable
 _MAPPED = 2000  # images in the picture of the embeddings
 _CODES = 2**28  # permuted levels of all attributes that are analysed side by side, a byte each; bounds the memory
 _QUESTIONS = 10  # steps of an attribute: its analyses, and the images that give it away
+Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 
@@ -236,7 +237,8 @@ def _findings(
     asked = {name: _by(sample, name, levels) for name, levels in coded.items()}
     with progress.step("draws of the folds"):
         known = {name: one for name, one in asked.items() if isinstance(one, AttributeSample)}
-        changing = _answered(lambda: spreads(sample, [None, *known.values()])) or [{}] * (1 + len(known))
+        changing = _answered(lambda: spreads(sample, [None, *known.values()], _side_by_side))
+        changing = changing or [{}] * (1 + len(known))
         spread = dict(zip(known, changing[1:], strict=True))
 
     def measure(name: str) -> _Measured:
@@ -255,7 +257,7 @@ def _findings(
         return _Measured(one, evidence, moved)
 
     fitting = max(1, _CODES // (len(sample) * (1 + settings.permutations)))
-    found = dict(zip(coded, _side_by_side(measure, list(coded), fitting), strict=True))
+    found = dict(zip(coded, _side_by_side(measure, coded, fitting), strict=True))
     measured = {name: one.evidence for name, one in found.items() if isinstance(one.evidence, Evidence)}
     analysed = {name: one.sample for name, one in found.items() if one.sample is not None}
     measured = in_company(_adjusted(measured, settings, audits), analysed, coded, fine, settings)
@@ -295,20 +297,21 @@ def _prepare(sample: Sample) -> None:
     _ = sample.whitened.kept, sample.kernel.kept
 
 
-def _side_by_side(question: Callable[[str], Answer], names: Sequence[str], most: int) -> list[Answer]:
-    """Answers by name, as many at once as BLAS has threads, each with one: more would only wait for each other.
+def _side_by_side(question: Callable[[Asked], Answer], asked: Iterable[Asked], most: int = 2**16) -> list[Answer]:
+    """Answers, as many at once as BLAS has threads, each with one: more would only wait for each other.
 
     Args:
-        question: what is asked of a name.
-        names: the names.
+        question: what is asked.
+        asked: of what it is asked.
         most: how many at once fit the memory.
     """
+    every = list(asked)
     cores = max([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], default=1)
     with threadpool_limits(1, user_api="blas"):
-        if min(cores, len(names), most) < 2:
-            return [question(name) for name in names]
-        with ThreadPoolExecutor(min(cores, len(names), most)) as pool:
-            return list(pool.map(question, names))
+        if min(cores, len(every), most) < 2:
+            return [question(one) for one in every]
+        with ThreadPoolExecutor(min(cores, len(every), most)) as pool:
+            return list(pool.map(question, every))
 
 
 def _answered(question: Callable[[], Answer]) -> Answer | None:
