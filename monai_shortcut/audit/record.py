@@ -23,9 +23,10 @@ from monai_shortcut.analyses.subgroups import SubgroupGaps
 from monai_shortcut.attribution.record import Attribution
 from monai_shortcut.audit.former import modern
 from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.cohort.columns import KINDS
 from monai_shortcut.reader_study.record import ReaderStudy
 from monai_shortcut.statistics.task_space import TaskMatrix
-from monai_shortcut.storage.records import decode, read_record, write_record
+from monai_shortcut.storage.records import as_of_now, decode, read_record, write_record
 from monai_shortcut.types import Estimate
 
 NOT_ENCODED = "not encoded"
@@ -170,6 +171,9 @@ class Finding:
         giveaways: the images that give their level away most.
         kind: "categorical", "ordinal" or "continuous"; empty in records of versions before 4.
         shared_with: attributes that share the verdict "used": the audited images cannot tell which of them it is.
+
+    Raises:
+        ValueError: If the verdict or the kind is none of these.
     """
 
     attribute: str
@@ -185,6 +189,12 @@ class Finding:
     giveaways: tuple[Giveaway, ...] = ()
     kind: str = ""
     shared_with: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"verdict must be one of {', '.join(VERDICTS)}, got {self.verdict!r}.")
+        if self.kind not in ("", *KINDS):
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}.")
 
 
 @dataclass(frozen=True)
@@ -312,4 +322,4 @@ class Audit:
             ValueError: If the file is not an audit, or is of a newer version.
         """
         value = read_record(path, "an audit", VERSION, "findings")
-        return decode(cls, modern(value), "audit")
+        return decode(cls, as_of_now(modern, value, "audit"), "audit")

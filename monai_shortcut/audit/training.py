@@ -10,7 +10,7 @@ from pathlib import Path
 from monai_shortcut.audit.epochs import AttributePoint, Cost, EpochAudit, audit_epoch, curve_settings
 from monai_shortcut.audit.former import modern_curves
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.storage.records import decode, read_record, write_record
+from monai_shortcut.storage.records import as_of_now, decode, read_record, write_record
 
 __all__ = ["AttributePoint", "Cost", "EpochAudit", "Onset", "TrainingCurves", "audit_epoch", "curve_settings"]
 
@@ -158,7 +158,8 @@ class TrainingCurves:
         Raises:
             ValueError: If the file does not hold training curves, or those of a newer version.
         """
-        return decode(cls, modern_curves(read_record(path, "training curves", VERSION, "interval")), "training curves")
+        value = as_of_now(modern_curves, read_record(path, "training curves", VERSION, "interval"), "training curves")
+        return decode(cls, value, "training curves")
 
 
 def _begun(attribute: str, found: Onset, last: int) -> str:

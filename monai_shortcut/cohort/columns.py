@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
@@ -13,10 +15,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monai_shortcut.storage.tables import MISSING_WORDS, plain
+
 CATEGORICAL, ORDINAL, CONTINUOUS = KINDS = ("categorical", "ordinal", "continuous")
 MOST_CATEGORIES = 10  # a numeric attribute with more distinct values is continuous
 FINDING_LEVELS = ("absent", "present")  # of a finding, in the order of an outcome 0 and 1
 RESERVED = ("image_id", "patient_id", "label", "image", "roi", "swapped_roi", "fold")
+
+_BLANKS = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")  # others than the plain one
+_LONE = re.compile(r"[\ud800-\udfff]")  # halves of surrogate pairs, which no encoding writes
+_ROUNDED = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]+")  # how a spreadsheet shows a long number
+_INEXACT = 2.0**53
 
 Texts = NDArray[np.object_]  # (N,) str, or None where missing
 
@@ -50,12 +59,17 @@ def repeated(names: Iterable[str]) -> list[str]:
 def as_text(value: Any) -> str | None:
     """A value as text; None for missing. 1.0 becomes "1", as integers turn to floats beside missing values."""
     if isinstance(value, str):
-        return value.strip() or None
+        return (value.strip() if value.isascii() else _one_form(value)) or None
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return None
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip() or None
+
+
+def _one_form(text: str) -> str:
+    """Text that looks the same, written the same: composed (NFC), with plain blanks, without marks around it."""
+    return plain(_BLANKS.sub(" ", unicodedata.normalize("NFC", text)))
 
 
 def as_texts(values: pd.Series[Any]) -> Texts:
@@ -67,11 +81,24 @@ def as_texts(values: pd.Series[Any]) -> Texts:
 
 
 def plain_texts(values: pd.Series[Any], column: str) -> Texts:
-    """(N,) texts of a column that must hold one value per row: ids, labels, paths."""
+    """(N,) texts of a column that must hold one value per row: ids, labels, paths.
+
+    Raises:
+        ValueError: If a cell holds several values, or numbers are so large that their last digits are lost.
+    """
     cells = values.tolist() if values.dtype == object else []
     several = [value for value in cells if isinstance(value, list | tuple | dict | set | np.ndarray)]
     require_none(several, f"{column} must hold one value per image")
+    if values.dtype.kind == "f":
+        lost = values[values.abs() >= _INEXACT].tolist()
+        require_none(lost, f"{column} must be text or whole numbers where it has more than 15 digits")
     return as_texts(values)
+
+
+def as_paths(values: pd.Series[Any]) -> Texts:
+    """(N,) paths: texts in the form in which they are written, since files are found by it."""
+    texts = [value.strip() or None if isinstance(value, str) else as_text(value) for value in values.tolist()]
+    return np.array([*texts, None], dtype=object)[:-1]
 
 
 def as_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -190,6 +217,36 @@ def require_identifiers(texts: Mapping[str, Texts], columns: Mapping[str, str]) 
     require_none(twice, f"{columns['image_id']} must be unique", "repeated")
     orphans = images[pd.isna(texts["patient_id"])].tolist()
     require_none(orphans, f"{columns['patient_id']} must be given for every image", "images without")
+    for role in ("image_id", "patient_id"):
+        _require_one_spelling(set(texts[role].tolist()), columns[role], role == "patient_id")
+
+
+def _require_one_spelling(ids: Collection[str], column: str, patients: bool) -> None:
+    """Refuse ids of which one may be another, or no id."""
+    require_writable(ids, column)
+    if patients:
+        require_none(sorted(MISSING_WORDS.intersection(ids)), f"{column} must be given for every image", "such ids")
+    rounded = sorted(filter(_ROUNDED.fullmatch, ids))
+    require_none(rounded, f"{column} must be written out (a spreadsheet rounds long numbers: format them as text)")
+    spelled: dict[str, str] = {}
+    several: list[str] = []
+    for name in sorted(ids):
+        number = re.fullmatch(r"([0-9]+)(?:\.0+)?", name) if name[-1].isdigit() else None
+        if number:
+            key = (number[1].lstrip("0") or "0") if patients else number[1]
+            several += [f"{spelled[key]} and {name}"] if key in spelled else []
+            spelled.setdefault(key, name)
+    require_none(several, f"{column} must be spelled in one way, since they may be the same", "pairs")
+
+
+def require_writable(texts: Iterable[str], what: str) -> None:
+    """Refuse text that no file can hold, as of names that were not decoded.
+
+    Raises:
+        ValueError: If there is any.
+    """
+    wrong = [ascii(text) for text in texts if not text.isascii() and _LONE.search(text)]
+    require_none(wrong, f"{what} must be text that can be written as UTF-8")
 
 
 def exclusions(texts: Mapping[str, Texts]) -> dict[str, str]:
@@ -205,11 +262,12 @@ def class_labels(values: pd.Series[Any], label_names: Sequence[str] | None) -> t
     """(N,) class names, and the classes in order."""
     texts = as_texts(values)
     found = sorted(map(str, pd.unique(texts)))
+    require_writable(found, "label")
     if len(found) < 2:
         raise ValueError(f"label must have at least two classes, got {', '.join(found) or 'no labelled image'}.")
     if label_names is None:
         return texts, in_order(found)
-    classes = tuple(str(name) for name in as_names(label_names))
+    classes = tuple(str(as_text(name)) for name in as_names(label_names))
     require_none(repeated(classes), "label_names must be unique")
     strangers = [name for name in found if name not in classes]
     by_index = {
@@ -249,6 +307,7 @@ def read_attribute(values: pd.Series[Any], name: str, kind: str | None, order: S
         return Attribute(as_numbers(values, f"attribute {name}"), kind)
     texts = as_texts(values)
     found = pd.unique(texts[~pd.isna(texts)]).tolist()
+    require_writable((name, *found), f"attribute {name}".encode("ascii", "backslashreplace").decode())
     return Attribute(texts, kind, level_order(found, order, f"ordinal attribute {name}") if kind == ORDINAL else ())
 
 

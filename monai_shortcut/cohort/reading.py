@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from monai_shortcut.cohort.columns import (
     Attribute,
     Texts,
     as_names,
+    as_paths,
     attribute_kinds,
     class_labels,
     exclusions,
@@ -34,6 +35,8 @@ from monai_shortcut.cohort.columns import (
     role_columns,
     with_finding_levels,
 )
+from monai_shortcut.storage.records import read_json
+from monai_shortcut.storage.tables import named_columns, read_csv
 
 PATHS = ("image", "roi", "swapped_roi")
 _UNTIDY = re.compile(r"(?:^\.|/\.?)(?:/|$)")  # an empty folder or "." in a path
@@ -126,6 +129,7 @@ def read_frame(frame: pd.DataFrame, columns: Columns) -> Checked:
     names = columns.names(frame, roles)
     kinds = columns.kinds(frame, names)
     texts = {role: plain_texts(frame[column], column) for role, column in roles.items()}
+    texts |= {role: as_paths(frame[roles[role]]) for role in PATHS if role in roles}
     require_identifiers(texts, roles)
     excluded = exclusions(texts)
     kept = ~pd.Index(texts["image_id"], dtype=object).isin(list(excluded))
@@ -178,15 +182,41 @@ def _table(texts: Mapping[str, Texts], roles: Mapping[str, str], read: Mapping[s
     return pd.DataFrame({name: pd.Series(values, index, values.dtype) for name, values in data.items()})
 
 
-def csv_frame(path: str | Path, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """The table of a CSV file, its ids as text.
+class CsvOptions(TypedDict, total=False):
+    """How a CSV file is written.
+
+    Attributes:
+        encoding: of the text, such as "cp1252"; by default UTF-8, or UTF-16 where the file says so.
+        separator: what stands between cells; "," by default.
+        missing: words that mean a missing value, beside the empty cell.
+    """
+
+    encoding: str | None
+    separator: str
+    missing: Collection[str]
+
+
+def csv_frame(path: str | Path, columns: Mapping[str, Any], options: CsvOptions) -> pd.DataFrame:
+    """The table of a CSV file, its ids and paths as text; the index is the number of each row's line.
 
     Args:
         path: the file, with a header row.
         columns: keyword arguments of `Columns`.
+        options: how it is written.
     """
-    ids = {columns.get(role, role): str for role in ("image_id", "patient_id")}
-    return pd.read_csv(path, dtype=ids, low_memory=False)
+    text = {str(columns.get(role, role)) for role in ("image_id", "patient_id", *PATHS)}
+    frame = read_csv(path, text=text, **options)
+    return named_columns(frame, path, None if columns.get("attributes") is None else ())
+
+
+@contextmanager
+def named_errors(path: str | Path) -> Iterator[None]:
+    """Errors about the content of a file say which file."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if str(path) in text else f"{path}: {text}") from error
 
 
 def datalist_frame(datalist: str | Path | Mapping[str, Any], section: str | Sequence[str] | None) -> pd.DataFrame:
@@ -201,7 +231,7 @@ def datalist_frame(datalist: str | Path | Mapping[str, Any], section: str | Sequ
     """
     content: Any = datalist
     if not isinstance(datalist, Mapping):
-        content = json.loads(Path(datalist).read_text(encoding="utf-8"))
+        content = read_json(datalist, "a datalist")
         content = content if isinstance(content, dict) else {"datalist": content}
     lists = {key: rows for key, rows in content.items() if isinstance(rows, list) and rows}
     lists = {key: rows for key, rows in lists.items() if all(isinstance(row, Mapping) for row in rows)}
@@ -216,7 +246,7 @@ def datalist_frame(datalist: str | Path | Mapping[str, Any], section: str | Sequ
 
 
 def finding_frames(
-    path: str | Path, findings: Sequence[str], columns: Mapping[str, Any]
+    path: str | Path, findings: Sequence[str], columns: Mapping[str, Any], options: CsvOptions
 ) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
     """The table of a CSV file, and the findings by the one that comes first; without those that never differ.
 
@@ -224,8 +254,9 @@ def finding_frames(
         path: the file, with a column for each finding.
         findings: the columns.
         columns: keyword arguments of `Columns`.
+        options: how it is written.
     """
     names = as_names(findings)
-    frame = with_finding_levels(csv_frame(path, columns), names)
+    frame = with_finding_levels(csv_frame(path, columns, options), names)
     differ = [name for name in names if frame[name].nunique() == len(FINDING_LEVELS)]
     return frame, {name: (name, *(other for other in names if other != name)) for name in differ}

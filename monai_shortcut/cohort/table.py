@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
@@ -28,7 +28,15 @@ from monai_shortcut.cohort.columns import (
     require_none,
 )
 from monai_shortcut.cohort.levels import Levels, attribute_levels
-from monai_shortcut.cohort.reading import Columns, csv_frame, datalist_frame, finding_frames, read_frame
+from monai_shortcut.cohort.reading import (
+    Columns,
+    CsvOptions,
+    csv_frame,
+    datalist_frame,
+    finding_frames,
+    named_errors,
+    read_frame,
+)
 from monai_shortcut.cohort.sampling import draw_table, other_patients_rows
 from monai_shortcut.statistics.resampling import patient_folds
 
@@ -82,19 +90,47 @@ class Cohort:
         return cls(*read_frame(frame, Columns(**columns)))
 
     @classmethod
-    def from_csv(cls, path: str | Path, *, root: str | Path | None = None, **columns: Any) -> Cohort:
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        root: str | Path | None = None,
+        encoding: str | None = None,
+        separator: str = ",",
+        missing: Collection[str] = (),
+        **columns: Any,
+    ) -> Cohort:
         """Read a CSV file; ids keep their leading zeros, relative paths start from ``root`` or the file's folder.
+
+        Only empty cells are missing, and words such as "NA" in a column of numbers: see
+        `monai_shortcut.storage.tables.read_csv`.
 
         Args:
             path: the file, with a header row.
             root: folder that relative image and roi paths start from.
+            encoding: of the text, such as "cp1252"; by default UTF-8, or UTF-16 where the file says so.
+            separator: what stands between cells.
+            missing: words that mean a missing value, beside the empty cell.
             **columns: as for ``from_table``.
+
+        Raises:
+            ValueError: As for ``from_table`` and `read_csv`; the message names the file and, where it can, the line.
         """
-        return cls.from_table(csv_frame(path, columns), root=root or Path(path).parent, **columns)
+        options = CsvOptions(encoding=encoding, separator=separator, missing=missing)
+        with named_errors(path):
+            return cls.from_table(csv_frame(path, columns, options), root=root or Path(path).parent, **columns)
 
     @classmethod
     def by_finding(
-        cls, path: str | Path, findings: Sequence[str], *, root: str | Path | None = None, **columns: Any
+        cls,
+        path: str | Path,
+        findings: Sequence[str],
+        *,
+        root: str | Path | None = None,
+        encoding: str | None = None,
+        separator: str = ",",
+        missing: Collection[str] = (),
+        **columns: Any,
     ) -> dict[str, Cohort]:
         """Read a CSV file as a cohort for each finding, which is the label of the images where it is known.
 
@@ -102,17 +138,22 @@ class Cohort:
             path: the file, with a column of 0 and 1, or "absent" and "present", for each finding.
             findings: the columns.
             root: as for ``from_csv``.
+            encoding: as for ``from_csv``.
+            separator: as for ``from_csv``.
+            missing: as for ``from_csv``.
             **columns: as for ``from_csv``.
 
         Returns:
             The cohort by finding, without findings that are the same in all images.
 
         Raises:
-            ValueError: As for ``from_table``.
+            ValueError: As for ``from_csv``.
         """
-        frame, by_first = finding_frames(path, findings, columns)
-        columns = {**columns, "root": root or Path(path).parent}
-        return {name: cls.from_table(frame, findings=names, **columns) for name, names in by_first.items()}
+        options = CsvOptions(encoding=encoding, separator=separator, missing=missing)
+        with named_errors(path):
+            frame, by_first = finding_frames(path, findings, columns, options)
+            columns = {**columns, "root": root or Path(path).parent}
+            return {name: cls.from_table(frame, findings=names, **columns) for name, names in by_first.items()}
 
     @classmethod
     def from_datalist(

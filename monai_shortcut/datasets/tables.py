@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,40 @@ from PIL import Image
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.storage.files import replacing
+from monai_shortcut.storage.tables import named_columns, read_csv
 
 
-def read_table(path: Path, needed: Sequence[str], **options: Any) -> pd.DataFrame:
-    """Read a CSV file, blanks around the column names removed.
+def read_table(
+    path: Path,
+    needed: Sequence[str],
+    *,
+    dtype: type[str] | Mapping[str, type[str]] | None = None,
+    usecols: Callable[[str], bool] | None = None,
+    sep: str = ",",
+    encoding: str | None = None,
+    missing: Collection[str] = (),
+    nrows: int | None = None,
+    low_memory: bool = False,
+) -> pd.DataFrame:
+    """Read a CSV file as `monai_shortcut.storage.tables.read_csv` does, without columns that have no name.
 
     Args:
         path: the file, which may be compressed.
         needed: columns that must be there.
-        **options: as for `pandas.read_csv`.
+        dtype: str leaves all columns as text, a mapping those that it names.
+        usecols: whether to read the column of a name.
+        sep: what stands between cells.
+        encoding: of the text; by default UTF-8, or UTF-16 where the file says so.
+        missing: words that mean a missing value, beside the empty cell.
+        nrows: number of rows to read.
+        low_memory: has no effect; all cells of a column are always read alike.
 
     Raises:
-        ValueError: If a column is absent.
+        ValueError: If a column is absent or repeated, or as `read_csv`; the message names file and line.
     """
-    frame: pd.DataFrame = pd.read_csv(path, **options).rename(columns=lambda name: str(name).strip())
-    absent = [name for name in needed if name not in frame.columns]
-    if absent:
-        raise ValueError(f"{path} must have columns {', '.join(needed)}, got none named {', '.join(absent)}.")
-    return frame
+    text = None if dtype is str else tuple(dtype or ()) if isinstance(dtype, Mapping) else ()
+    frame = read_csv(path, text=text, only=usecols, separator=sep, encoding=encoding, missing=missing, rows=nrows)
+    return named_columns(frame, path, needed).reset_index(drop=True)
 
 
 def not_found(folder: Path, must_hold: str) -> FileNotFoundError:

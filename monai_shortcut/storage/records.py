@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
+_SHARES = ("p_value", "q_value")  # ends of names of fields in [0, 1]
 
 
 def encode(value: Any) -> Any:
@@ -42,8 +45,8 @@ def decode(kind: type[Record], value: Any, where: str = "record") -> Record:
         The value, equal to the one that was encoded.
 
     Raises:
-        ValueError: If a field without a default is absent, a field is unknown, or a value is of another type; the
-            message names the place.
+        ValueError: If a field without a default is absent, a field is unknown, a value is of another type, a p-value is
+            not in [0, 1], or a dataclass refuses what it is given; the message names the place.
     """
     result: Any
     if is_dataclass(kind):
@@ -62,7 +65,7 @@ def decode(kind: type[Record], value: Any, where: str = "record") -> Record:
         inner = get_args(kind)[1]
         result = {key: decode(inner, item, f"{where}.{key}") for key, item in _expect(dict, value, where).items()}
     elif kind is float:
-        result = float(_expect((int, float), value, where))
+        result = _number(_expect((int, float), value, where), where)
     else:
         result = _expect(kind, value, where)
     return result  # type: ignore[no-any-return]
@@ -86,18 +89,68 @@ def read_record(path: str | Path, what: str, version: int, own: str = "version")
         Plain JSON values, to be decoded.
 
     Raises:
-        ValueError: If the file holds no JSON, that of something else, or of a newer version.
+        ValueError: If the file holds no JSON, that of something else, or of a newer version, or as `read_json`.
     """
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} must hold the JSON of {what}, got text that is not JSON: {error}.") from error
+    value = read_json(path, what)
     found = value.get("version") if isinstance(value, dict) else None
-    if not isinstance(found, int) or own not in value:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1 or own not in value:
         raise ValueError(f"{path} must hold the JSON of {what}, got other JSON.")
     if found > version:
         raise ValueError(f"{path} must have format version {version} or older, got {found}: update monai_shortcut.")
     return dict(value)
+
+
+def read_json(path: str | Path, what: str) -> Any:
+    """The plain values of a JSON file.
+
+    Args:
+        path: the file.
+        what: it must hold, for the messages.
+
+    Raises:
+        ValueError: If it holds no JSON, a number that is not finite, a name twice in one object, or is nested deeper
+            than Python reads.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise ValueError(f"{path} must hold the JSON of {what}, got values nested too deep to be one.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} must hold the JSON of {what}, got text that is not JSON: {error}.") from error
+
+
+def as_of_now(change: Callable[[dict[str, Any]], dict[str, Any]], value: dict[str, Any], what: str) -> dict[str, Any]:
+    """A record of a former version in the newest format.
+
+    Args:
+        change: gives it.
+        value: plain JSON values, as of `read_record`.
+        what: they are, for the message.
+
+    Raises:
+        ValueError: If what the former version held is absent or of another kind.
+    """
+    try:
+        return change(value)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        version = value["version"]
+        raise ValueError(f"{what} must hold what its version {version} holds, got other content: {error!r}.") from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"numbers must be finite, got {text}")
+    return number
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object must hold a name once, got {twice!r} again")
+    return found
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
@@ -107,7 +160,21 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     absent, unknown = sorted(needed - set(given)), sorted(set(given) - names)
     if absent or unknown:
         raise ValueError(f"{where} must hold the fields of {kind.__name__}: absent {absent}, unknown {unknown}.")
-    return kind(**{name: decode(hints[name], item, f"{where}.{name}") for name, item in given.items()})
+    values = {name: decode(hints[name], item, f"{where}.{name}") for name, item in given.items()}
+    for name, item in values.items():
+        if name.endswith(_SHARES) and item is not None and not 0 <= item <= 1:
+            raise ValueError(f"{where}.{name} must be between 0 and 1, got {item}.")
+    try:
+        return kind(**values)
+    except ValueError as error:  # of the record's own
+        raise ValueError(f"{where} must hold a {kind.__name__}: {error}") from error
+
+
+def _number(value: float, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{where} must be float, got an integer of {len(str(value))} digits.") from error
 
 
 def _expect(kind: Any, value: Any, where: str) -> Any:
