@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.datasets.tables import files_by_name, first_file, read_table
+from monai_shortcut.datasets.cells import text_rows
+from monai_shortcut.datasets.tables import files_by_name, first_file
 
 LABELS = ("no glaucoma", "glaucoma")
 _CLASSES = {"NRG": LABELS[0], "RG": LABELS[1]}
 
 
-def read_airogs(folder: str | Path) -> Cohort:
+def read_airogs(folder: str | Path, *, encoding: str | None = None) -> Cohort:
     """Read the training set of AIROGS as published: ``train_labels.csv`` and photographs in folders 0 to 5.
 
     The table has columns ``challenge_id`` (TRAIN000000, ...) and ``class`` (RG for referable glaucoma, NRG for none).
@@ -31,20 +32,20 @@ def read_airogs(folder: str | Path) -> Cohort:
 
     Args:
         folder: holds ``train_labels.csv`` and the photographs.
+        encoding: of the table's text; by default UTF-8, or UTF-16 where the file says so.
 
     Raises:
         FileNotFoundError: If the table is not there.
-        ValueError: If a column is absent or a class unknown.
+        ValueError: If a column is absent, a class unknown, or an image named twice; the message names file and line.
+            Rows without a class are excluded.
 
     References:
         de Vente et al. (2024), IEEE Transactions on Medical Imaging 43(1):542-557.
     """
     folder = Path(folder)
     path = first_file(folder, ("train_labels.csv",), "train_labels.csv")
-    frame = read_table(path, ("challenge_id", "class"), dtype=str)
-    strangers = sorted({*frame["class"].dropna()} - {*_CLASSES})
-    if strangers:
-        raise ValueError(f"class must be {' or '.join(_CLASSES)}, got {', '.join(strangers)}.")
+    rows = text_rows(path, ("challenge_id", "class"), encoding=encoding).identified("challenge_id")
+    frame, classes = rows.frame, rows.one_of("class", _CLASSES)
     tops = (folder, folder / "images", folder / "img")
     found = files_by_name([*tops, *(folder / str(number) for number in range(6))])
     files = [f"{name}.jpg" for name in frame["challenge_id"]]
@@ -52,7 +53,7 @@ def read_airogs(folder: str | Path) -> Cohort:
         {
             "image_id": frame["challenge_id"],
             "patient_id": frame["challenge_id"],
-            "label": frame["class"].map(_CLASSES),
+            "label": [_CLASSES.get(name) for name in classes],
             "image": [found.get(name, str(folder / "0" / name)) for name in files],
         }
     )

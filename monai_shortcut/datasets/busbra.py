@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pandas as pd
 from PIL import Image
 
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.datasets.tables import not_found, read_table
+from monai_shortcut.datasets.cells import Rows, text_rows
+from monai_shortcut.datasets.tables import not_found
 
+LABELS = ("benign", "malignant")
 _PACK = {
     "orig_width": "width",
     "orig_height": "height",
@@ -33,7 +36,7 @@ _DISCRETE = ("device", "frequency", "side", "birads", "histology")
 _CONTINUOUS = ("width", "height", "lesion_fraction")
 
 
-def read_busbra(folder: str | Path) -> Cohort:
+def read_busbra(folder: str | Path, *, encoding: str | None = None) -> Cohort:
     """Read BUS-BRA as published, or as a pack of smaller images with a ``metadata.csv``.
 
     Published: ``bus_data.csv`` (columns ID, Case, Histology, Pathology, BIRADS, Device, Width, Height, Side, BBOX),
@@ -46,6 +49,7 @@ def read_busbra(folder: str | Path) -> Cohort:
 
     Args:
         folder: the folder that holds ``bus_data.csv`` or ``metadata.csv``.
+        encoding: of the table's text; by default UTF-8, or UTF-16 where the file says so.
 
     Returns:
         A cohort with labels benign and malignant, and attributes ``device`` and ``frequency`` (one column "GE Logiq 7
@@ -56,7 +60,9 @@ def read_busbra(folder: str | Path) -> Cohort:
 
     Raises:
         FileNotFoundError: If the folder has neither layout.
-        ValueError: If a column is absent from the table.
+        ValueError: If a column is absent, or a cell is not as published: a pathology other than benign and malignant, a
+            score or size that is no number, an image named twice. The message names file and line. Rows without a case
+            or a pathology are excluded.
 
     References:
         Gómez-Flores, Gregorio-Calas and Coelho de Albuquerque Pereira (2024), Medical Physics 51(4):3110-3123;
@@ -64,47 +70,59 @@ def read_busbra(folder: str | Path) -> Cohort:
     """
     folder = Path(folder)
     if (folder / "metadata.csv").is_file():
-        frame = _pack(folder)
+        frame, excluded = _pack(folder, encoding)
     elif (folder / "bus_data.csv").is_file() and (folder / "Images").is_dir() and (folder / "Masks").is_dir():
-        frame = _published(folder)
+        frame, excluded = _published(folder, encoding)
     else:
         raise not_found(folder, "either metadata.csv or bus_data.csv, Images and Masks")
     continuous = [name for name in (*_CONTINUOUS, "mean_outside_roi") if name in frame]
-    return Cohort.from_table(
+    cohort = Cohort.from_table(
         frame,
         attributes=(*_DISCRETE, *continuous),
-        label_names=("benign", "malignant"),
+        label_names=LABELS,
         categorical=[name for name in _DISCRETE if name != "birads"],
         ordinal=["birads"],
         continuous=continuous,
         root=folder,
     )
+    return replace(cohort, excluded={**excluded, **cohort.excluded})
 
 
-def _pack(folder: Path) -> pd.DataFrame:
+def _pack(folder: Path, encoding: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
     needed = ["image", "label", "patient_id", "device", "frequency", "birads", "histology", "side", *_PACK]
-    frame = read_table(folder / "metadata.csv", needed).rename(columns=_PACK)
-    return frame.assign(image_id=[Path(str(path)).stem for path in frame["image"]])
+    rows = text_rows(folder / "metadata.csv", needed, encoding=encoding).identified("image")
+    rows = Rows(rows.frame.assign(image_id=[Path(path).stem for path in rows.frame["image"]]), *rows[1:])
+    rows = rows.identified("image_id", "patient_id")
+    rows.one_of("label", (*LABELS, "0", "1"))
+    measured = ["birads", *(name for name in _PACK if name != "mask")]
+    frame = rows.frame.assign(**{name: rows.numbers(name) for name in measured})
+    return frame.rename(columns=_PACK), rows.excluded
 
 
-def _published(folder: Path) -> pd.DataFrame:
-    frame = read_table(folder / "bus_data.csv", ["Case", "Device", *_PUBLISHED]).rename(columns=_PUBLISHED)
-    names = frame["image_id"].astype(str)
-    scanner = frame["Device"].str.partition("@")
-    frame = frame.assign(
-        patient_id=[f"case{case:04.0f}" if pd.notna(case) else "" for case in frame["Case"]],
+def _published(folder: Path, encoding: str | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    rows = text_rows(folder / "bus_data.csv", ["Case", "Device", *_PUBLISHED], encoding=encoding)
+    rows = rows.identified("ID", "Case")
+    rows.one_of("Pathology", LABELS)
+    cases = rows.numbers("Case")
+    sizes = {name: rows.numbers(name, positive=True) for name in ("Width", "Height")}
+    names = rows.frame["ID"]
+    scanner = rows.frame["Device"].astype("string").str.partition("@")
+    frame = rows.frame.assign(
+        patient_id=[f"case{case:04.0f}" for case in cases],
         image=[f"Images/{name}.png" for name in names],
         roi=[f"Masks/mask_{name.removeprefix('bus_')}.png" for name in names],
-        device=scanner[0],
-        frequency=scanner[2],
-    )
-    return frame.assign(lesion_fraction=[_fraction(folder / path) for path in frame["roi"]])
+        device=scanner[0].astype(object),
+        frequency=scanner[2].astype(object),
+        BIRADS=rows.numbers("BIRADS"),
+        **sizes,
+    ).rename(columns=_PUBLISHED)
+    return frame.assign(lesion_fraction=[_fraction(folder / path) for path in frame["roi"]]), rows.excluded
 
 
 def _fraction(path: Path) -> float:
     """Share of a mask that is inside; NaN if it cannot be read, which ``usable`` reports."""
     try:
         with Image.open(path) as mask:
-            return float(np.mean(np.asarray(mask) > 0))
+            return float(np.mean(np.asarray(mask if mask.mode == "1" else mask.convert("L")) > 0))
     except (OSError, SyntaxError):  # Pillow raises SyntaxError for some broken PNG files
         return float("nan")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.airogs import LABELS
-from monai_shortcut.datasets.tables import first_file, grey_levels, not_found, read_table, roi_paths, write_regions
+from monai_shortcut.datasets.cells import Rows, text_rows
+from monai_shortcut.datasets.tables import first_file, grey_levels, not_found, roi_paths, write_regions
 
 CAMERAS = ("Bosch", "Forus", "Remidio")
 PARTS = ("Train", "Test")
@@ -48,7 +49,7 @@ class _Photograph(NamedTuple):
         return f"{self.camera}_{number.group()}" if number else self.image_id
 
 
-def read_chaksu(folder: str | Path, *, regions: str | Path | None = None) -> Cohort:
+def read_chaksu(folder: str | Path, *, regions: str | Path | None = None, encoding: str | None = None) -> Cohort:
     """Read Chákṣu as published: folders ``Train`` and ``Test``, each with its photographs by camera.
 
     Photographs are ``Train/1.0_Original_Fundus_Images/Bosch/Image101.JPG`` and so on; the verdict is in
@@ -66,6 +67,7 @@ def read_chaksu(folder: str | Path, *, regions: str | Path | None = None) -> Coh
     Args:
         folder: holds ``Train`` and ``Test``.
         regions: folder from `write_chaksu_regions`; without it there are no regions.
+        encoding: of the tables' text; by default UTF-8, or UTF-16 where a file says so.
 
     Returns:
         A cohort with labels "no glaucoma" and "glaucoma" (suspected by the majority of five experts), and attributes
@@ -73,13 +75,16 @@ def read_chaksu(folder: str | Path, *, regions: str | Path | None = None) -> Coh
 
     Raises:
         FileNotFoundError: If a folder or a table is not there.
-        ValueError: If a table lacks a column or has an unknown verdict.
+        ValueError: If a table lacks a column, or has an unknown verdict, one without a photograph's name, or two that
+            differ for one photograph; the message names file and line.
 
     References:
         Kumar et al. (2023), Scientific Data 10:70; https://doi.org/10.6084/m9.figshare.20123135.
     """
     photographs = list(_photographs(Path(folder)))
-    verdicts = {(part, camera): _verdicts(_part(Path(folder), part), camera) for part in PARTS for camera in CAMERAS}
+    verdicts = {
+        (part, camera): _verdicts(_part(Path(folder), part), camera, encoding) for part in PARTS for camera in CAMERAS
+    }
     table = pd.DataFrame(
         {
             "image_id": [photograph.image_id for photograph in photographs],
@@ -147,29 +152,31 @@ def _photographs(folder: Path) -> Iterator[_Photograph]:
             yield from (_Photograph(part, camera, path) for path in paths if not path.name.startswith("."))
 
 
-def _verdicts(part: Path, camera: str) -> dict[str, str]:
+def _verdicts(part: Path, camera: str, encoding: str | None) -> dict[str, str]:
     """Photograph's key -> label."""
     name = f"Glaucoma_Decision_Comparison_{camera}_majority.csv"
     path = first_file(part / _DECISIONS, (name,), name)
-    frame = read_table(path, ("Images",), dtype=str).dropna(subset="Images")
-    column = next((name for name in _MAJORITY if name in frame), None)
+    rows = text_rows(path, ("Images",), encoding=encoding)
+    column = next((name for name in _MAJORITY if name in rows.frame), None)
     if column is None:
-        raise ValueError(f"{path} must have a column {' or '.join(_MAJORITY)}, got {', '.join(frame.columns)}.")
-    rows = zip(frame["Images"], frame[column], strict=True)
-    return {
-        Path(image.split("-")[0].strip()).stem.lower(): _label(verdict, path)
-        for image, verdict in rows
-        if isinstance(verdict, str) and verdict.strip()
-    }
+        raise ValueError(f"{path} must have a column {' or '.join(_MAJORITY)}, got {', '.join(rows.frame.columns)}.")
+    rows = Rows(rows.frame[rows.frame[column].notna()], path, {})
+    rows.refuse("Images", "the name of a photograph beside every verdict", rows.frame["Images"].isna())
+    keys = [Path(image.split("-")[0].strip()).stem.lower() for image in rows.frame["Images"]]
+    labels = [_label(verdict) for verdict in rows.frame[column]]
+    rows.refuse(column, "NORMAL or GLAUCOMA SUSPECT", [label is None for label in labels])
+    found = {key: label for key, label in zip(keys, labels, strict=True) if label is not None}
+    differing = [found[key] != label for key, label in zip(keys, labels, strict=True)]
+    rows.refuse("Images", "each photograph with one verdict", differing)
+    return found
 
 
-def _label(verdict: str, path: Path) -> str:
+def _label(verdict: str) -> str | None:
     words = verdict.upper().split()
     if words == ["NORMAL"]:
         return LABELS[0]
-    if words in (["GLAUCOMA", "SUSPECT"], ["GLAUCOMA", "SUSUPECT"]):  # two experts' tables misspell it
-        return LABELS[1]
-    raise ValueError(f"verdicts must be NORMAL or GLAUCOMA SUSPECT, got {verdict!r} in {path}.")
+    # Two experts' tables misspell the word.
+    return LABELS[1] if words in (["GLAUCOMA", "SUSPECT"], ["GLAUCOMA", "SUSUPECT"]) else None
 
 
 def _outlines(fused: Path, camera: str) -> dict[str, Path]:

@@ -14,11 +14,14 @@ from typing import Any
 import pandas as pd
 
 from monai_shortcut.cohort.columns import as_names, as_text, require_none
-from monai_shortcut.cohort.matching import ImageMatcher
+from monai_shortcut.cohort.matching import ImageMatcher, without_suffix
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets.dicom_header import (
     SHAPE_TAGS,
     SPACING_TAGS,
+    DicomError,
+    element,
+    first_line,
     needed,
     numbers,
     pixel_spacing_mm,
@@ -75,8 +78,9 @@ def dicom_attributes(
         (N, attributes) float64 or str, None or NaN where missing; indexed like a Series, else by path.
 
     Raises:
-        ValueError: If a keyword does not exist or is refused, or files are not DICOM.
-        FileNotFoundError: If a file is missing.
+        ValueError: If a keyword does not exist or is refused, or files are not DICOM or damaged; the message names
+            them.
+        OSError: If a file is missing or may not be read.
         OptionalImportError: If pydicom is not installed.
     """
     tags = _allowed(attributes)
@@ -95,6 +99,7 @@ def read_dicom(
     patient_id: str | None = None,
     attributes: Mapping[str, str] = DICOM_ATTRIBUTES,
     extra: Sequence[str] = (),
+    encoding: str | None = None,
     **columns: Any,
 ) -> Cohort:
     """Read a folder of DICOM files, one grey image each, and a table of their labels.
@@ -103,8 +108,10 @@ def read_dicom(
     images are of one person: patients are numbered in the order of the labels, so that the cohort does not hold the id.
     Paths of files are kept as they are: rename files and folders that are named after persons first.
 
-    Whatever is in the folder and cannot be used is in ``excluded`` with the reason: files that are not DICOM, hold no
-    image, several frames or colours, have no label or no patient. So are rows of the table without a file.
+    Whatever is in the folder and cannot be used is in ``excluded`` with the reason: files that are not DICOM or are
+    damaged, hold no image, several frames or colours, contradict themselves, have no label or no patient. So are rows
+    of the table without a file, and rows that name none (as "row 5"). A file that is not DICOM, such as a preview, does
+    not stand in the way of a DICOM file of the same name beside it.
 
     Args:
         folder: is searched with all folders in it.
@@ -114,6 +121,7 @@ def read_dicom(
         patient_id: column of ``labels`` that identifies the patient; None takes ``PatientID``.
         attributes: name -> DICOM keyword, as in `dicom_attributes`.
         extra: columns of ``labels`` that are attributes too.
+        encoding: of the CSV file's text; by default UTF-8, or UTF-16 where the file says so.
         **columns: as for `Cohort.from_table`: ``label``, ``label_names``, ``roi``, ``continuous`` and so on; paths of
             regions start from ``folder``.
 
@@ -124,16 +132,21 @@ def read_dicom(
         FileNotFoundError: If there is no such folder.
         ValueError: If no file names its patient, all files name the same one, a row fits several files or several rows
             the same one, an attribute is named like a column of ``labels``, or as `dicom_attributes` and
-            `Cohort.from_table`.
+            `Cohort.from_table`; if images were excluded, the message names the first.
         OptionalImportError: If pydicom is not installed.
     """
-    frame = _labels(labels, [name for name in (image, patient_id) if name])
+    frame = _labels(labels, [name for name in (image, patient_id) if name], encoding)
     require_none([name for name in attributes if name in frame.columns], "attributes must not be columns of labels")
     identifiers = ("SOPInstanceUID",) if patient_id else ("SOPInstanceUID", "PatientID")
     files, values = _files(Path(folder), attributes, identifiers, labels)
     names = [as_text(name) or "" for name in frame[image]]
     found = _matched(names, files)
-    excluded = {name: "file missing" for name, file in zip(names, found, strict=True) if file is None}
+    nameless = [name or f"row {row}" for row, name in enumerate(names, 2)]
+    excluded = {
+        name: "file missing" if given else "image not named"
+        for name, given, file in zip(nameless, names, found, strict=True)
+        if file is None
+    }
     excluded |= {str(file): str(reason) for file, reason in files["reason"].items() if reason}
     known = {*excluded, *found}
     excluded |= {str(file): "label missing" for file in files.index if file not in known}
@@ -148,13 +161,23 @@ def read_dicom(
         excluded |= dict.fromkeys(frame["image_id"][unknown], "patient unknown")
         frame = frame[~unknown]
     names_of = (*attributes, *as_names(extra))
-    cohort = Cohort.from_table(frame, patient_id=patient_id or "patient_id", attributes=names_of, **columns)
+    try:
+        cohort = Cohort.from_table(frame, patient_id=patient_id or "patient_id", attributes=names_of, **columns)
+    except ValueError as error:
+        if not excluded:
+            raise
+        raise ValueError(f"{error} {len(excluded)} were excluded before: {_listed(excluded)}.") from error
     return replace(cohort, excluded={**excluded, **cohort.excluded})
 
 
-def _labels(labels: str | Path | pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
+def _listed(reasons: Mapping[str, str]) -> str:
+    shown = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:5])
+    return shown + ("; ..." if len(reasons) > 5 else "")
+
+
+def _labels(labels: str | Path | pd.DataFrame, needed: Sequence[str], encoding: str | None) -> pd.DataFrame:
     if not isinstance(labels, pd.DataFrame):
-        return read_table(Path(labels), needed, dtype=dict.fromkeys(needed, str), low_memory=False)
+        return read_table(Path(labels), needed, dtype=dict.fromkeys(needed, str), encoding=encoding)
     absent = [name for name in needed if name not in labels.columns]
     require_none(absent, f"labels must have the columns {', '.join(needed)}", "absent")
     return labels
@@ -169,27 +192,47 @@ def _files(
     tags, rows, values = _allowed(attributes), {}, {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         if isinstance(labels, pd.DataFrame) or path.resolve() != Path(labels).resolve():
-            name, header = path.relative_to(folder).as_posix(), _header(path, [*tags, *identifiers])
-            rows[name] = {"image": str(path), **_row(header)}
+            name = path.relative_to(folder).as_posix()
+            header, reason = _tried(path, [*tags, *identifiers], name)
+            rows[name] = {"image": str(path), "reason": reason, **_ids(header)}
             values[name] = {} if header is None else _values(header, attributes)
     if not any(row["reason"] == "" for row in rows.values()):
-        why = "; ".join(f"{name}: {row['reason']}" for name, row in list(rows.items())[:5])
+        why = _listed({name: str(row["reason"]) for name, row in rows.items()})
         raise ValueError(f"the folder must hold DICOM files of one grey frame, got {folder} with {why or 'no file'}.")
     files = pd.DataFrame(list(rows.values()), list(rows), ["image", "reason", "uid", "patient"], object)
     return files, pd.DataFrame(list(values.values()), list(rows), list(attributes), object)
 
 
-def _row(header: Any) -> dict[str, str | None]:
+_NOT_DICOM = "image unreadable: not DICOM"
+
+
+def _tried(path: Path, tags: Iterable[str], name: str) -> tuple[Any, str]:
+    """The header of a file, None if it cannot be read, and why the file cannot be used; empty if it can."""
+    try:
+        header = _header(path, tags)
+    except DicomError as error:
+        return None, f"image unreadable: {str(error).replace(str(path), name)}"
+    except OSError as error:  # may not be read, or went away
+        return None, f"image unreadable: {error.strerror or first_line(error)}"
     if header is None:
-        return {"reason": "image unreadable: not DICOM"}
+        return None, _NOT_DICOM
     reason = why_unusable(header)
-    ids = {"uid": as_text(header.get("SOPInstanceUID")), "patient": as_text(header.get("PatientID"))}
-    return {"reason": reason and f"image unusable: {reason}", **ids}
+    return header, reason and f"image unusable: {reason}"
+
+
+def _ids(header: Any) -> dict[str, str | None]:
+    if header is None:
+        return {}
+    return {"uid": _id(header, "SOPInstanceUID"), "patient": _id(header, "PatientID")}
+
+
+def _id(header: Any, keyword: str) -> str | None:
+    return as_text(str(element(header, keyword) or "").replace("\0", ""))
 
 
 def _matched(names: Sequence[str], files: pd.DataFrame) -> list[str | None]:
     """The file of each name, None if there is none."""
-    matcher = ImageMatcher(list(files.index))
+    matcher = ImageMatcher(_candidates(files))
     by_uid: dict[str, list[str]] = {}
     for file, uid in files["uid"].dropna().items():
         by_uid.setdefault(uid, []).append(str(file))
@@ -200,6 +243,13 @@ def _matched(names: Sequence[str], files: pd.DataFrame) -> list[str | None]:
     twice = [file for file, count in Counter(single).items() if file is not None and count > 1]
     require_none(twice, "a file must have one row of labels", "with several")
     return single
+
+
+def _candidates(files: pd.DataFrame) -> list[str]:
+    """The files without those that are not DICOM and lie beside a DICOM file of the same name, such as previews."""
+    reasons = {str(file): reason for file, reason in files["reason"].items()}
+    taken = {without_suffix(file) for file, reason in reasons.items() if reason != _NOT_DICOM}
+    return [file for file, reason in reasons.items() if reason != _NOT_DICOM or without_suffix(file) not in taken]
 
 
 def _patient_numbers(ids: pd.Series[Any]) -> pd.Series[Any]:
@@ -264,7 +314,7 @@ def _value(header: Any, keyword: str) -> float | str | None:
         return known[0] if known else None
     if _kind(keyword) in _NUMBERS:
         return next(iter(numbers(header, keyword)), None)
-    value = header.get(keyword)
+    value = element(header, keyword)
     several = value if isinstance(value, MutableSequence) else [value]
     texts = [text for text in (as_text(str(each or "").replace("\0", "")) for each in several) if text]
     return _years(texts) if _kind(keyword) == "AS" else ", ".join(texts) or None

@@ -11,15 +11,17 @@ from pathlib import Path
 import pandas as pd
 
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.datasets.tables import first_file, not_found, read_table
+from monai_shortcut.datasets.cells import text_rows
+from monai_shortcut.datasets.tables import first_file, not_found
 
 TABLE = "FETAL_PLANES_DB_data.csv"
 PLANES = ("Fetal abdomen", "Fetal brain", "Fetal femur", "Fetal thorax", "Maternal cervix", "Other")
 _NEEDED = ("Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train")
 _NO_BRAIN = "Not A Brain"
+_SPLITS = {"1": "train", "0": "test", "1.0": "train", "0.0": "test"}
 
 
-def read_fetal_planes(folder: str | Path, *, planes: Sequence[str] = PLANES) -> Cohort:
+def read_fetal_planes(folder: str | Path, *, planes: Sequence[str] = PLANES, encoding: str | None = None) -> Cohort:
     """Read FETAL_PLANES_DB as published: ``FETAL_PLANES_DB_data.csv`` and ``Images/IMAGE.png``.
 
     The table's columns ``Image_name;Patient_num;Plane;Brain_plane;Operator;US_Machine;Train`` are parted by
@@ -29,6 +31,7 @@ def read_fetal_planes(folder: str | Path, *, planes: Sequence[str] = PLANES) -> 
     Args:
         folder: holds the table and ``Images``.
         planes: classes to keep, in the order of the model's outputs.
+        encoding: of the table's text; by default UTF-8, or UTF-16 where the file says so.
 
     Returns:
         A cohort with label the plane, and attributes ``machine``, ``operator``, ``split`` (train, test) and
@@ -36,7 +39,8 @@ def read_fetal_planes(folder: str | Path, *, planes: Sequence[str] = PLANES) -> 
 
     Raises:
         FileNotFoundError: If the table or the images are not there.
-        ValueError: If a column is absent or a plane unknown.
+        ValueError: If a column is absent, a plane or a split unknown, or an image named twice; the message names file
+            and line. Rows without a plane or a patient are excluded.
 
     References:
         Burgos-Artizzu et al. (2020), Scientific Reports 10:10200; https://doi.org/10.5281/zenodo.3904280.
@@ -47,17 +51,18 @@ def read_fetal_planes(folder: str | Path, *, planes: Sequence[str] = PLANES) -> 
     path = first_file(folder, (TABLE,), f"{TABLE} and Images")
     if not (folder / "Images").is_dir():
         raise not_found(folder, f"{TABLE} and Images")
-    frame = read_table(path, _NEEDED, sep=";", dtype=str).apply(lambda column: column.str.strip())
+    rows = text_rows(path, _NEEDED, sep=";", encoding=encoding).identified("Image_name", "Patient_num")
+    frame = rows.frame
     table = pd.DataFrame(
         {
             "image_id": frame["Image_name"],
             "patient_id": frame["Patient_num"],
-            "label": frame["Plane"],
+            "label": rows.one_of("Plane", PLANES),
             "image": [str(folder / "Images" / f"{name}.png") for name in frame["Image_name"]],
             "machine": frame["US_Machine"],
             "operator": frame["Operator"],
-            "split": frame["Train"].map({"1": "train", "0": "test"}),
-            "brain_plane": frame["Brain_plane"].replace(_NO_BRAIN, None),
+            "split": [_SPLITS.get(name) for name in rows.one_of("Train", _SPLITS)],
+            "brain_plane": [None if name == _NO_BRAIN else name for name in frame["Brain_plane"]],
         }
     )
     others = table["label"].isin(set(PLANES) - set(planes))
@@ -66,4 +71,4 @@ def read_fetal_planes(folder: str | Path, *, planes: Sequence[str] = PLANES) -> 
     left_out = {
         image: f"plane {plane}" for image, plane in table.loc[others, ["image_id", "label"]].to_numpy().tolist()
     }
-    return replace(cohort, excluded={**left_out, **cohort.excluded})
+    return replace(cohort, excluded={**rows.excluded, **left_out, **cohort.excluded})

@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 from monai.data import ImageReader
 from monai.transforms import LoadImage
-from numpy.typing import NDArray
 
 from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.regions.grids import aligning, grid_of, is_picture
+
+_FILE = "filename_or_obj"
 
 
 def usable(cohort: Cohort, *, require_roi: bool = True, reader: str | ImageReader | None = None) -> Cohort:
     """Read every image, and its region of interest, and exclude what cannot be used.
 
-    A region must be boolean, 0 and 1, or 0 and 255. MONAI reads PNG and JPEG transposed but ``.npy`` as it is, so a
-    region stored as ``.npy`` beside a PNG image is found to differ in shape, unless both are square.
+    A region must be boolean, 0 and 1, or 0 and 255, and lie on its image: what files say about place, spacing, turning
+    and colours is compared as `monai_shortcut.transforms.MaskROI` does. MONAI reads PNG and JPEG transposed but
+    ``.npy`` as it is, so a region stored as ``.npy`` beside a PNG image is found to differ in shape, or, if both are
+    square, by its suffix.
 
     Args:
         cohort: N images with paths, and possibly with regions.
@@ -53,27 +57,42 @@ def usable(cohort: Cohort, *, require_roi: bool = True, reader: str | ImageReade
     return cohort.exclude(reasons)
 
 
-def _read(path: str | None, what: str, read: Any) -> tuple[NDArray[Any] | None, str]:
-    """The (C, spatial) array of a file, or None and the reason."""
+def _read(path: str | None, what: str, read: Any) -> tuple[Any, str]:
+    """The (C, spatial) MetaTensor of a file, or None and the reason."""
     if path is None or not Path(path).exists():
         return None, f"{what} missing"
     try:
-        return read(path).numpy(), ""
+        return read(path), ""
     except Exception as error:  # each file format has errors of its own, and the reason is kept
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
         return None, f"{what} unreadable: {message}"
 
 
-def _image_problem(image: NDArray[Any]) -> str:
-    if np.isnan(image).any():
+def _image_problem(image: Any) -> str:
+    if np.isnan(image.numpy()).any():
         return "image holds NaN"
-    return "" if np.isfinite(image).all() else "image holds infinite values"
+    return "" if np.isfinite(image.numpy()).all() else "image holds infinite values"
 
 
-def _roi_problem(roi: NDArray[Any], image: NDArray[Any]) -> str:
-    if roi.shape[1:] != image.shape[1:] or roi.shape[0] not in (1, image.shape[0]):
-        return f"roi shape {roi.shape} differs from image shape {image.shape}"
-    values = set(np.unique(roi).tolist())
+def _roi_problem(roi: Any, image: Any) -> str:
+    problem = _turned_array(str(image.meta.get(_FILE, "")), str(roi.meta.get(_FILE, "")), image.shape[1:])
+    try:
+        axes, _ = aligning(*(grid_of(each.shape[1:], each.affine.numpy(), each.meta) for each in (image, roi)))
+    except ValueError as error:
+        problem = problem or f"roi does not fit its image: {error}"
+        axes = list(range(roi.ndim - 1))
+    shape = (roi.shape[0], *(roi.shape[axis + 1] for axis in axes))
+    if shape[1:] != tuple(image.shape[1:]) or shape[0] not in (1, image.shape[0]):
+        return f"roi shape {tuple(roi.shape)} differs from image shape {tuple(image.shape)}"
+    values = set(np.unique(roi.numpy()).tolist())
     if not (values <= {0, 1} or values <= {0, 255}):
         return "roi holds values other than 0 and 1"
-    return "" if values - {0} else "roi empty"
+    return problem or ("" if values - {0} else "roi empty")
+
+
+def _turned_array(image: str, roi: str, shape: Any) -> str:
+    """Why an array beside a picture cannot be told from its transpose; empty if it can, or there is none."""
+    files = image.lower(), roi.lower()
+    if len(set(shape)) == 1 and any(map(is_picture, files)) and any(file.endswith((".npy", ".npz")) for file in files):
+        return "roi and image are square, and one is an array, whose axes MONAI reads in other order than a picture's"
+    return ""

@@ -4,26 +4,20 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import compress
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from monai_shortcut.cohort.columns import FINDING_LEVELS
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.datasets.tables import (
-    files_by_name,
-    finding_cohort,
-    first_file,
-    read_table,
-    roi_paths,
-    without_regionless,
-)
+from monai_shortcut.datasets.cells import Rows, text_rows
+from monai_shortcut.datasets.tables import files_by_name, finding_cohort, first_file, roi_paths, without_regionless
 
 TABLE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
 VIEWS = ("PA", "AP", "AP_horizontal")
@@ -61,6 +55,8 @@ NARROWER_LABELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _NEEDED = ("ImageID", "ImageDir", "PatientID", "PatientBirth", "PatientSex_DICOM", "Projection", "Labels")
+_TEXT = re.compile(r"'([^']*)'|\"([^\"]*)\"")  # of a label, as Python and NumPy write it
+_LIST = re.compile(rf"\[\s*(?:(?:{_TEXT.pattern})(?:\s*,\s*|\s+|(?=\])))*\s*\]")
 _UNUSABLE = ("suboptimal study", "exclude")
 _CATEGORICAL = {
     "PatientSex_DICOM": "sex",
@@ -79,6 +75,7 @@ def read_padchest(
     rule: str = "published",
     views: Sequence[str] = VIEWS,
     masks: str | Path | None = None,
+    encoding: str | None = None,
 ) -> Cohort:
     """Read PadChest as published: its table, and images in numbered folders or in one.
 
@@ -104,6 +101,7 @@ def read_padchest(
         rule: "published" or "corrected".
         views: values of ``Projection`` to keep.
         masks: folder of regions from `write_chexmask`; images without one are then excluded.
+        encoding: of the table's text; by default UTF-8, or UTF-16 where the file says so.
 
     Returns:
         A cohort with attributes ``birth_year``, ``age`` (years, at the study), ``sex`` (F, M, O), ``projection``,
@@ -112,7 +110,9 @@ def read_padchest(
 
     Raises:
         FileNotFoundError: If the table or the folder of masks is not there.
-        ValueError: If a column is absent, or the rule or the label unknown.
+        ValueError: If a column is absent, the rule or the label unknown, or a cell is not as published: labels that are
+            no list, a year that is no number, an id that a spreadsheet has shortened. The message names file and line.
+            Lists without commas, as NumPy prints them, are read.
 
     References:
         Bustos et al. (2020), Medical Image Analysis 66:101797; Sourget et al. (2025), J. Imaging Informatics in
@@ -123,26 +123,30 @@ def read_padchest(
     folder = Path(folder)
     path = first_file(folder, (TABLE, f"{TABLE}.gz"), f"{TABLE} (or .gz)")
     used = {*_NEEDED, *_CATEGORICAL, "StudyDate_DICOM"}
-    frame = read_table(path, _NEEDED, usecols=lambda name: name in used, dtype={"PatientID": str}, low_memory=False)
-    labels = _label_sets(frame["Labels"])
-    rows = zip(labels, frame["Projection"], strict=True)
-    reasons = [_reason(names, str(view), tuple(views), rule) for names, view in rows]
-    kept = np.array([reason is None for reason in reasons])
-    cohort = _cohort(_columns(frame[kept], list(compress(labels, kept)), rule), folder, label, masks)
-    dropped = {image: reason for image, reason in zip(frame["ImageID"], reasons, strict=True) if reason is not None}
-    return without_regionless(replace(cohort, excluded={**dropped, **cohort.excluded}), "no lung mask")
+    rows = text_rows(path, _NEEDED, only=lambda name: name in used, encoding=encoding).identified("ImageID")
+    labels = dict(zip(rows.frame["ImageID"], _label_sets(rows), strict=True))
+    pairs = zip(labels.values(), rows.frame["Projection"], strict=True)
+    reasons = [_reason(names, view, tuple(views), rule) for names, view in pairs]
+    rows = rows.without("ImageID", reasons).identified("ImageID", "PatientID")
+    kept = [labels[image] for image in rows.frame["ImageID"]]
+    cohort = _cohort(_columns(rows, kept, rule), folder, label, masks)
+    return without_regionless(replace(cohort, excluded={**rows.excluded, **cohort.excluded}), "no lung mask")
 
 
-def _label_sets(texts: pd.Series[str]) -> list[frozenset[str] | None]:
+def _label_sets(rows: Rows) -> list[frozenset[str] | None]:
     """(N,) labels of each row in lower case and without blanks, the empty ones left out; None where missing."""
+    cells = rows.frame["Labels"]
+    distinct = [text for text in dict.fromkeys(cells) if text is not None]
+    strange = {text for text in distinct if not _LIST.fullmatch(text)}
+    rows.refuse("Labels", "a list such as ['normal']", cells.isin(strange))
     sets = {
-        text: frozenset(name.strip().lower() for name in ast.literal_eval(text)) - {""}
-        for text in texts.dropna().unique()
+        text: frozenset((single or double).strip().lower() for single, double in _TEXT.findall(text)) - {""}
+        for text in distinct
     }
-    return [sets.get(text) for text in texts]
+    return [sets.get(text) for text in cells]
 
 
-def _reason(names: frozenset[str] | None, view: str, views: tuple[str, ...], rule: str) -> str | None:
+def _reason(names: frozenset[str] | None, view: Any, views: tuple[str, ...], rule: str) -> str | None:
     """Why a row is left out; None if it stays."""
     if names is None:
         return "labels missing"
@@ -152,10 +156,11 @@ def _reason(names: frozenset[str] | None, view: str, views: tuple[str, ...], rul
             return f"label {name}"
     if rule == "corrected" and not names:
         return "labels empty"
-    return None if view in views else f"projection {view}"
+    return None if view in views else f"projection {view or 'missing'}"
 
 
-def _columns(frame: pd.DataFrame, labels: list[frozenset[str] | None], rule: str) -> pd.DataFrame:
+def _columns(rows: Rows, labels: list[frozenset[str] | None], rule: str) -> pd.DataFrame:
+    frame = rows.frame
     known = {source: name for source, name in _CATEGORICAL.items() if source in frame}
     table = frame[["ImageID", "ImageDir", "PatientID", *known]].rename(
         columns={"ImageID": "image_id", "PatientID": "patient_id", **known}
@@ -164,17 +169,21 @@ def _columns(frame: pd.DataFrame, labels: list[frozenset[str] | None], rule: str
         counting = {own, *(NARROWER_LABELS[finding] if rule == "corrected" else ())}
         present = np.array([not counting.isdisjoint(names or ()) for names in labels], dtype=np.int64)
         table[finding] = np.array(FINDING_LEVELS, dtype=object)[present]
-    table["birth_year"] = frame["PatientBirth"]
+    table["birth_year"] = rows.numbers("PatientBirth")
     if "StudyDate_DICOM" in frame:
-        table["age"] = frame["StudyDate_DICOM"] // 10_000 - frame["PatientBirth"]
+        table["age"] = rows.numbers("StudyDate_DICOM", least=19_000_000) // 10_000 - table["birth_year"]
     return table
 
 
+def _places(table: pd.DataFrame) -> list[tuple[str | None, str]]:
+    return list(zip(table["ImageDir"], table["image_id"], strict=True))
+
+
 def _cohort(table: pd.DataFrame, folder: Path, label: str, masks: str | Path | None) -> Cohort:
-    numbered = sorted({str(number) for number in table["ImageDir"]})
+    numbered = sorted({number for number in table["ImageDir"] if number is not None})
     tops = (folder, folder / "images")
     found = files_by_name([*tops, *(top / number for top in tops for number in numbered)])
-    default = table["ImageDir"].astype(str) + "/" + table["image_id"]
+    default = [image if folder is None else f"{folder}/{image}" for folder, image in _places(table)]
     images = [found.get(name, str(folder / path)) for name, path in zip(table["image_id"], default, strict=True)]
     table = table.assign(image=images)
     if masks is not None:

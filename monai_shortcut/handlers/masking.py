@@ -12,7 +12,7 @@ from monai.utils import convert_to_tensor
 
 from monai_shortcut.regions.margins import RegionMargins
 from monai_shortcut.regions.strategies import mask_roi
-from monai_shortcut.transforms.metadata import like
+from monai_shortcut.transforms.metadata import like, placed_like
 
 
 def masked_images(
@@ -39,7 +39,7 @@ def masked_images(
     margins: RegionMargins | None = None
     for strategy in strategies:
         try:
-            margins = margins or RegionMargins(region)
+            margins = margins or RegionMargins(convert_to_tensor(placed_like(region, image), track_meta=False))
             hidden = mask_roi(pixels, margins, strategy)
         except ValueError as error:
             problems.append(str(error))

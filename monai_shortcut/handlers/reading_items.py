@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from monai.utils import convert_to_tensor
 
-from monai_shortcut.transforms.metadata import spacing_of
+from monai_shortcut.transforms.metadata import placed_like, spacing_of
 
 
 class ReadingItems(Sequence[dict[str, Any]]):
@@ -46,6 +46,8 @@ class ReadingItems(Sequence[dict[str, Any]]):
         needed = [key for name, key in self._keys.items() if name != "swapped_roi" and key is not None]
         if absent := [key for key in needed if key not in item]:
             raise ValueError(f"items must have the keys {', '.join(needed)}, got none named {', '.join(absent)}.")
+        if self._keys["roi"] in needed:
+            item = {**item, self._keys["roi"]: placed_like(item[self._keys["roi"]], item[self._keys["image"]])}
         found = {
             name: convert_to_tensor(item[key], track_meta=False) for name, key in self._keys.items() if key in item
         }

@@ -159,7 +159,7 @@ class ShortcutAudit(CohortHandler):
         assert self.roi_key is not None
         images, regions = self._images(batch, self.image_key), batch[self._key(batch, self.roi_key)]
         with self.timings.of("evaluation/masking"):
-            masked = self._hidden(images, convert_to_tensor(regions, track_meta=False).cpu())
+            masked = self._hidden(images, convert_to_tensor(regions).cpu())
         for strategy in self.strategies:
             usable = [index for index, item in enumerate(masked) if strategy in item]
             rows = np.full((len(images), len(self._head().bias)), np.nan)

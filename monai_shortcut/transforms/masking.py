@@ -14,7 +14,7 @@ from monai.utils import TransformBackends, convert_to_tensor
 
 from monai_shortcut.regions.pixels import check_labels, choose_labels
 from monai_shortcut.regions.strategies import TABLE, Strategy, check_settings, mask_roi
-from monai_shortcut.transforms.metadata import like, spacing_of
+from monai_shortcut.transforms.metadata import like, placed_like, require_values, spacing_of
 
 
 class MaskROI(Transform):  # type: ignore[misc]
@@ -24,6 +24,12 @@ class MaskROI(Transform):  # type: ignore[misc]
     metadata. Hidden pixels cannot be restored: the transform is not invertible, and ``Compose.inverse`` skips it. It is
     deterministic: the region alone decides the noise and the place of a shifted region, so that workers, caches and
     epochs agree.
+
+    A region must lie on its image, not only have its shape: where the files of both have an affine, a region that was
+    stored with other directions of the axes is turned, and one that lies elsewhere is refused; so are pictures with
+    different EXIF orientations or shapes of pixels, and a region whose palette shows value 0 brighter than the rest
+    (with ``roi_labels`` the numbers of colours are the labels). ``EnsureTyped("roi", track_meta=False)`` drops a
+    header that is wrong.
 
     Put it before every step that looks at the whole image, such as ``ScaleIntensity``; after it, hidden pixels would
     have set the scale of the visible ones. ``PersistentDataset`` does not notice other settings: give it
@@ -85,9 +91,18 @@ class MaskROI(Transform):  # type: ignore[misc]
 
         Returns:
             (C, *spatial) masked image: a MetaTensor while MONAI tracks metadata, a tensor otherwise.
+
+        Raises:
+            RegionError: If these settings cannot use the region; see :py:func:`monai_shortcut.regions.mask_roi`.
+            ValueError: If shapes or values do not fit, or the files say that the region does not lie on the image.
         """
+        if self.row.needs_roi:
+            roi = placed_like(roi, img, labels=self.roi_labels is not None)
         spacing = spacing_of(roi) or spacing_of(img) if self.unit == "mm" else None
-        swapped = None if swapped_roi is None or not self.row.needs_swapped_roi else self._region(swapped_roi)
+        swapped = None
+        if swapped_roi is not None and self.row.needs_swapped_roi:
+            require_values(swapped_roi, labels=self.roi_labels is not None)
+            swapped = self._region(swapped_roi)
         masked = mask_roi(
             convert_to_tensor(img, track_meta=False),
             self._region(roi),

@@ -60,7 +60,7 @@ def test_unusable_images_are_excluded_with_their_reason(good, tmp_path):
     bad = {
         "absent": (str(tmp_path / "absent.png"), roi),
         "text": (str(tmp_path / "text.png"), roi),
-        "nan": (save(tmp_path / "nan.npy", holes), good["boolean"][1]),
+        "holes": (save(tmp_path / "nan.npy", holes), good["boolean"][1]),
         "infinite": (save(tmp_path / "inf.npy", infinite), good["boolean"][1]),
     }
     cohort = usable(cohort_of({**good, **bad}))
@@ -68,7 +68,7 @@ def test_unusable_images_are_excluded_with_their_reason(good, tmp_path):
     assert cohort.excluded == {
         "absent": "image missing",
         "text": f"image unreadable: cannot identify image file '{tmp_path / 'text.png'}'",
-        "nan": "image holds NaN",
+        "holes": "image holds NaN",
         "infinite": "image holds infinite values",
     }
     assert image in cohort.table["image"].tolist()
@@ -103,7 +103,7 @@ def test_unusable_regions_exclude_their_image_if_asked(good, tmp_path):
         "turned": (image, save(tmp_path / "turned.npy", inside)),
         "colour": (image, save(tmp_path / "colour.png", colour)),
         "grey": (image, save(tmp_path / "grey_roi.png", grey)),
-        "nan": (good["boolean"][0], save(tmp_path / "nan.npy", np.where(inside, np.nan, 0.0))),
+        "holes": (good["boolean"][0], save(tmp_path / "nan.npy", np.where(inside, np.nan, 0.0))),
     }
     cohort = usable(cohort_of({**good, **bad}))
     assert set(cohort.image_ids) == set(good)
@@ -115,7 +115,7 @@ def test_unusable_regions_exclude_their_image_if_asked(good, tmp_path):
         "turned": "roi shape (1, 12, 20) differs from image shape (1, 20, 12)",
         "colour": "roi shape (3, 20, 12) differs from image shape (1, 20, 12)",
         "grey": "roi holds values other than 0 and 1",
-        "nan": "roi holds values other than 0 and 1",
+        "holes": "roi holds values other than 0 and 1",
     }
     everything = usable(cohort_of({**good, **bad}), require_roi=False)
     assert len(everything) == len(good) + len(bad)
