@@ -15,7 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 from monai_shortcut.cohort.levels import Levels
-from monai_shortcut.statistics.checks import checked_codes, checked_head, checked_length, checked_points
+from monai_shortcut.statistics.checks import (
+    checked_codes,
+    checked_head,
+    checked_length,
+    checked_patients,
+    checked_points,
+)
 from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.statistics.kernel_features import random_features
@@ -172,12 +178,12 @@ class Sample:
         draws: Resampling | None,
     ) -> Sample:
         ids = np.asarray([str(i) for i in (range(len(answers)) if image_ids is None else image_ids)])
-        for name, values in (("labels", labels), ("patients", patients), ("image_ids", ids)):
+        for name, values in (("labels", labels), ("image_ids", ids)):
             checked_length(name, values, len(answers))
         label = checked_codes("labels", labels, len(head))
         if len(np.unique(label)) < 2:
             raise ValueError(f"labels must hold at least two classes, got {np.unique(label).tolist()}.")
-        patient = np.unique(np.asarray(patients), return_inverse=True)[1].astype(np.int64)
+        patient = checked_patients(patients, len(answers))
         chosen = draws or Resampling()
         return cls(embeddings, answers.astype(np.float64), label, patient, head, offset, ids, chosen)
 

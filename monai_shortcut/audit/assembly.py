@@ -47,7 +47,7 @@ from monai_shortcut.audit.record import (
 )
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.audit.verdict import Judgement, judge
-from monai_shortcut.cohort.levels import Levels
+from monai_shortcut.cohort.levels import Levels, column_values
 from monai_shortcut.statistics.resampling import holm
 from monai_shortcut.types import Floats, Unmeasurable
 
@@ -116,8 +116,8 @@ def audit(
         patients: (N,) patient of each image.
         attributes: (N,) values by attribute: numbers with NaN where missing, or strings with None where missing.
         label_names: C names in the order of the head's rows (two names for a single logit).
-        kinds: "categorical", "ordinal" or "continuous" by attribute; by default numbers of floating point are
-            continuous and anything else categorical.
+        kinds: "categorical", "ordinal" or "continuous" by attribute; by default numbers of floating point, and whole
+            ones of which more than ten are different, are continuous and anything else categorical.
         orders: levels of ordinal attributes, low to high; by default in the order of their numbers.
         image_ids: (N,) names; default "0", "1", and so on.
         regions: (N, C) probabilities by masking strategy, NaN rows where a strategy could not be applied.
@@ -140,8 +140,9 @@ def audit(
         The audit.
 
     Raises:
-        ValueError: If the shapes disagree, fewer than two classes are present, no embedding is finite, or a
-            counterfactual, a head or a kind is of no attribute.
+        ValueError: If the shapes disagree, fewer than two classes are present, no embedding is finite, a patient is
+            unknown, names are repeated or cannot be written, or a counterfactual, a head, a kind or a setting is of no
+            attribute or label.
 
     References:
         Wong et al. (2026), Weight Space Correlation Analysis; Sourget et al. (2025), Mask of truth.
@@ -149,13 +150,13 @@ def audit(
     chosen = (settings or AuditSettings()).able(len(attributes) * audits)
     heads = dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
-    check_attributes(attributes, given | {"adjust_for": dict.fromkeys(chosen.adjust_for)})
+    check_attributes(attributes, given | {"adjust_for": dict.fromkeys(chosen.adjust_for), "edges": chosen.edges})
     taken = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen)
     sample, finite, left_out, linked = taken
     check_rows({**attributes, **({} if folds is None else {"folds": folds})}, len(finite))
     for columns in (regions or {}, counterfactuals or {}):
         check_rows(columns, len(finite), sample.classes)
-    values = {name: np.asarray(column)[finite] for name, column in attributes.items()}
+    values = {name: column_values(column)[finite] for name, column in attributes.items()}
     coded = {
         name: coded_levels(name, column, sample.patients, chosen, (kinds or {}).get(name), (orders or {}).get(name))
         for name, column in values.items()

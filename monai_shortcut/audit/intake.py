@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from monai_shortcut.analyses.sample import Sample
-from monai_shortcut.statistics.checks import checked_length
+from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.cohort.columns import as_text, repeated, require_none, require_writable
+from monai_shortcut.statistics.checks import checked_length, checked_patients
 from monai_shortcut.statistics.duplicates import linked_patients, near_duplicates
 from monai_shortcut.statistics.resampling import Resampling
 from monai_shortcut.types import Booleans
@@ -40,25 +42,33 @@ def taken_in(
         image_ids of each group of images that look the same and are of different patients.
 
     Raises:
-        ValueError: If the shapes disagree, fewer than two classes are present, or no embedding is finite.
+        ValueError: If the shapes disagree, fewer than two classes are present, no embedding is finite, a patient is
+            unknown, names are missing, repeated or cannot be written, or tolerances are of no label.
     """
     points = np.asarray(embeddings)
     if points.ndim != 2:
         raise ValueError(f"embeddings must have shape (N, D), got {points.shape}.")
     ids = np.asarray([str(i) for i in (range(len(points)) if image_ids is None else image_ids)])
-    for name, values in (("labels", labels), ("patients", patients), ("image_ids", ids)):
+    for name, values in (("labels", labels), ("image_ids", ids)):
         checked_length(name, values, len(points))
+    checked_patients(patients, len(points))
+    if image_ids is not None:
+        check_names("image_ids", image_ids)
+    check_names("label_names", label_names)
     rows = np.asarray(weight)
     count = 2 if len(rows) == 1 else len(rows)
     if rows.ndim == 2 and len(label_names) != count:
         raise ValueError(f"label_names must hold {count} names to match the head, got {len(label_names)}.")
+    if isinstance(draws, AuditSettings):
+        strangers = sorted(set(draws.tolerances) - set(label_names))
+        require_none(strangers, f"tolerances must be of the labels {', '.join(label_names)}", "others")
     finite = np.ones(len(points), dtype=bool)
     for start in range(0, len(points), _ROWS):
         finite[start : start + _ROWS] = np.isfinite(points[start : start + _ROWS]).all(axis=1)
     if not finite.any():
         raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
     points, used = points if finite.all() else points[finite], ids[finite]
-    patient, shared = linked_patients(near_duplicates(points), np.asarray(patients)[finite].astype(str))
+    patient, shared = linked_patients(near_duplicates(points), np.asarray(patients, dtype=str)[finite])
     sample = Sample.of(points, weight, bias, np.asarray(labels)[finite], patient, image_ids=used.tolist(), draws=draws)
     linked = tuple(tuple(used[rows].tolist()) for rows in shared)
     if linked:
@@ -73,6 +83,17 @@ def check_attributes(attributes: Mapping[str, Any], given: Mapping[str, Mapping[
         strangers = sorted(set(columns or {}) - set(attributes))
         if strangers:
             raise ValueError(f"{what} must be of the attributes {sorted(attributes)}, got {strangers}.")
+    check_names("attributes", list(attributes))
+
+
+def check_names(what: str, names: Sequence[str]) -> None:
+    """Refuse names that are missing, come twice, or cannot be written to the record and its report."""
+    if isinstance(names, str):
+        raise ValueError(f"{what} must be names, got the single text {names!r}.")
+    nameless = [place for place, name in enumerate(names) if as_text(name) is None]
+    require_none(nameless, f"{what} must be given, each", "places without")
+    require_none(repeated(map(str, names)), f"{what} must be unique", "repeated")
+    require_writable(map(str, names), what)
 
 
 def check_rows(columns: Mapping[str, Any], count: int, classes: int | None = None) -> None:

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -82,40 +84,40 @@ class AuditSettings(Resampling):
         if self.correction not in CORRECTIONS:
             raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}, got {self.correction!r}.")
         for name, high in _ABOVE_ZERO.items():
-            if not 0 < getattr(self, name) <= high:
-                raise ValueError(f"{name} must be above 0 and at most {high:g}, got {getattr(self, name)}.")
+            if not (_is_number(getattr(self, name)) and 0 < getattr(self, name) <= high):
+                raise ValueError(f"{name} must be above 0 and at most {high:g}, got {getattr(self, name)!r}.")
         for name, low in _UP_TO_ONE.items():
-            if not low <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be between {low:g} and 1, got {getattr(self, name)}.")
+            if not (_is_number(getattr(self, name)) and low <= getattr(self, name) <= 1):
+                raise ValueError(f"{name} must be between {low:g} and 1, got {getattr(self, name)!r}.")
         for name, least in _COUNTS.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
         # Lists come from JSON and from bundle configurations.
-        edges = {name: tuple(map(float, cuts)) for name, cuts in self.edges.items()}
-        for name, cuts in edges.items():
-            if not all(low < high for low, high in pairwise(cuts)) or not np.isfinite(cuts).all():
-                raise ValueError(f"edges of {name} must be finite and ascend, got {list(cuts)}.")
-        object.__setattr__(self, "edges", edges)
-        object.__setattr__(self, "adjust_for", tuple(self.adjust_for))
-        unknown = [name for name in self.embedding_maps if name not in METHODS]
-        if unknown or isinstance(self.embedding_maps, str):
+        object.__setattr__(self, "edges", _checked_edges(self.edges))
+        object.__setattr__(self, "adjust_for", _checked_names("adjust_for", self.adjust_for))
+        unknown = isinstance(self.embedding_maps, str) or [name for name in self.embedding_maps if name not in METHODS]
+        if unknown:
             raise ValueError(f"embedding_maps must be some of {', '.join(METHODS)}, got {self.embedding_maps!r}.")
-        object.__setattr__(self, "embedding_maps", tuple(self.embedding_maps))
+        object.__setattr__(self, "embedding_maps", tuple(dict.fromkeys(self.embedding_maps)))
         self._check_scales()
 
     def _check_scales(self) -> None:
-        if not 1 <= self.odds_tolerance < np.inf:
-            raise ValueError(f"odds_tolerance must be finite and at least 1, got {self.odds_tolerance}.")
-        if self.threshold is not None and not 0 < self.threshold < 1:
-            raise ValueError(f"threshold must be between 0 and 1, got {self.threshold}.")
+        if not (_is_number(self.odds_tolerance) and 1 <= self.odds_tolerance < np.inf):
+            raise ValueError(f"odds_tolerance must be finite and at least 1, got {self.odds_tolerance!r}.")
+        if self.threshold is not None and not (_is_number(self.threshold) and 0 < self.threshold < 1):
+            raise ValueError(f"threshold must be between 0 and 1, got {self.threshold!r}.")
+        if not isinstance(self.tolerances, Mapping):
+            raise ValueError(f"tolerances must be numbers by label and scale, got {self.tolerances!r}.")
         for label, given in self.tolerances.items():
-            for scale, value in given.items():
+            for scale, value in given.items() if isinstance(given, Mapping) else [(given, None)]:
                 if scale not in SCALES:
                     raise ValueError(f"tolerances of {label} must be by {', '.join(SCALES)}, got {scale!r}.")
                 low, high = (1, np.inf) if scale == ODDS else (0, 1)
-                if not low <= value <= high:
-                    raise ValueError(f"tolerances of {label} by {scale} must be between {low} and {high}, got {value}.")
+                if not (_is_number(value) and low <= value <= high and np.isfinite(value)):
+                    raise ValueError(
+                        f"tolerances of {label} by {scale} must be between {low} and {high}, got {value!r}."
+                    )
 
     def tolerated(self, label: str, scale: str) -> float:
         """The smallest difference that matters of a label on a scale; the logarithm of the ratio for odds."""
@@ -136,6 +138,29 @@ class AuditSettings(Resampling):
         """
         needed = int(np.ceil(tests / self.significance - 1e-9)) - 1
         return replace(self, permutations=needed) if needed > self.permutations else self
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def _checked_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{what} must be a list of names, got {names!r}.")
+    return tuple(dict.fromkeys(names))
+
+
+def _checked_edges(edges: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+    if not isinstance(edges, Mapping):
+        raise ValueError(f"edges must be lists of numbers by attribute, got {edges!r}.")
+    found = {}
+    for name, cuts in edges.items():
+        if isinstance(cuts, str) or not np.iterable(cuts) or not all(map(_is_number, cuts)):
+            raise ValueError(f"edges of {name} must be a list of numbers, got {cuts!r}.")
+        found[name] = tuple(map(float, cuts))
+        if not all(low < high for low, high in pairwise(found[name])) or not np.isfinite(found[name]).all():
+            raise ValueError(f"edges of {name} must be finite and ascend, got {list(found[name])}.")
+    return found
 
 
 _ABOVE_ZERO = {"significance": 0.5, "variance": 1.0}

@@ -302,7 +302,7 @@ def read_attribute(values: pd.Series[Any], name: str, kind: str | None, order: S
     Raises:
         ValueError: If a continuous attribute holds anything but numbers, or as `level_order`.
     """
-    kind = kind or (CONTINUOUS if _many_numbers(values) else CATEGORICAL)
+    kind = kind or (CONTINUOUS if many_numbers(values) else CATEGORICAL)
     if kind == CONTINUOUS:
         return Attribute(as_numbers(values, f"attribute {name}"), kind)
     texts = as_texts(values)
@@ -315,12 +315,17 @@ def _is_numeric(values: pd.Series[Any]) -> bool:
     return pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
 
 
-def _many_numbers(values: pd.Series[Any]) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value is a number, and not just true or false."""
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def many_numbers(values: pd.Series[Any]) -> bool:
     """Whether all known values are numbers, and more than a few of them different."""
     if _is_numeric(values):
         return values.nunique() > MOST_CATEGORIES
     known = (value for value in values.tolist() if as_text(value) is not None)
-    numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in known)
+    numeric = all(map(is_number, known))
     return numeric and len({*as_texts(values)} - {None}) > MOST_CATEGORIES
 
 

@@ -18,9 +18,12 @@ from monai_shortcut.cohort.columns import (
     CONTINUOUS,
     ORDINAL,
     as_numbers,
+    as_text,
     as_texts,
     in_order,
+    is_number,
     level_order,
+    many_numbers,
     require_kind,
 )
 
@@ -84,15 +87,17 @@ def attribute_levels(
         minimum_patients: levels that fewer patients have are left out, and counted.
         maximum_levels: an attribute with more categories is not analysed.
         edges: inner cut points of a continuous attribute, ascending, instead of quantiles; bins are closed above.
-        kind: "categorical", "ordinal" or "continuous". None means continuous if values are floats, else categorical.
+        kind: "categorical", "ordinal" or "continuous". None means continuous if values are floats, or whole numbers of
+            which more than ten are different; else categorical.
         order: levels of an ordinal attribute, low to high; not needed where they are numbers.
 
     Returns:
         The levels; ``problem`` says why when fewer than two remain.
 
     Raises:
-        ValueError: If values and patients differ in length, the kind is unknown or does not fit the values, an order
-            or edges are given to another kind, edges do not ascend, or the order lacks a level.
+        ValueError: If values and patients differ in length, a patient is unknown, a number is out of its range, the
+            kind is unknown or does not fit the values, an order or edges are given to another kind, edges do not
+            ascend, or the order lacks a level.
 
     Example:
         >>> attribute_levels([1.0, 2.0, 3.0, 4.0], list("abcd"), bins=2, minimum_patients=1).names
@@ -100,11 +105,16 @@ def attribute_levels(
         >>> attribute_levels([10, 9], ["a", "b"], minimum_patients=1, kind="ordinal").names
         ('9', '10')
     """
-    patient, array = np.asarray(patients), _array(values)
+    patient, array = np.asarray(patients), column_values(values)
     if array.shape != patient.shape:
         raise ValueError(f"values must have shape {patient.shape} to match patients, got {array.shape}.")
+    if pd.isna(patient).any():
+        raise ValueError(f"patients must be known for every image, got {int(pd.isna(patient).sum())} that are not.")
     require_kind(kind, order or ())
-    kind = kind or (CONTINUOUS if array.dtype.kind == "f" else CATEGORICAL)
+    for name, value, least in (("bins", bins, 2), ("minimum_patients", minimum_patients, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}.")
+    kind = kind or (CONTINUOUS if array.dtype.kind == "f" or many_numbers(pd.Series(array)) else CATEGORICAL)
     cuts = _checked(edges, kind)
     coded = _bins(array, bins, cuts) if kind == CONTINUOUS else _named(array, kind, order or ())
     known, found = coded.codes >= 0, coded.names
@@ -121,10 +131,21 @@ def attribute_levels(
     return Levels(names, codes, missing, left_out, coded.edges, problem, kind)
 
 
-def _array(values: Sequence[object] | ArrayLike) -> NDArray[Any]:
-    """(N,) values; of strings as objects, since NumPy would write a missing value among them as "nan"."""
-    array = np.asarray(values)
-    return np.asarray(values, dtype=object) if array.dtype.kind in "US" else array
+def column_values(values: Sequence[object] | ArrayLike) -> NDArray[Any]:
+    """(N,) values as they were given: NumPy would write a missing value among strings as "nan".
+
+    Returns:
+        Numbers as they are, float64 with NaN where missing if there are fractions; anything else as objects.
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
+        return values
+    column = pd.Series(values) if hasattr(values, "dtype") else pd.Series(list(values), dtype=object)  # type: ignore[arg-type]
+    if pd.api.types.is_numeric_dtype(column.dtype) and not column.isna().any():
+        return column.to_numpy()
+    known = [value for value in column.tolist() if as_text(value) is not None]
+    if known and any(isinstance(value, float | np.floating) for value in known) and all(map(is_number, known)):
+        return pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return column.to_numpy(object)
 
 
 def _checked(edges: Sequence[float], kind: str) -> list[float]:

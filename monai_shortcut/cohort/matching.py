@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import islice
 
 from monai_shortcut.cohort.columns import require_none
 
@@ -43,8 +46,8 @@ class ImageMatcher:
     """Finds the image id that a name stands for.
 
     A name may be the id itself, or the path of the image's file: folders are compared from the end as far as both have
-    them, and suffixes of images do not count, unless they tell ids apart. Of several ids that fit, the one with most
-    folders is meant.
+    them, and suffixes of images do not count, unless they tell ids apart. Unicode's forms of one name are one name. Of
+    several ids that fit, the one with most folders is meant.
 
     Args:
         image_ids: the ids of a table, all different; they may be paths or names of files too.
@@ -57,6 +60,7 @@ class ImageMatcher:
 
     def __init__(self, image_ids: Sequence[str]) -> None:
         self._image_ids = dict.fromkeys(image_ids)
+        self._by_form = {composed(image): image for image in image_ids}
         self._by_path: dict[str, list[str]] = defaultdict(list)
         for image_id in image_ids:
             self._by_path[_path(image_id)].append(image_id)
@@ -70,6 +74,8 @@ class ImageMatcher:
         """
         if name in self._image_ids:
             return name
+        if (form := composed(name)) in self._by_form:
+            return self._by_form[form]
         *folders, file = _parts(name)
         fitting = self._fitting([*folders, without_suffix(file)])
         if len(fitting) < 2:
@@ -84,9 +90,17 @@ class ImageMatcher:
 
     def _fitting(self, parts: list[str]) -> list[str]:
         """The ids whose folders and file agree with these from the end, as far as both have them."""
-        ends = ["/".join(parts[start:]) for start in range(len(parts))]
-        of_fewer = [image for end in ends if end in self._by_path for image in self._by_path[end]]
-        return of_fewer + self._of_more(len(parts) - 1).get(ends[0], [])
+        ends, end = [], ""
+        for part in islice(reversed(parts), self._deepest):
+            end = f"{part}/{end}" if end else part
+            ends.append(end)
+        of_fewer = [image for end in reversed(ends) if end in self._by_path for image in self._by_path[end]]
+        return of_fewer + (self._of_more(len(parts) - 1).get("/".join(parts), []) if len(parts) < self._deepest else [])
+
+    @cached_property
+    def _deepest(self) -> int:
+        """Most parts of an id."""
+        return max((path.count("/") for path in self._by_path), default=0) + 1
 
     def _of_more(self, folders: int) -> dict[str, list[str]]:
         """The ids with more than so many folders, by their last ones and the file; made once."""
@@ -117,8 +131,13 @@ class ImageMatcher:
         return found
 
 
+def composed(name: str) -> str:
+    """A name in Unicode's composed form: equal for names that look equal, as of tables and of file systems."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def _parts(name: str) -> list[str]:
-    return [part for part in name.replace("\\", "/").split("/") if part] or [name]
+    return [part for part in composed(name).replace("\\", "/").split("/") if part] or [name]
 
 
 def _path(name: str) -> str:

@@ -4,21 +4,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+import re
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from monai_shortcut.cohort.columns import as_number
 from monai_shortcut.datasets.tables import read_table, write_regions
+from monai_shortcut.storage.tables import read_blocks
 
 STRUCTURES = ("Right Lung", "Left Lung", "Heart")
 LUNGS = STRUCTURES[:2]
 IMAGE_ID = {"padchest": "ImageID", "nih": "Image Index"}  # how each collection's table calls the image
 _DICE = "Dice RCA (Mean)"
+_LINE = "line of the table"
+_DIGITS = re.compile(r"-?[0-9]{1,30}")
+_MOST_PIXELS = 2**30
+_LOG = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 500  # a row holds some 50 kB of text, and a table up to 200,000 rows
 
 
@@ -36,7 +43,7 @@ def decode_rle(code: str, height: int, width: int) -> NDArray[np.bool_]:
         (height, width) bool.
 
     Raises:
-        ValueError: If the numbers are not pairs, or a run leaves the image.
+        ValueError: If the image is of no size, the code is not pairs of whole numbers, or a run leaves the image.
 
     References:
         Gaggion et al. (2024), Scientific Data 11:511; run-length functions of the authors' repository
@@ -46,18 +53,24 @@ def decode_rle(code: str, height: int, width: int) -> NDArray[np.bool_]:
         >>> decode_rle("2 1 4 2", 2, 3).astype(int).tolist()
         [[0, 1, 0], [1, 1, 0]]
     """
-    numbers = np.array(code.split(), dtype=np.int64)
-    if len(numbers) % 2:
-        raise ValueError(f"a run-length code must be pairs of start and length, got {len(numbers)} numbers.")
-    starts, lengths = numbers[::2] - 1, numbers[1::2]
-    if len(numbers) and not (starts.min() >= 0 <= lengths.min() and (starts + lengths).max() <= height * width):
+    if min(height, width) < 1 or height * width > _MOST_PIXELS:
+        raise ValueError(f"an image must have 1 to {_MOST_PIXELS} pixels, got {height} x {width}.")
+    words = code.split()
+    strangers = [word for word in words if not _DIGITS.fullmatch(word)]
+    if strangers:
+        raise ValueError(f"a run-length code must be whole numbers, got {strangers[0][:20]!r}.")
+    if len(words) % 2:
+        raise ValueError(f"a run-length code must be pairs of start and length, got {len(words)} numbers.")
+    numbers = list(map(int, words))  # which do not overflow
+    starts, ends = numbers[::2], [start - 1 + length for start, length in zip(*[iter(numbers)] * 2, strict=True)]
+    if numbers and not (min(starts) >= 1 and min(numbers[1::2]) >= 0 and max(ends) <= height * width):
         raise ValueError(
             f"runs must stay among the {height} x {width} pixels 1 to {height * width}, "
-            f"got some from {starts.min() + 1} up to {(starts + lengths).max()}."
+            f"got some from {min(starts)} up to {max(ends)}."
         )
     region = np.zeros(height * width, dtype=np.bool_)
-    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-        region[start : start + length] = True
+    for start, end in zip(starts, ends, strict=True):
+        region[start - 1 : end] = True
     return region.reshape(height, width)
 
 
@@ -103,7 +116,8 @@ def write_chexmask(
         The paths of all the table's regions in the folder, just written or found there.
 
     Raises:
-        ValueError: If the collection or a structure is unknown, a column is absent, or a code does not fit its image.
+        ValueError: If the collection or a structure is unknown, a column is absent, a quality is none, an image is
+            named by more than its file, or a code does not fit its image; the message names the line.
 
     References:
         Gaggion et al. (2024), Scientific Data 11:511; https://doi.org/10.13026/dx54-8351.
@@ -114,25 +128,59 @@ def write_chexmask(
         raise ValueError(f"structures must be among {', '.join(STRUCTURES)}, got {', '.join(structures) or 'none'}.")
     identifier = IMAGE_ID[collection]
     needed = [identifier, _DICE, *structures, "Height", "Width"]
-    read_table(Path(table), needed, nrows=0)
+    read_table(Path(table), needed, usecols=needed.__contains__, nrows=0)
+    wanted = None if image_ids is None else {str(image) for image in image_ids}
     written: list[Path] = []
-    with pd.read_csv(table, usecols=lambda name: name.strip() in needed, chunksize=_ROWS_AT_ONCE) as parts:
-        for part in parts:
-            rows = part.rename(columns=str.strip).dropna(subset=needed)
-            rows = rows[(rows[_DICE] > least_dice) & (image_ids is None or rows[identifier].isin(list(image_ids)))]
-            written += write_regions(
-                {
-                    Path(folder, str(row[identifier])): partial(_region, row, identifier, tuple(structures))
-                    for row in rows.to_dict("records")
-                }
-            )
+    unusable = 0
+    for part in read_blocks(table, needed, rows=_ROWS_AT_ONCE):
+        rows = [{**row, _LINE: line} for line, row in zip(part.index, part.to_dict("records"), strict=True)]
+        rows = [row for row in rows if wanted is None or row[identifier] in wanted]
+        usable = [row for row in rows if None not in row.values() and _dice(row, table) > least_dice]
+        unusable += len(rows) - len(usable)
+        written += write_regions(
+            {
+                Path(folder, _file_name(row, identifier, table)): partial(
+                    _region, row, identifier, tuple(structures), table
+                )
+                for row in usable
+            }
+        )
+    if unusable:
+        _LOG.info("%s: %d rows have no region, for their quality or a structure that they lack.", table, unusable)
     return written
 
 
-def _region(row: dict[Any, Any], identifier: str, structures: tuple[str, ...]) -> NDArray[np.bool_]:
+def _dice(row: Mapping[Any, Any], table: str | Path) -> float:
+    value = as_number(row[_DICE])
+    if not 0 <= value <= 1:
+        raise ValueError(f"{table} must hold {_DICE} from 0 to 1, got {row[_DICE]!r} in line {row[_LINE]}.")
+    return value
+
+
+def _file_name(row: Mapping[Any, Any], identifier: str, table: str | Path) -> str:
+    name = str(row[identifier])
+    if name in (".", "..") or re.search(r"[/\\\0]", name):
+        raise ValueError(
+            f"{table} must name images by their files, without folders, got {name!r} in line {row[_LINE]}."
+        )
+    return name
+
+
+def _region(
+    row: Mapping[Any, Any], identifier: str, structures: tuple[str, ...], table: str | Path
+) -> NDArray[np.bool_]:
     try:
-        parts = [decode_rle(str(row[name]), int(row["Height"]), int(row["Width"])) for name in structures]
+        height, width = (_size(row[name], name) for name in ("Height", "Width"))
+        parts = [decode_rle(row[name], height, width) for name in structures]
     except ValueError as error:
-        raise ValueError(f"the codes of {row[identifier]} must fit its size: {error}") from error
+        place = f"{table} line {row[_LINE]}"
+        raise ValueError(f"the codes of {row[identifier]} must fit its size: {error} ({place})") from error
     region: NDArray[np.bool_] = np.any(parts, axis=0)
     return region
+
+
+def _size(text: str, name: str) -> int:
+    number = as_number(text)
+    if not number.is_integer():
+        raise ValueError(f"{name} must be a whole number, got {text!r}.")
+    return int(number)

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -49,8 +53,8 @@ def load_sononet_weights(network: SonoNet, path: str | Path, *, first_convolutio
         The network.
 
     Raises:
-        ValueError: If a layer does not fit (the first one is named), the file holds other entries besides, it ends
-            otherwise, or first_convolution is something else.
+        ValueError: If a layer does not fit (the first one is named), a number is not finite or a deviation not above 0,
+            the file holds other entries besides, is damaged or ends otherwise, or first_convolution is something else.
 
     References:
         Baumgartner et al. (2017), SonoNet, IEEE TMI 36(11); Pegios et al. (2023), ASMUS, for "initial".
@@ -72,6 +76,7 @@ def load_sononet_weights(network: SonoNet, path: str | Path, *, first_convolutio
             if expected != got:
                 layer, _, entry = key.rpartition(".")
                 raise ValueError(f"layer {layer} must find a {entry} of shape {expected} in {path.name}, got {got}.")
+    _check_numbers({key: found[key] for layer in layers for key in _keys(*layer)}, own, path)
     if others := [key for key in found if key not in own]:
         raise ValueError(f"{path.name} must hold the {len(layers)} layers of SonoNet and no more, got {others[:3]}.")
     network.load_state_dict({**own, **found})
@@ -94,21 +99,58 @@ def _keys(convolution: str, norm: str) -> list[str]:
 
 def _from_lasagne(path: Path, layers: list[tuple[str, str]]) -> dict[str, torch.Tensor]:
     """Entries by our names; arrays beyond the layers keep their own."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = [file[f"arr_{number}"] for number in range(len(file.files)) if f"arr_{number}" in file]
+    with _readable(path), np.load(path, allow_pickle=False) as file:
+        names = [f"arr_{number}" for number in range(len(file.files))]
+        if strangers := [name for name in file.files if name not in names]:
+            raise ValueError(f"arrays must be named arr_0 to arr_{len(names) - 1}, got {strangers[:3]}.")
+        arrays = [file[name] for name in names]
+    if wrong := [name for name, array in zip(names, arrays, strict=True) if array.dtype.kind not in "fiu"]:
+        raise ValueError(f"{path.name} must hold arrays of numbers, got {wrong[0]} of other values.")
     found: dict[str, torch.Tensor] = {}
     for number, (convolution, norm) in enumerate(layers):
         weight, gamma, beta, mean, variance = _keys(convolution, norm)
         keys = (weight, beta, gamma, mean, variance)
         found |= {key: torch.from_numpy(array) for key, array in zip(keys, arrays[5 * number :], strict=False)}
         if variance in found:
-            found[variance] = (found[variance].double() ** -2 - EPSILON).clamp(min=0)
+            inverse = found[variance].double()
+            if bad := int((~(inverse.isfinite() & (inverse > 0))).sum()):
+                raise ValueError(
+                    f"layer {norm} must find inverse standard deviations above 0 in {path.name}, got {bad} of "
+                    f"{inverse.numel()} that are not: the file is damaged."
+                )
+            found[variance] = (inverse**-2 - EPSILON).clamp(min=0)
     return found | {f"arr_{number}": torch.zeros(0) for number in range(5 * len(layers), len(arrays))}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """One error for all the ways in which a file may be damaged."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except UnpicklingError as error:
+        if "Unsupported" in str(error):  # code that PyTorch refuses to run; its own message says more
+            raise
+        raise ValueError(f"{path.name} must be a file of weights, got one that is damaged: {error}") from error
+    except (ValueError, OSError, EOFError, KeyError, RuntimeError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path.name} must be a file of weights, whole and without pickles, got: {error}") from error
+
+
+def _check_numbers(found: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse what would give answers that are no numbers."""
+    for key, values in found.items():
+        layer, _, entry = key.rpartition(".")
+        if values.is_complex() or not values.to(own[key].dtype).isfinite().all():
+            raise ValueError(f"layer {layer} must find a finite {entry} in {path.name}, got numbers that are not.")
+        if entry == "running_var" and (values < 0).any():
+            raise ValueError(f"layer {layer} must find variances of at least 0 in {path.name}, got some below.")
 
 
 def _from_state_dict(path: Path, layers: list[tuple[str, str]]) -> dict[str, torch.Tensor]:
     """Entries by our names; others keep their own."""
-    state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    with _readable(path):
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
     for key in WRAPPED:
         state = state[key] if isinstance(state, Mapping) and isinstance(state.get(key), Mapping) else state
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):

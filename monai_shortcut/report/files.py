@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from itertools import count
@@ -15,6 +16,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from monai_shortcut.storage.files import replacing
+
+_LONGEST = 100  # bytes of a folder's name; file systems take 255, and a number may follow
+_RESERVED = re.compile(
+    r"(?:con|prn|aux|nul|conin|conout|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(?:\.|$)", re.I
+)
+_OWN = re.compile(r"^figures$|\.(?:html|json|csv|part)$", re.I)  # of the report that the folders are in
 
 
 def write_files(
@@ -48,14 +55,14 @@ def write_files(
             write(part)
     for name, table in tables.items():
         with replacing(place / f"{name}.csv") as part:
-            table.to_csv(part, index=False)
+            table.to_csv(part, index=False, errors="backslashreplace")
     if drawn:
         writable(place / "figures")
     for name, content in drawn.items():
         with replacing(place / "figures" / f"{name}.png") as part:
             part.write_bytes(content)
     with replacing(place / page) as part:
-        part.write_text(html, encoding="utf-8")
+        part.write_text(html, encoding="utf-8", errors="backslashreplace")
     return place / page
 
 
@@ -76,21 +83,30 @@ def writable(folder: str | Path) -> None:
 
 
 def label_folders(labels: Iterable[str]) -> dict[str, str]:
-    """A folder name for each label: letters, digits, dots, dashes and underscores.
+    """A folder name for each label: letters, digits, dots, dashes and underscores, at most 100 bytes.
 
-    The names differ on file systems that ignore case, too.
+    The names differ on file systems that ignore case or the Unicode form, too. What Windows keeps for devices, and what
+    a report calls its own files, begins with "label_".
 
     Example:
-        >>> label_folders(["pleural effusion", "Pleural/effusion"])
-        {'pleural effusion': 'pleural_effusion', 'Pleural/effusion': 'Pleural_effusion_2'}
+        >>> label_folders(["pleural effusion", "Pleural/effusion", "con"])
+        {'pleural effusion': 'pleural_effusion', 'Pleural/effusion': 'Pleural_effusion_2', 'con': 'label_con'}
     """
     folders: dict[str, str] = {}
+    taken: set[str] = set()
     for label in labels:
-        plain = re.sub(r"[^\w.-]+", "_", label).strip("._") or "label"
-        taken = {folder.lower() for folder in folders.values()}
+        plain = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", label)).strip("._") or "label"
+        plain = plain.encode("utf-8")[:_LONGEST].decode("utf-8", "ignore").rstrip(".")
+        plain = f"label_{plain}" if _RESERVED.match(plain) or _OWN.search(plain) else plain
         numbered = (plain if number == 1 else f"{plain}_{number}" for number in count(1))
-        folders[label] = next(name for name in numbered if name.lower() not in taken)
+        folders[label] = next(name for name in numbered if _alike(name) not in taken)
+        taken.add(_alike(folders[label]))
     return folders
+
+
+def _alike(name: str) -> str:
+    """The same for names that some file system takes for one."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def png(figure: Figure) -> bytes:

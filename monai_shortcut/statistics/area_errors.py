@@ -11,6 +11,8 @@ import numpy as np
 from scipy.special import binom
 from scipy.stats import t
 
+from monai_shortcut.statistics.checks import checked_confidence
+
 _BISECTIONS = 60  # halve an interval of 1 to less than the last bit of a float64
 
 
@@ -92,6 +94,9 @@ class AreaError:
         freedom: degrees of freedom of the scale; infinite where nothing of it is estimated.
         least_p_value: no p-value is below it, and limits that would need one are 0 and 1.
 
+    Raises:
+        ValueError: If a number is out of its range, or a confidence is not in (0, 1).
+
     References:
         Score intervals as in Newcombe (2006), Stat. Med. 25(4), method 5.
 
@@ -139,8 +144,14 @@ class AreaError:
         expected = numbers.images * (share * effect + (1 - share) * most)
         return replace(cls.of(area, variance, expected, numbers.freedom), least_p_value=numbers.least_p_value)
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.area <= 1 and 0 <= self.scale < math.inf and self.freedom > 0):
+            got = f"{self.area}, {self.scale} and {self.freedom}"
+            raise ValueError(f"area must be in [0, 1], scale finite and not below 0, freedom above 0, got {got}.")
+
     def limits(self, confidence: float) -> tuple[float, float]:
         """Confidence limits: the true areas that the estimate does not differ from. They always lie apart."""
+        checked_confidence(confidence)
         if self.least_p_value > 1 - confidence:
             return 0.0, 1.0
         two_sided, one_sided = t.ppf([0.5 + confidence / 2, confidence], self.freedom) ** 2 * self.scale

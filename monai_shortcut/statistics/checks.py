@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monai_shortcut.types import Floats, Integers, Points
+
+_UNKNOWN = ("nan", "NaN", "None", "<NA>", "NaT")  # what missing values say of themselves
 
 
 def checked_points(embeddings: ArrayLike, least: int = 1) -> Points:
@@ -23,6 +26,8 @@ def checked_points(embeddings: ArrayLike, least: int = 1) -> Points:
         ValueError: If they do not have that shape, or a number is not finite.
     """
     given = np.asarray(embeddings)
+    if given.dtype.kind not in "fiub":
+        raise ValueError(f"embeddings must be real numbers, got values of type {given.dtype}.")
     points: Points = given if given.dtype in (np.float32, np.float64) else given.astype(np.float64)
     if points.ndim != 2 or len(points) < least:
         number = f" with N at least {least}" if least > 1 else ""
@@ -117,3 +122,44 @@ def checked_strata(strata: ArrayLike | None, images: int) -> Integers:
     given: NDArray[Any] = np.asarray(strata)
     checked_length("strata", given, images)
     return np.unique(given, return_inverse=True)[1].astype(np.int64)
+
+
+def checked_patients(patients: Any, images: int | None = None, match: str = "embeddings") -> Integers:
+    """Patients (N,) as numbers from 0, in the order of their sorted names.
+
+    Args:
+        patients: (N,) names or numbers, all known: unknown patients would be one patient.
+        images: N, if it is given.
+        match: what N is the number of, for the message.
+
+    Raises:
+        ValueError: If the shape is another, or a patient is unknown: None, NaN, or text without content or that says
+            "nan" or "None".
+    """
+    given = patients if hasattr(patients, "dtype") else list(patients)
+    column: NDArray[Any] = np.asarray(given)
+    if column.dtype.kind not in "iub":  # others may hold a missing value, which NumPy may write as text
+        column = np.asarray(given, dtype=object) if column.ndim == 1 else column
+    if column.ndim != 1 or (images is not None and len(column) != images):
+        wanted = "(N,)" if images is None else f"({images},)"
+        raise ValueError(f"patients must have shape {wanted} to match {match}, got {column.shape}.")
+    if column.dtype.kind == "O":
+        unknown = [place for place, value in enumerate(column.tolist()) if _is_unknown(value)]
+        if unknown:
+            places = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            raise ValueError(f"patients must be known for every image, got {len(unknown)} that are not: rows {places}.")
+        column = np.asarray(column.tolist()) if len(column) else np.zeros(0)
+        column = column if column.dtype.kind in "fiubUS" else np.array([str(value) for value in column.tolist()])
+    return np.unique(column, return_inverse=True)[1].astype(np.int64)
+
+
+def _is_unknown(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip() in ("", *_UNKNOWN)
+    return value is None or str(value) in _UNKNOWN
+
+
+def checked_confidence(confidence: float) -> None:
+    """Refuse a confidence level that is not between 0 and 1."""
+    if isinstance(confidence, bool) or not isinstance(confidence, Real) or not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}.")

@@ -18,6 +18,7 @@ from monai_shortcut.statistics.area_errors import (
     estimated_share,
     placement_variance,
 )
+from monai_shortcut.statistics.checks import checked_confidence, checked_patients
 from monai_shortcut.types import Estimate, Unmeasurable
 
 Floats = NDArray[np.float64]
@@ -65,7 +66,7 @@ def auc_covariance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | N
         The (M,) areas, dimensionless in [0, 1], and their (M, M) covariance, both float64.
 
     Raises:
-        ValueError: If the shapes disagree, a label is not 0 or 1, or a score is not finite.
+        ValueError: If the shapes disagree, a label is not 0 or 1, a score is not finite, or a patient is unknown.
         Unmeasurable: If a class has fewer than two images (two patients, when patients are given).
 
     References:
@@ -115,10 +116,11 @@ def fold_auc_covariance(folds: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]])
     models = [len(score) for _, score, _ in checked]
     if len(set(models)) > 1:
         raise ValueError(f"folds must hold scores of the same number of models, got {models}.")
-    names, units = np.unique(np.concatenate([np.asarray(patients) for _, _, patients in folds]), return_inverse=True)
-    parts = np.split(units.astype(np.int64), np.cumsum([len(positive) for positive, _, _ in checked])[:-1])
+    units = checked_patients([name for _, _, patients in folds for name in np.asarray(patients).tolist()])
+    parts = np.split(units, np.cumsum([len(positive) for positive, _, _ in checked])[:-1])
     found = average_influence(
-        [(positive, score, unit) for (positive, score, _), unit in zip(checked, parts, strict=True)], len(names)
+        [(positive, score, unit) for (positive, score, _), unit in zip(checked, parts, strict=True)],
+        int(units.max()) + 1,
     )
     return found.areas, found.covariance()
 
@@ -185,8 +187,14 @@ class AUCInfluence:
 
         Returns:
             The weighted sum minus the value; limits stay in the range that areas in [0, 1] allow.
+
+        Raises:
+            ValueError: If there is not a finite weight for each area, or the confidence is not in (0, 1).
         """
+        checked_confidence(confidence)
         weight = np.asarray(weights, dtype=np.float64)
+        if weight.shape != self.areas.shape or not np.isfinite([*weight, null]).all():
+            raise ValueError(f"weights must be {len(self.areas)} finite numbers and null one, got {weight}, {null}.")
         value, error, chosen = float(weight @ self.areas), self._standard_error(weight), np.flatnonzero(weight)
         if len(chosen) == 1 and weight[chosen[0]] == 1:
             one = self.error(int(chosen[0]))
@@ -236,8 +244,9 @@ def student_comparison(
         freedom: degrees of freedom of the error; infinite for the normal test.
 
     Raises:
-        ValueError: If there is a difference and no error.
+        ValueError: If there is a difference and no error, or the confidence is not in (0, 1).
     """
+    checked_confidence(confidence)
     if error == 0:
         if abs(difference) > 1e-12:
             raise ValueError(f"error must be positive where there is a difference, got 0 for {difference:.3g}.")
@@ -390,14 +399,11 @@ def _checked(
         raise ValueError(f"labels must be 0 or 1, got {sorted(set(label.tolist()))[:5]}.")
     if not np.isfinite(score).all():
         raise ValueError(f"scores must be finite, got {int((~np.isfinite(score)).sum())} that are not.")
-    unit = np.arange(len(label)) if patients is None else np.asarray(patients)
-    if unit.shape != label.shape:
-        raise ValueError(f"patients must have shape {label.shape} to match labels, got {unit.shape}.")
-    _, unit = np.unique(unit, return_inverse=True)
+    unit = np.arange(len(label)) if patients is None else checked_patients(patients, len(label), "labels")
     positive = label == 1
     what = "images" if patients is None else "patients"
     for value, chosen in ((1, positive), (0, ~positive)):
         if len(np.unique(unit[chosen])) < 2:
             found = len(np.unique(unit[chosen]))
             raise Unmeasurable(f"labels must hold at least two {what} of class {value}, got {found}.")
-    return positive, score, unit.astype(np.int64)
+    return positive, score, unit

@@ -152,7 +152,8 @@ class Moments:
 
     def scale(self, dtype: Any) -> Floats:
         """(D,) standard deviation, infinite where a column varies by no more than its rounding and has no say."""
-        scale, rounding = np.sqrt(self.square / self.count), 1e-9 if dtype == np.float64 else 1e-6
+        # Of float64 a few hundred units in the last place: seconds since 1970, 1.6e9, vary by more. Of float32 eight.
+        scale, rounding = np.sqrt(self.square / self.count), 1e-13 if dtype == np.float64 else 1e-6
         return np.where(scale > rounding * self.largest, scale, np.inf)
 
 
