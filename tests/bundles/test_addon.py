@@ -23,8 +23,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint, DiskSaver
 from monai.bundle import ConfigParser, run
+from monai.handlers import CheckpointSaver
 from scanner_images import bundle_modules, first_cause, fitted, keep, metadata, part, saved, scanned, written
 
 from monai_shortcut import installation
@@ -34,6 +36,7 @@ from monai_shortcut.audit.training import TrainingCurves
 from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES
 from monai_shortcut.installation import OVERLAYS, installed, overlay, problems, shared
 from monai_shortcut.workflows import attach_audit, audited_network
+from monai_shortcut.workflows.add_on import without_savers
 
 ROOT = Path(__file__).parents[2]
 SHAPES = Path(__file__).parent / "zoo_shapes"
@@ -96,6 +99,20 @@ def test_an_evaluator_without_a_network_is_refused():
         audited_network(Engine(lambda engine, batch: None))
     with pytest.raises(ValueError, match="audited_evaluator must be an Ignite engine, got str"):
         attach_audit(SimpleNamespace(), "evaluator")
+
+
+def test_handlers_that_save_checkpoints_are_taken_off_an_engine_and_no_others(tmp_path):
+    engine, seen = Engine(lambda engine, batch: None), []
+    network = torch.nn.Linear(2, 2)
+    CheckpointSaver(str(tmp_path), {"model": network}, save_final=True, save_interval=2).attach(engine)
+    ignites = Checkpoint({"model": network}, DiskSaver(str(tmp_path / "ignite")), filename_prefix="best")
+    engine.add_event_handler(Events.EPOCH_COMPLETED(every=1), ignites)
+    engine.add_event_handler(Events.EPOCH_COMPLETED(every=1), lambda: seen.append("epoch"))
+    assert sorted(without_savers(engine)) == ["Checkpoint", "CheckpointSaver"]
+    assert without_savers(engine) == []
+    engine.run([0], max_epochs=2)
+    assert seen == ["epoch", "epoch"]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_the_command_line_checks_the_installation(capsys):

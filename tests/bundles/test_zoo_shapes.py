@@ -95,6 +95,25 @@ def test_a_json_bundle_in_its_evaluate_form(endoscopy, monkeypatch):
     assert (endoscopy / "eval" / "metrics.csv").is_file()  # the bundle's own handlers have run
 
 
+def test_an_audit_leaves_the_bundles_files_as_they_are(endoscopy, monkeypatch, capsys):
+    """A training configuration alone, whose validator saves: the trained file was replaced by untrained weights."""
+    saver = {
+        "_target_": "CheckpointSaver",
+        "save_dir": "@ckpt_dir",
+        "save_dict": {"model": "@network"},
+        "save_final": True,
+        "final_filename": "model.pt",
+        "save_key_metric": True,
+        "save_interval": 1,
+    }
+    before = {path: path.read_bytes() for path in (endoscopy / "models").rglob("*")}
+    assert len(before) == 1
+    folder = audited(endoscopy, monkeypatch, ["train.json"], "evaluate", **{"validate#handlers": [saver]})
+    assert {path: path.read_bytes() for path in (endoscopy / "models").rglob("*")} == before
+    assert (folder / "report.html").is_file()
+    assert "the audit takes CheckpointSaver off the evaluator" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> Path:
     """YAML, all ids at the top level, among them label and image; four classes, NIfTI of two dimensions."""
