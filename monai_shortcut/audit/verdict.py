@@ -198,8 +198,8 @@ def _settled_by(undecided: list[Difference], settings: AuditSettings, names: Nam
         return f"{said}. It lies so near the tolerance that only another tolerance settles it."
     wanted = int(round(factor * row.patients, -1)) or 10
     cells = f"{names.labels[row.label]} at {names.levels[row.first]} and at {names.levels[row.second]}"
-    wanted = max(wanted, row.patients + 1)
-    return f"{said}. About {wanted} patients each of {cells} would settle it; the fewer are {row.patients} now."
+    wanted = max(wanted, math.ceil(1.1 * row.patients))  # a chance of four in five is not that exact
+    return f"{said}. About {wanted} patients each of {cells} would settle it; the smaller cell has {row.patients}."
 
 
 def _needed(row: Difference, tolerance: float) -> float:

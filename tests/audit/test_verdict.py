@@ -89,7 +89,7 @@ def test_what_would_settle_it_is_said():
     """(0.14 / 0.1)^2 as many patients; with a difference near the tolerance, no number of them."""
     wide = judge(found(row(0.0, possible=0.14)), SETTINGS, NAMES).reason
     assert "probability moves by 0.00 (-0.04 to 0.04) among images of malignant, B against A" in wide
-    assert "About 100 patients each of malignant at A and at B would settle it; the fewer are 50 now." in wide
+    assert "About 100 patients each of malignant at A and at B would settle it; the smaller cell has 50." in wide
     few = row(0.1, possible=0.3, patients=30)  # by chance as large as the tolerance, and perhaps nothing
     unsure = judge(found(replace(few, estimate=Estimate(0.1, -0.1, 0.3))), SETTINGS, NAMES).reason
     assert "About 120 patients each of malignant at A and at B would settle it" in unsure
