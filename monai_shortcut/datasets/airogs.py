@@ -57,4 +57,5 @@ def read_airogs(folder: str | Path, *, encoding: str | None = None) -> Cohort:
             "image": [found.get(name, str(folder / "0" / name)) for name in files],
         }
     )
-    return Cohort.from_table(table, label_names=LABELS)
+    with rows.told():
+        return Cohort.from_table(table, label_names=LABELS)

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.datasets.cells import Rows, text_rows
+from monai_shortcut.datasets.cells import Rows, exclusions_told, text_rows
 from monai_shortcut.datasets.tables import not_found
 
 LABELS = ("benign", "malignant")
@@ -76,15 +76,16 @@ def read_busbra(folder: str | Path, *, encoding: str | None = None) -> Cohort:
     else:
         raise not_found(folder, "either metadata.csv or bus_data.csv, Images and Masks")
     continuous = [name for name in (*_CONTINUOUS, "mean_outside_roi") if name in frame]
-    cohort = Cohort.from_table(
-        frame,
-        attributes=(*_DISCRETE, *continuous),
-        label_names=LABELS,
-        categorical=[name for name in _DISCRETE if name != "birads"],
-        ordinal=["birads"],
-        continuous=continuous,
-        root=folder,
-    )
+    with exclusions_told(excluded, f"{folder}: "):
+        cohort = Cohort.from_table(
+            frame,
+            attributes=(*_DISCRETE, *continuous),
+            label_names=LABELS,
+            categorical=[name for name in _DISCRETE if name != "birads"],
+            ordinal=["birads"],
+            continuous=continuous,
+            root=folder,
+        )
     return replace(cohort, excluded={**excluded, **cohort.excluded})
 
 

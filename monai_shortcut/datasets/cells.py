@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,6 +120,29 @@ class Rows(NamedTuple):
         frame = self.frame.assign(**{patients: pd.Series(plain, cells.index, dtype=object)})
         lacking = [None if cell else "patient missing" for cell in plain]
         return Rows(frame, self.path, self.excluded).without(images, lacking)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Errors about the rows that are left name the file, and what was excluded before."""
+        with exclusions_told(self.excluded, f"{self.path}: "):
+            yield
+
+
+@contextmanager
+def exclusions_told(excluded: Mapping[str, str], where: str = "") -> Iterator[None]:
+    """Errors about what is left say what was excluded before.
+
+    Args:
+        excluded: image id -> reason.
+        where: start of the message.
+    """
+    try:
+        yield
+    except ValueError as error:
+        shown = "; ".join(f"{name}: {reason}" for name, reason in list(excluded.items())[:5])
+        more = "; ..." if len(excluded) > 5 else ""
+        told = f" {len(excluded)} were excluded before: {shown}{more}." if excluded else ""
+        raise ValueError(f"{where}{error}{told}") from error
 
 
 def text_rows(

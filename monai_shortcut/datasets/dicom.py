@@ -16,6 +16,7 @@ import pandas as pd
 from monai_shortcut.cohort.columns import as_names, as_text, require_none
 from monai_shortcut.cohort.matching import ImageMatcher, without_suffix
 from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.datasets.cells import exclusions_told
 from monai_shortcut.datasets.dicom_header import (
     SHAPE_TAGS,
     SPACING_TAGS,
@@ -161,12 +162,8 @@ def read_dicom(
         excluded |= dict.fromkeys(frame["image_id"][unknown], "patient unknown")
         frame = frame[~unknown]
     names_of = (*attributes, *as_names(extra))
-    try:
+    with exclusions_told(excluded):
         cohort = Cohort.from_table(frame, patient_id=patient_id or "patient_id", attributes=names_of, **columns)
-    except ValueError as error:
-        if not excluded:
-            raise
-        raise ValueError(f"{error} {len(excluded)} were excluded before: {_listed(excluded)}.") from error
     return replace(cohort, excluded={**excluded, **cohort.excluded})
 
 
@@ -190,7 +187,7 @@ def _files(
     if not folder.is_dir():
         raise not_found(folder, "DICOM files")
     tags, rows, values = _allowed(attributes), {}, {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() or not path.exists()):
         if isinstance(labels, pd.DataFrame) or path.resolve() != Path(labels).resolve():
             name = path.relative_to(folder).as_posix()
             header, reason = _tried(path, [*tags, *identifiers], name)

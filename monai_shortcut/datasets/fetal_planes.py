@@ -67,7 +67,8 @@ def read_fetal_planes(folder: str | Path, *, planes: Sequence[str] = PLANES, enc
     )
     others = table["label"].isin(set(PLANES) - set(planes))
     attributes = ("machine", "operator", "split", "brain_plane")
-    cohort = Cohort.from_table(table[~others], label_names=planes, attributes=attributes, categorical=attributes)
+    with rows.told():
+        cohort = Cohort.from_table(table[~others], label_names=planes, attributes=attributes, categorical=attributes)
     left_out = {
         image: f"plane {plane}" for image, plane in table.loc[others, ["image_id", "label"]].to_numpy().tolist()
     }

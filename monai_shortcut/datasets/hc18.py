@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.datasets.cells import Rows, text_rows
+from monai_shortcut.datasets.cells import Rows, exclusions_told, text_rows
 from monai_shortcut.datasets.tables import first_file, grey_levels, not_found, roi_paths, write_regions
 
 TABLE = "training_set_pixel_size_and_HC.csv"
@@ -76,7 +76,8 @@ def read_hc18(folder: str | Path, *, regions: str | Path | None = None, encoding
         frame, excluded = _published(folder, regions, encoding)
     roles = ("image_id", "patient_id", "label", "image", "roi")
     attributes = tuple(name for name in frame.columns if name not in roles)
-    cohort = Cohort.from_table(frame, label_names=LABELS, attributes=attributes, continuous=attributes)
+    with exclusions_told(excluded, f"{folder}: "):
+        cohort = Cohort.from_table(frame, label_names=LABELS, attributes=attributes, continuous=attributes)
     return replace(cohort, excluded={**excluded, **cohort.excluded})
 
 

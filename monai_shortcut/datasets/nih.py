@@ -106,14 +106,15 @@ def read_nih(
         categorical.append("split")
     if masks is not None:
         table["roi"] = roi_paths(ids, masks)
-    cohort = finding_cohort(
-        table,
-        label,
-        tuple(FINDINGS),
-        attributes=("age", *categorical),
-        continuous=("age",),
-        categorical=tuple(categorical),
-    )
+    with rows.told():
+        cohort = finding_cohort(
+            table,
+            label,
+            tuple(FINDINGS),
+            attributes=("age", *categorical),
+            continuous=("age",),
+            categorical=tuple(categorical),
+        )
     cohort = replace(cohort, excluded={**rows.excluded, **cohort.excluded})
     return without_regionless(cohort, "no lung mask")
 

@@ -129,7 +129,8 @@ def read_padchest(
     reasons = [_reason(names, view, tuple(views), rule) for names, view in pairs]
     rows = rows.without("ImageID", reasons).identified("ImageID", "PatientID")
     kept = [labels[image] for image in rows.frame["ImageID"]]
-    cohort = _cohort(_columns(rows, kept, rule), folder, label, masks)
+    with rows.told():
+        cohort = _cohort(_columns(rows, kept, rule), folder, label, masks)
     return without_regionless(replace(cohort, excluded={**rows.excluded, **cohort.excluded}), "no lung mask")
 
 

@@ -19,6 +19,7 @@ from monai_shortcut.attribution.settings import AttributionSettings
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.handlers.processes import gather
 from monai_shortcut.handlers.tasks import ClinicalTask, CohortMatcher, analysable_levels
+from monai_shortcut.transforms.metadata import placed_like
 
 Place = tuple[bytes, str]
 
@@ -40,7 +41,7 @@ class KeptImages:
         """See the images (N, C, *spatial) and regions (N, 1 or C, *spatial) of a batch."""
         for name, image, region in zip(names, images, regions, strict=True):
             found = {label: matcher.find(name) for label, matcher in self._matchers.items()}
-            self._pixels[name] = (_plain(image).float(), _plain(region))
+            self._pixels[name] = (_plain(image).float(), _placed(region, image))
             for label, row in found.items():
                 if row is not None:
                     self._choose(label, row, name)
@@ -94,6 +95,14 @@ class KeptImages:
     def _forget(self) -> None:
         wanted = {name for names in self._chosen.values() for name in names.values()}
         self._pixels = {name: pixels for name, pixels in self._pixels.items() if name in wanted}
+
+
+def _placed(region: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """The region on its image, on the CPU; empty where the files say that it lies elsewhere, so that none is used."""
+    try:
+        return _plain(placed_like(region, image))
+    except ValueError:
+        return torch.zeros_like(_plain(region))
 
 
 def checked_settings(asked: bool | str | AttributionSettings) -> AttributionSettings | None:

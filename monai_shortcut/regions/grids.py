@@ -21,6 +21,12 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _UPRIGHT_WHEN_READ = (".tif", ".tiff")  # Pillow turns these itself
 _ORIENTATION = 0x0112  # tag of EXIF
 _MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # of NIfTI's units: unknown, metre, millimetre, micrometre
+_NRRD_UNITS = {
+    **dict.fromkeys(("mm", "millimeter", "millimeters"), 1.0),
+    **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers"), 1e-3),
+    **dict.fromkeys(("m", "meter", "meters"), 1e3),
+    "cm": 10.0,
+}
 _SAME = 0.01  # relative difference of spacings or aspects that headers owe to rounding
 
 
@@ -96,20 +102,27 @@ def _known_affine(
     elif np.array_equal(matrix, np.eye(4)):
         return None, False
     codes = [meta.get(key) for key in ("qform_code", "sform_code")]
-    placed = any(code is None or int(np.asarray(code)) > 0 for code in codes)
+    placed = any(code is None or str(np.asarray(code)) != "0" for code in codes)
     unit = millimetres_per_unit(meta)
     return np.diag([unit, unit, unit, 1.0]) @ matrix, placed
 
 
 def millimetres_per_unit(meta: Mapping[Any, Any]) -> float:
-    """Millimetres in the unit of length of a file that nibabel has read; 1 if the metadata are of another reader.
+    """Millimetres in the unit of length of a NIfTI or NRRD file; 1 if the metadata name none.
 
     Args:
         meta: metadata of MONAI's readers. Its reader with ITK, which gives ``xyzt_units`` as text, has converted them.
 
     Raises:
-        ValueError: If the header names a unit that NIfTI does not have.
+        ValueError: If the header names a unit that is no length, or several.
     """
+    if "space units" in meta:
+        named = {str(unit).strip('" ').lower() for unit in meta["space units"]}
+        if len(named) != 1 or not named <= set(_NRRD_UNITS):
+            raise ValueError(
+                f"space units must be one of {', '.join(_NRRD_UNITS)}, got {', '.join(sorted(named))} in {_name(meta)}."
+            )
+        return _NRRD_UNITS[named.pop()]
     units = meta.get("xyzt_units")
     if units is None or isinstance(units, str):
         return 1.0

@@ -92,6 +92,22 @@ def test_nihs_blank_cells_are_excluded_or_missing(tmp_path):
     assert cohort.values("sex").tolist() == ["M", "F", "F", None]
 
 
+def test_what_was_excluded_is_named_where_the_rest_is_too_little(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"Data_Entry_2017\.csv: label must have at least two classes, got present\. 1 were"
+    ):
+        nih(tmp_path, NIH_ROWS[0], "2.png,,0,2,60,F,AP")
+    with pytest.raises(ValueError, match=r"two classes, got absent\. 1 were excluded before: c\.png: labels missing\."):
+        read_padchest(padchest(tmp_path, "") and tmp_path, label="effusion")
+    (tmp_path / "train_labels.csv").write_text("challenge_id,class\na,RG\nb,\n")
+    with pytest.raises(ValueError, match=r"train_labels\.csv: label must have at least two classes, got glaucoma\."):
+        read_airogs(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"FETAL_PLANES_DB_data\.csv: label .* 1 were excluded before: c: patient missing"
+    ):
+        planes(tmp_path, "c;;Fetal femur;;;;1", planes=["Fetal brain", "Fetal femur"])
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -176,10 +192,10 @@ PLANES = "Image_name;Patient_num;Plane;Brain_plane;Operator;US_Machine;Train "
 PLANE_ROWS = ("a;1;Other;Not A Brain;Op. 1;Aloka;1 ", "b;2;Fetal brain;Trans-ventricular;Op. 1;Aloka;0 ")
 
 
-def planes(folder: Path, row: str):
+def planes(folder: Path, row: str, **settings):
     (folder / "Images").mkdir(exist_ok=True)
     (folder / "FETAL_PLANES_DB_data.csv").write_text("\n".join((PLANES, *PLANE_ROWS, row)) + "\n")
-    return read_fetal_planes(folder)
+    return read_fetal_planes(folder, **settings)
 
 
 def test_fetal_planes_cells_are_checked(tmp_path):

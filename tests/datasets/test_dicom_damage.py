@@ -226,6 +226,21 @@ def test_files_without_a_transfer_syntax_are_refused_by_name(tmp_path, backend):
         load(path, backend)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("syntax", ["ExplicitVRBigEndian", "DeflatedExplicitVRLittleEndian", "ImplicitVRLittleEndian"])
+def test_other_byte_orders_and_packed_files_are_read_alike(tmp_path, backend, syntax):
+    plain = pydicom.dcmread(write_dicom(tmp_path / "x", VALUES))
+    data = pydicom.Dataset()
+    for found in plain:
+        data[found.tag] = found
+    data.file_meta = plain.file_meta
+    data.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    order = ">" if syntax == "ExplicitVRBigEndian" else "<"
+    data.PixelData = VALUES.astype(f"{order}u2").tobytes()
+    data.save_as(tmp_path / "y", enforce_file_format=True)
+    np.testing.assert_array_equal(load(tmp_path / "y", backend)[0].numpy().T, VALUES)
+
+
 def rich(path: Path) -> Path:
     """A small file with sequences, numbers and texts."""
     regions = [ultrasound_region(0.02, 0.04), ultrasound_region(0.02, 0.04)]
@@ -317,6 +332,8 @@ def test_previews_and_rows_without_a_name_do_not_stop_a_folder(tmp_path):
     assert cohort.image_ids == tuple(f"{number}.dcm" for number in range(4))
     previews = {f"{number}.png": "image unreadable: not DICOM" for number in range(4)}
     assert cohort.excluded == {"row 6": "image not named", **previews}
+    (tmp_path / "lost.dcm").symlink_to(tmp_path / "nowhere")
+    assert read_dicom(tmp_path, labels).excluded["lost.dcm"] == "image unreadable: No such file or directory"
     Image.new("L", (7, 5)).save(tmp_path / "4.png")
     only = pd.DataFrame({"image": ["0", "1", "4"], "label": [0, 1, 0]})
     assert read_dicom(tmp_path, only).excluded["4.png"] == "image unreadable: not DICOM"

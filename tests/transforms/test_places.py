@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from dicom_files import needs_itk
 from monai.data import MetaTensor, list_data_collate
-from monai.transforms import EnsureTyped, Flipd, LoadImaged, Resized
+from monai.transforms import EnsureTyped, Flipd, LoadImage, LoadImaged, Resized
 from PIL import Image
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets import usable
 from monai_shortcut.handlers.masking import masked_images
 from monai_shortcut.transforms import AppendSpacing, MaskROI, MaskROId, SetSpacingd
+from monai_shortcut.transforms.metadata import spacing_of
 
 SHAPE = (5, 6, 7)
 AFFINE = np.array([[0.0, -0.5, 0, 3], [0.4, 0, 0, -7], [0, 0, 2, 11], [0, 0, 0, 1]])
@@ -182,6 +184,31 @@ def test_image_and_region_may_have_different_units_but_no_unknown_ones(tmp_path)
     with pytest.raises(ValueError, match=r"xyzt_units must be metres, .*, got 5 in .*roi\.nii: correct the header\."):
         shown(tmp_path / "image.nii", tmp_path / "roi.nii")
     assert "xyzt_units" in usable(cohort_of(tmp_path / "image.nii", tmp_path / "roi.nii")).excluded["a"]
+
+
+def test_units_of_nrrd_files_are_those_of_their_header():
+    affine = np.diag([200.0, 200, 200, 1])
+    meta = {"filename_or_obj": "x.nrrd", "original_affine": affine, "space units": ["um", "um", "um"]}
+    image = MetaTensor(torch.ones(1, 3, 3, 3), affine=affine, meta=meta)
+    assert spacing_of(image) == pytest.approx([0.2] * 3)
+    image.meta["space units"] = ["mm", "mm", "s"]
+    with pytest.raises(ValueError, match=r"space units must be one of mm, .*, got mm, s in x\.nrrd\."):
+        spacing_of(image)
+
+
+def test_itk_has_converted_units_and_agrees_with_nibabel_about_the_place(tmp_path, volume):
+    needs_itk()
+    image, roi = volume
+    micrometres = np.diag([1e3, 1e3, 1e3, 1]) @ AFFINE
+    stored = nib.Nifti1Image(roi, micrometres)
+    stored.header.set_xyzt_units("micron")
+    nib.save(stored, tmp_path / "roi.nii")
+    data = {
+        "image": LoadImage(reader="NibabelReader", ensure_channel_first=True)(tmp_path / "image.nii"),
+        "roi": LoadImage(reader="ITKReader", ensure_channel_first=True)(tmp_path / "roi.nii"),
+    }
+    assert spacing_of(data["roi"]) == pytest.approx([0.4, 0.5, 2.0])
+    np.testing.assert_array_equal(MaskROId("image", "roi", "roi_only")(data)["image"][0].numpy(), image * roi)
 
 
 @pytest.fixture
