@@ -57,6 +57,12 @@ class RegionSensitivity:
     scores: tuple[RegionScore, ...]
     untested: dict[str, str]
 
+    @property
+    def classifies(self) -> bool | None:
+        """Whether full images show that any class is told from the others; None if none could be tested."""
+        areas = [score.auc for score in self.scores if score.evaluated_on == "full"]
+        return any(area.low > 0.5 for area in areas) if areas else None
+
 
 def region_sensitivity(
     labels: ArrayLike,

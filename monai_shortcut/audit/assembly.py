@@ -46,7 +46,7 @@ from monai_shortcut.audit.record import (
     Finding,
 )
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.audit.verdict import Judgement, judge
+from monai_shortcut.audit.verdict import Judgement, judge, withheld
 from monai_shortcut.cohort.levels import Levels, column_values
 from monai_shortcut.statistics.resampling import holm
 from monai_shortcut.types import Floats, Unmeasurable
@@ -175,6 +175,8 @@ def audit(
                 label_names,
                 confidence=chosen.confidence,
             )
+        if areas.classifies is False:
+            findings = tuple(map(withheld, findings))
         with bar.step("label"):
             label = _answered(lambda: _clinical_label(sample, chosen, spread))
         with bar.step("all heads"):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from scipy.stats import norm
@@ -14,7 +14,7 @@ from scipy.stats import norm
 from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
 from monai_shortcut.audit.leading import exceeds, judged, leading, tolerated, too_small
 from monai_shortcut.audit.names import Names
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence, Finding
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.types import Estimate, plain, with_limits
 
@@ -316,3 +316,14 @@ _WORDS = {
 def _listed(names: Sequence[str] | dict[str, float]) -> str:
     given = list(names)
     return given[0] if len(given) == 1 else f"{', '.join(given[:-1])} and {given[-1]}"
+
+
+def withheld(finding: Finding) -> Finding:
+    """The finding of a model that tells no class from the others: what it does not use or see reassures nobody."""
+    if finding.verdict not in (NOT_USED, NOT_ENCODED):
+        return finding
+    reason = (
+        "These images do not show that the model tells any class from the others, so nothing is said of what it does "
+        f"not use. Of another model it would be called {finding.verdict}: {finding.reason}"
+    )
+    return replace(finding, verdict=INCONCLUSIVE, reason=reason)

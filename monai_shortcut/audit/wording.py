@@ -8,6 +8,10 @@ from monai_shortcut.audit.leading import exceptions, together, told
 from monai_shortcut.audit.record import Audit, Finding
 from monai_shortcut.types import p_text, with_limits
 
+NO_CLASSIFIER = (
+    "These images do not show that the model tells any class from the others. Is it trained, were its weights loaded, "
+    "and are the label names in the order of its outputs? Nothing is said of what it does not use."
+)
 _HEAD = ("attribute", "verdict", "AUROC in label", "p", "difference", "scale, label: levels", "p", "when swapped")
 
 
@@ -24,7 +28,7 @@ def summary(audit: Audit) -> str:
             rows.append((*first, *_numbers(finding, audit)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *_not_judged(audit)])
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *_not_judged(audit), *_no_classifier(audit)])
 
 
 def _numbers(finding: Finding, audit: Audit) -> tuple[str, ...]:
@@ -38,3 +42,7 @@ def _not_judged(audit: Audit) -> list[str]:
     small = {finding.attribute: exceptions(finding, audit) for finding in audit.findings}
     lines = [f"{name}: too few patients to speak of {', '.join(cells)}" for name, cells in small.items() if cells]
     return ["", *lines] if lines else []
+
+
+def _no_classifier(audit: Audit) -> list[str]:
+    return [] if audit.regions.classifies is not False else ["", NO_CLASSIFIER]

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monai_shortcut.audit.leading import exceptions, least_noticed, naming, together, told
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Finding
+from monai_shortcut.audit.wording import NO_CLASSIFIER
 from monai_shortcut.report.attribution import attribution_table, looks
 from monai_shortcut.report.attribution import told as method_name
 from monai_shortcut.report.differences import lines, scales, tolerances
@@ -119,6 +120,7 @@ def _html(audit: Audit, pictures: dict[str, str]) -> str:
         audit=audit,
         pictures=pictures,
         headlines=headlines,
+        no_classifier=NO_CLASSIFIER if audit.regions.classifies is False else "",
         dimensions=dimensions(audit),
         groups=groups,
         exceptions={finding.attribute: exceptions(finding, audit) for finding in audit.findings},

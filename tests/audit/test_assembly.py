@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from monai_shortcut.audit import Audit, AuditSettings, Finding, audit, probabilities
 from monai_shortcut.audit.evidence import FAMILIES
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence
+from monai_shortcut.audit.wording import summary
 from monai_shortcut.statistics import checks, discriminant
 from monai_shortcut.storage.records import encode
 
@@ -597,3 +598,23 @@ def test_the_kind_of_an_attribute_is_kept_and_decides_how_it_is_analysed(rng):
 def test_a_kind_or_an_order_of_no_attribute_is_refused(what, given):
     with pytest.raises(ValueError, match=rf"{what} must be of the attributes \['absent', .*\], got \['colour'\]\."):
         audit(**simulated() | {what: given})
+
+
+@pytest.mark.parametrize(("name", "kept"), [("used", "used"), ("visible", "inconclusive"), ("absent", "inconclusive")])
+def test_a_model_that_knows_no_class_is_not_called_free_of_shortcuts(name, kept):
+    """The head reads the attribute and nothing of the label, as weights do that were never loaded."""
+    wide = replace(QUICK, tolerance=0.2, decision_tolerance=0.2, rank_tolerance=0.2)
+    arguments = simulated(patients=400) | {"settings": wide}
+    arguments["weight"] = arguments["weight"] * (np.arange(16) == 0)
+    found = audit(**arguments)
+    assert found.regions.classifies is False
+    assert found.finding(name).verdict == kept
+    if kept != "used":
+        assert found.finding(name).reason.startswith("These images do not show that the model tells any class from")
+        former = "encoded, not used" if name == "visible" else "not encoded"
+        assert f"Of another model it would be called {former}: " in found.finding(name).reason
+    assert "Is it trained, were its weights loaded" in summary(found)
+    known = audit(**simulated(patients=400) | {"settings": wide})
+    assert known.regions.classifies is True
+    assert [known.finding(one).verdict for one in ("visible", "absent")] == ["encoded, not used", "not encoded"]
+    assert "Is it trained" not in summary(known)
