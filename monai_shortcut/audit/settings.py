@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from numbers import Integral, Real
@@ -128,6 +128,11 @@ class AuditSettings(Resampling):
             ODDS: self.odds_tolerance,
         } | self.tolerances.get(label, {})
         return float(np.log(own[scale])) if scale == ODDS else float(own[scale])
+
+    def about(self, attributes: Collection[str]) -> AuditSettings:
+        """The same without the edges of other attributes."""
+        edges = {name: cuts for name, cuts in self.edges.items() if name in attributes}
+        return self if len(edges) == len(self.edges) else replace(self, edges=edges)
 
     def able(self, tests: int) -> AuditSettings:
         """The same with as many permutations as it takes for one of many tests to be significant, if these are more.

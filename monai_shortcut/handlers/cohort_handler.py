@@ -14,7 +14,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.cohort.columns import as_names
+from monai_shortcut.cohort.columns import as_names, require_none
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.processes import on_first, process_rank
 from monai_shortcut.handlers.recording import EmbeddingRecorder, Reading
@@ -83,6 +83,9 @@ class CohortHandler(EmbeddingRecorder):
         self.cohorts = cohorts_by_label(cohort, self.labels)
         self.attributes = chosen_attributes(self.cohorts.values(), self.labels, attributes)
         self.settings = settings or AuditSettings()
+        known = dict.fromkeys(name for own in self.cohorts.values() for name in own.attributes)
+        strangers = sorted({*self.settings.edges, *self.settings.adjust_for} - set(known))
+        require_none(strangers, f"edges and adjust_for must be of the cohort's attributes ({', '.join(known)})")
         self.output_dir = None if output_dir is None else Path(output_dir)
         if self.output_dir is not None and process_rank() == 0:
             writable(self.output_dir)  # now, not after an hour of evaluation
@@ -90,7 +93,7 @@ class CohortHandler(EmbeddingRecorder):
         self.timings = Timings()
         self._began = 0.0
         self._matchers = {label: CohortMatcher(own) for label, own in self.cohorts.items()}
-        self._unmatched = Unmatched({}, ())
+        self._unmatched: tuple[Unmatched, dict[str, str]] = Unmatched({}, ()), {}
         self._written: set[str] = set()
 
     def _epoch_started(self, engine: Engine) -> None:
@@ -113,7 +116,7 @@ class CohortHandler(EmbeddingRecorder):
         images = self.recorded
         matches = {label: matcher.match(images) for label, matcher in self._matchers.items()}
         tasks, self.problems = clinical_tasks(images, matches, self.labels, self.attributes)
-        self._list_unmatched(Unmatched.among(matches.values()))
+        self._list_unmatched(Unmatched.among(matches.values()), images.left_out)
         numbers = self._finish(engine, tasks)
         engine.logger.info("%s: %s", type(self).__name__, self.timings)
         return numbers
@@ -125,17 +128,19 @@ class CohortHandler(EmbeddingRecorder):
     def _table(self, rows: list[dict[str, object]], name: str) -> None:
         if self.output_dir is not None:
             with replacing(self.output_dir / name) as part:
-                pd.DataFrame(rows).to_csv(part, index=False)
+                pd.DataFrame(rows).to_csv(part, index=False, errors="backslashreplace")
 
-    def _list_unmatched(self, found: Unmatched) -> None:
-        """Say and write which images and which rows have no counterpart; once while they are the same."""
-        if found == self._unmatched:
+    def _list_unmatched(self, found: Unmatched, left_out: Mapping[str, str]) -> None:
+        """Say and write which images and which rows have no counterpart, and which images are left out; once."""
+        if (found, left_out) == self._unmatched:
             return
-        self._unmatched = found
-        self._table([{"name": name, "problem": why} for name, why in found.problems.items()], "unmatched.csv")
+        self._unmatched = found, dict(left_out)
+        problems = {**found.problems, **left_out}
+        self._table([{"name": name, "problem": why} for name, why in problems.items()], "unmatched.csv")
         place = f", listed in {self.output_dir / 'unmatched.csv'}" if self.output_dir else ""
+        further = f", and {len(left_out)} images have the name of another one and are left out" if left_out else ""
         print(
             f"{type(self).__name__}: {len(found.images)} images have no row in the cohort and {len(found.rows)} of its "
-            f"rows no image{place}",
+            f"rows no image{further}{place}",
             flush=True,
         )

@@ -24,6 +24,7 @@ from monai_shortcut.heads.embeddings import EmbeddingHook
 from monai_shortcut.heads.layers import unwrap
 
 EMBEDDINGS = ("pooled", "logit_map")
+_SAME = 1e-2  # share of its standard deviation by which an embedding varies with the batch it is computed in
 _made: Counter[str] = Counter()  # handlers of a kind are made in one order on all processes
 
 
@@ -41,7 +42,8 @@ class EmbeddingRecorder:
     """Records what the classifier's head reads, for every image of an epoch.
 
     After a run, ``head`` is the `LinearHead`, and ``embeddings`` and ``image_ids`` have one entry per image, in the
-    order in which the images came. An image that came again (a padded sampler) is kept once. Attach the handler on
+    order in which the images came. An image that came again (a padded sampler) is kept once; so is the first of several
+    images of one name, such as patches of a file, and the others are counted. Attach the handler on
     every process of a distributed evaluation: each process then has the images of all, in the order of a sampler that
     deals them out one by one.
 
@@ -117,7 +119,20 @@ class EmbeddingRecorder:
         Raises:
             RuntimeError: If nothing was recorded.
         """
-        return RecordedImages(tuple(dict.fromkeys(self._names)), self.image_ids, self.embeddings, self._head())
+        names = tuple(dict.fromkeys(self._names))
+        return RecordedImages(names, self.image_ids, self.embeddings, self._head(), self._others())
+
+    def _others(self) -> dict[str, int]:
+        """By name, how many further images of it there were: others than the first, not that one again."""
+        names = list(dict.fromkeys(self._names))
+        if len(names) == len(self._names):
+            return {}
+        place = {name: row for row, name in enumerate(names)}
+        kept, rows = self.embeddings, self._blocks["embedding"][0]
+        first = np.array([place[name] for name in self._names])
+        spread = kept.std(axis=0, dtype=np.float64) + 1e-6 * np.abs(kept).max(axis=0)
+        apart = (np.abs(rows - kept[first]) > _SAME * spread).any(axis=1)
+        return dict(Counter(name for name, other in zip(self._names, apart.tolist(), strict=True) if other))
 
     def _head(self) -> LinearHead:
         if self.head is None:

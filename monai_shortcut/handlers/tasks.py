@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.heads import LinearHead
 
 NO_ROW, NO_IMAGE = "no row in the cohort", "no image in the evaluation"
+SAME_NAME = "another image of the same name is analysed: give patches of a file ids of their own"
 FORMER = "label of the table"  # where findings take its place
 
 Embeddings = NDArray[np.floating[Any]]  # float32 or float64
@@ -35,12 +36,22 @@ class RecordedImages:
         image_ids: M names to show, without folders and suffix where that tells them apart.
         embeddings: (M, D) what the head read, float32 or float64.
         head: the head.
+        others: by name, the number of further images of the same name, as of several patches of one file, which are not
+            among these.
     """
 
     names: tuple[str, ...]
     image_ids: tuple[str, ...]
     embeddings: Embeddings
     head: LinearHead
+    others: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Reason by name, of the further images."""
+        shown = dict(zip(self.names, self.image_ids, strict=True))
+        counted = ((shown[name], number) for name, count in self.others.items() for number in range(2, count + 2))
+        return {f"{name} ({number})": SAME_NAME for name, number in counted}
 
 
 class Matched(NamedTuple):

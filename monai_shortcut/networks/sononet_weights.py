@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -99,6 +99,9 @@ def _keys(convolution: str, norm: str) -> list[str]:
 
 def _from_lasagne(path: Path, layers: list[tuple[str, str]]) -> dict[str, torch.Tensor]:
     """Entries by our names; arrays beyond the layers keep their own."""
+    with _readable(path), path.open("rb") as opened:
+        if not is_zipfile(opened):  # NumPy would leave the file open
+            raise BadZipFile("it is no zip file, or not the whole of one")
     with _readable(path), np.load(path, allow_pickle=False) as file:
         names = [f"arr_{number}" for number in range(len(file.files))]
         if strangers := [name for name in file.files if name not in names]:
@@ -130,7 +133,7 @@ def _readable(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except UnpicklingError as error:
-        if "Unsupported" in str(error):  # code that PyTorch refuses to run; its own message says more
+        if "Unsupported global" in str(error):  # code that PyTorch refuses to run; its own message says more
             raise
         raise ValueError(f"{path.name} must be a file of weights, got one that is damaged: {error}") from error
     except (ValueError, OSError, EOFError, KeyError, RuntimeError, BadZipFile, zlib.error) as error:

@@ -256,7 +256,7 @@ def _typed(
         first = next(line for line, cell in zip(index, cells, strict=True) if words.get(cell) in broken)
         raise ValueError(f"{what} must hold values, got {min(broken)} of a spreadsheet in line {first}: correct it.")
     if not text and known and (numbers := _numbers(known)) is not None:
-        whole = len(words) == len(distinct) and all(isinstance(number, int) for number in numbers.values())
+        whole = len(words) == len(distinct) and all(isinstance(numbers.get(word), int) for word in known)
         values = {cell: numbers.get(word, np.nan) for cell, word in words.items()}
         return _series(cells, values, index, np.int64 if whole else np.float64)
     for word in sorted(MISSING_WORDS & known):

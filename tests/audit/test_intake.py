@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import pandas as pd
+import pytest
 from audit_cases import QUICK, simulated
 
-from monai_shortcut.audit import Audit, audit
+from monai_shortcut.audit import Audit, AuditSettings, audit
 from monai_shortcut.audit.intake import taken_in
 from monai_shortcut.report import write_report
 
@@ -69,3 +71,42 @@ def test_record_and_page_tell_which_images_look_the_same(rng, tmp_path):
     without = audit(**simulated(0))
     assert without.linked == ()
     assert "look the same" not in write_report(without, tmp_path).read_text(encoding="utf-8")
+
+
+def refused(message: str, **changed: object) -> None:
+    with pytest.raises(ValueError, match=message):
+        audit(**simulated(0) | changed)
+
+
+def test_what_would_be_read_as_something_else_is_refused():
+    given = simulated(0)
+    patients, names = list(given["patients"]), list(given["label_names"])
+    ids = [f"i{row}" for row in range(len(patients))]
+    refused(
+        "patients must be known for every image, got 1 that are not: rows 3",
+        patients=[*patients[:3], None, *patients[4:]],
+    )
+    refused("patients must be known for every image", patients=[np.nan, *patients[1:]])
+    refused("label_names must be unique, got 1 repeated: ", label_names=[names[0]] * len(names))
+    refused("label_names must be given, each, got 1 places without: 0", label_names=["", *names[1:]])
+    refused("label_names must be names, got the single text 'ab'", label_names="ab")
+    refused("label_names must be text that can be written as UTF-8", label_names=["x\udcff", *names[1:]])
+    refused("image_ids must be unique, got 1 repeated: i1", image_ids=["i1", *ids[1:]])
+    refused("image_ids must be given, each, got 1 places without: 0", image_ids=[None, *ids[1:]])
+    refused(
+        r"image_ids must be text that can be written as UTF-8, got 1 others: '\\udcff'", image_ids=["\udcff", *ids[1:]]
+    )
+    refused("edges must be of the attributes .*, got .'agee'.", settings=AuditSettings(edges={"agee": (1.0,)}))
+    tolerances = AuditSettings(tolerances={"malignnt": {"rank": 0.1}})
+    refused("tolerances must be of the labels .*, got 1 others: malignnt", settings=tolerances)
+
+
+def test_missing_strings_are_missing_whatever_holds_them():
+    given = simulated(0)
+    cells = ["F" if row % 3 else None for row in range(len(given["labels"]))]
+    cells[1::7] = ["M"] * len(cells[1::7])
+    holders = {"none": cells, "nan": [np.nan if cell is None else cell for cell in cells], "series": pd.Series(cells)}
+    holders |= {"object": pd.Series(cells, dtype=object), "string": pd.array(cells, dtype="string")}
+    found = audit(**given | {"attributes": holders, "settings": QUICK})
+    assert {finding.missing for finding in found.findings} == {cells.count(None)}
+    assert all(set(finding.levels) | set(finding.left_out) == {"F", "M"} for finding in found.findings)

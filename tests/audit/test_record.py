@@ -254,6 +254,21 @@ def broken(content: dict, *path: str | int, value: object = None, remove: bool =
         ),
         (lambda c: broken(c, "findings", value={}), "audit.findings must be list, got dict"),
         (lambda c: broken(c, "labels", "plane", value=0.5), "audit.labels.plane must be int, got float"),
+        (
+            lambda c: broken(c, "findings", 0, "verdict", value="fine"),
+            r"audit.findings\[0\] must hold a Finding: verdict must be one of used, .*, got 'fine'",
+        ),
+        (lambda c: broken(c, "findings", 0, "kind", value="odd"), "kind must be one of categorical, .*, got 'odd'"),
+        (
+            lambda c: broken(c, "findings", 0, "evidence", "gap_p_value", value=1.5),
+            r"audit.findings\[0\].evidence.gap_p_value must be between 0 and 1, got 1.5",
+        ),
+        (
+            lambda c: broken(c, "findings", 0, "evidence", "gap_p_value", value=float("nan")),
+            "got text that is not JSON: numbers must be finite, got NaN",
+        ),
+        (lambda c: broken(c, "settings", "readable", value=5), "must hold a AuditSettings: readable must be between"),
+        (lambda c: broken(c, "version", value=2) | {"findings": [1]}, "must hold what its version 2 holds"),
     ],
 )
 def test_json_that_is_not_an_audit_is_refused(record, tmp_path, change, message):

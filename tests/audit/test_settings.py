@@ -140,3 +140,45 @@ def test_maps_are_among_those_there_are():
             ValueError, match=re.escape(f"embedding_maps must be some of pca, tsne, umap, got {wrong!r}.")
         ):
             AuditSettings(embedding_maps=wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"readable": 5}, "readable must be between 0.5 and 1, got 5"),
+        ({"readable": True}, "readable must be between 0.5 and 1, got True"),
+        ({"tolerance": -1}, "tolerance must be between 0 and 1, got -1"),
+        ({"tolerance": "0.1"}, "tolerance must be between 0 and 1, got '0.1'"),
+        ({"alike": float("nan")}, "alike must be between 0 and 1, got nan"),
+        ({"significance": "0.05"}, "significance must be above 0 and at most 0.5, got '0.05'"),
+        ({"confidence": 0.0}, "confidence must be a number between 0 and 1, got 0.0"),
+        ({"bootstraps": 0}, "bootstraps must be an integer of at least 1, got 0"),
+        ({"odds_tolerance": "2"}, "odds_tolerance must be finite and at least 1, got '2'"),
+        ({"threshold": "0.5"}, "threshold must be between 0 and 1, got '0.5'"),
+        ({"adjust_for": "sex"}, "adjust_for must be a list of names, got 'sex'"),
+        ({"edges": [40.0]}, r"edges must be lists of numbers by attribute, got \[40.0\]"),
+        ({"edges": {"age": 40}}, "edges of age must be a list of numbers, got 40"),
+        ({"edges": {"age": "45"}}, "edges of age must be a list of numbers, got '45'"),
+        ({"edges": {"age": [None]}}, "edges of age must be a list of numbers"),
+        ({"tolerances": 0.1}, "tolerances must be numbers by label and scale, got 0.1"),
+        ({"tolerances": {"yes": 0.1}}, "tolerances of yes must be by .*, got 0.1"),
+        (
+            {"tolerances": {"yes": {"probability": "a"}}},
+            "tolerances of yes by probability must be between 0 and 1, got 'a'",
+        ),
+        (
+            {"tolerances": {"yes": {"odds": float("inf")}}},
+            "tolerances of yes by odds must be between 1 and inf, got inf",
+        ),
+        ({"maximum_levels": 2.5}, "maximum_levels must be an integer of at least 2, got 2.5"),
+    ],
+)
+def test_every_setting_has_a_range(given, message):
+    with pytest.raises(ValueError, match=message):
+        AuditSettings(**given)
+
+
+def test_settings_about_some_attributes_keep_their_edges_only():
+    settings = AuditSettings(edges={"age": (40.0,), "dose": (1.0, 2.0)})
+    assert settings.about(["age", "sex"]).edges == {"age": (40.0,)}
+    assert settings.about(["age", "dose"]) is settings

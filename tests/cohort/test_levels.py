@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import chi2_contingency
 
@@ -243,3 +244,33 @@ def test_association_is_cramers_v_within_labels(rng):
     assert association(tracks[0], tracks[1], np.arange(4000) % 2) < 0.1
     assert association(tracks[0], tracks[1], np.zeros(4000, dtype=int)) > 0.5
     assert association(np.zeros(5, dtype=int), np.arange(5) % 2, np.zeros(5, dtype=int)) == 0.0
+
+
+def test_missing_values_are_missing_whatever_holds_them():
+    cells, patients = ["F", "M", None, "F"], list("abcd")
+    holders = [cells, ["F", "M", np.nan, "F"], pd.Series(cells), pd.Series(cells, dtype=object), pd.Categorical(cells)]
+    for values in (*holders, pd.array(cells, dtype="string"), np.array(cells, dtype=object)):
+        found = attribute_levels(values, patients, minimum_patients=1)
+        assert (found.names, found.codes.tolist(), found.missing) == (("F", "M"), [0, 1, -1, 0], 1)
+
+
+def test_whole_numbers_are_as_continuous_as_fractions():
+    ages = np.arange(20, 80)
+    expected = attribute_levels(ages.astype(float), ages, minimum_patients=1)
+    holders = [ages, ages.tolist(), pd.Series(ages), pd.Series(ages, dtype="Int64"), ages.astype(object)]
+    for values in holders:
+        found = attribute_levels(values, ages, minimum_patients=1)
+        assert (found.names, found.kind) == (expected.names, "continuous")
+    gaps = attribute_levels([None, *ages[1:].tolist()], ages, minimum_patients=1)
+    assert (gaps.kind, gaps.missing, gaps.codes[0]) == ("continuous", 1, -1)
+    assert attribute_levels([1.5, None, 2.5], [1, 2, 3], minimum_patients=1).kind == "continuous"
+    assert attribute_levels([1, 2, 3] * 9, range(27), minimum_patients=1).names == ("1", "2", "3")
+
+
+def test_options_out_of_range_and_unknown_patients_are_refused():
+    with pytest.raises(ValueError, match="bins must be at least 2, got 1"):
+        attribute_levels([1.0, 2.0], ["a", "b"], bins=1)
+    with pytest.raises(ValueError, match="minimum_patients must be at least 1, got 0"):
+        attribute_levels([1.0, 2.0], ["a", "b"], minimum_patients=0)
+    with pytest.raises(ValueError, match="patients must be known for every image, got 1 that are not"):
+        attribute_levels([1.0, 2.0], np.array(["a", None], dtype=object))

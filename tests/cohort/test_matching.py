@@ -136,3 +136,19 @@ def test_files_that_share_one_name_take_a_time_that_grows_with_their_number(name
         assert ImageMatcher(image_ids).find_all(names) == image_ids
         seconds[count] = time.process_time() - start
     assert seconds[8000] < 24 * seconds[1000]  # 8 times as long; 64 times if each were compared with all
+
+
+def test_one_name_in_two_unicode_forms_is_one_name():
+    matcher = ImageMatcher(["Mu\u0308ller/1", "Jos\u00e9.png"])
+    assert matcher.find("M\u00fcller/1") == "Mu\u0308ller/1"
+    assert matcher.find("/data/M\u00fcller/1.png") == "Mu\u0308ller/1"
+    assert matcher.find("/data/Jose\u0301.png") == "Jos\u00e9.png"
+    assert matcher.find("/data/Jose.png") is None
+
+
+def test_deep_folders_take_no_longer_than_the_ids_are_deep():
+    ids = [f"p{i}/view1_frontal.jpg" for i in range(2000)]
+    deep = "/x" * 2000
+    start = time.process_time()
+    assert ImageMatcher(ids).find_all([f"{deep}/{image}" for image in ids]) == ids
+    assert time.process_time() - start < 2

@@ -130,3 +130,50 @@ def test_wrong_tables_and_settings_are_refused(tmp_path):
         write_chexmask(table, tmp_path, "nih")
     with pytest.raises(ValueError, match=r"the codes of a\.png must fit its size: runs must stay among the 3 x 5"):
         write_chexmask(table, tmp_path, "padchest", structures=["Heart"])
+
+
+@pytest.mark.parametrize(
+    ("code", "size", "message"),
+    [
+        (
+            f"1 {2**63 - 1}",
+            (2, 3),
+            "runs must stay among the 2 x 3 pixels 1 to 6, got some from 1 up to 9223372036854775807",
+        ),
+        (f"{2**63 - 1} 9", (2, 3), "runs must stay among the 2 x 3 pixels"),
+        (f"{2**63} 1", (2, 3), "runs must stay among the 2 x 3 pixels"),
+        ("1 -1", (2, 3), "runs must stay among the 2 x 3 pixels"),
+        ("0 1", (2, 3), "runs must stay among the 2 x 3 pixels"),
+        ("1 1.5", (2, 3), "a run-length code must be whole numbers, got '1.5'"),
+        ("nan", (2, 3), "a run-length code must be whole numbers, got 'nan'"),
+        ("1_0 1", (9, 9), "a run-length code must be whole numbers, got '1_0'"),
+        ("1 1", (0, 3), "an image must have 1 to 1073741824 pixels, got 0 x 3"),
+        ("1 1", (10**6, 10**6), "an image must have 1 to 1073741824 pixels"),
+    ],
+)
+def test_numbers_that_are_no_runs_are_refused(code, size, message):
+    with pytest.raises(ValueError, match=message):
+        decode_rle(code, *size)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            "../a.png,0.9,1 1,1 1,1 1,2,2",
+            r"t\.csv must name images by their files, without folders, got '../a.png' in line 2",
+        ),
+        ("a.png,good,1 1,1 1,1 1,2,2", r"t\.csv must hold Dice RCA \(Mean\) from 0 to 1, got 'good' in line 2"),
+        ("a.png,1.7,1 1,1 1,1 1,2,2", "from 0 to 1, got '1.7' in line 2"),
+        (
+            "a.png,0.9,1 1,1 1,1 1,2.5,2",
+            r"must fit its size: Height must be a whole number, got '2.5'\. \(.*t\.csv line 2\)",
+        ),
+        ("a.png,0.9,1 9,1 1,1 1,2,2", r"the codes of a.png must fit its size: runs .* \(.*t\.csv line 2\)"),
+    ],
+)
+def test_rows_that_are_wrong_are_named(tmp_path, row, message):
+    head = "Image Index,Dice RCA (Mean),Right Lung,Left Lung,Heart,Height,Width\n"
+    (tmp_path / "t.csv").write_text(head + row + "\n")
+    with pytest.raises(ValueError, match=message):
+        write_chexmask(tmp_path / "t.csv", tmp_path / "masks", "nih")

@@ -180,6 +180,18 @@ def test_an_image_that_comes_again_is_kept_once(sononet, items):
     np.testing.assert_allclose(recorder.embeddings, read_by_head(sononet, stacked(items)), rtol=1e-4, atol=1e-5)
 
 
+def test_further_images_of_one_name_are_counted_and_told(sononet, phantom, items, tmp_path, capsys):
+    patches = [items[k + 4] | {"image_id": items[k]["image_id"]} for k in (0, 0, 1)]
+    handler = MetadataProbe(sononet, phantom.cohort, output_dir=tmp_path, settings=SETTINGS)
+    run("engine", sononet, [*items, *items[:4], *patches], handler)
+    names = [items[0]["image_id"], items[1]["image_id"]]
+    assert handler.recorded.others == {names[0]: 2, names[1]: 1}
+    told = pd.read_csv(tmp_path / "unmatched.csv").set_index("name")["problem"]
+    assert set(told.index) == {f"{names[0]} (2)", f"{names[0]} (3)", f"{names[1]} (2)"}
+    assert set(told) == {"another image of the same name is analysed: give patches of a file ids of their own"}
+    assert "3 images have the name of another one and are left out" in capsys.readouterr().out
+
+
 def test_a_named_layer_is_recorded(densenet, items):
     recorder = EmbeddingRecorder(densenet, layer="class_layers.out")
     run("decollated", densenet, items[:4], recorder)
@@ -859,7 +871,9 @@ def test_heads_of_a_multi_task_network_are_audited(sononet, phantom, items, tmp_
     torch.manual_seed(3)
     images = torch.as_tensor(np.stack([item["image"] for item in items[:2]]))
     network = MultiTaskClassifier(sononet, {"scanner": 2, "unknown": 3}, images).eval()
-    handler = ShortcutAudit(network, phantom.cohort, tmp_path, settings=replace(SETTINGS, edges={"age": (1.0,)}))
+    with pytest.raises(ValueError, match=r"edges and adjust_for must be of the cohort's attributes .*: age"):
+        ShortcutAudit(network, phantom.cohort, tmp_path, settings=replace(SETTINGS, edges={"age": (1.0,)}))
+    handler = ShortcutAudit(network, phantom.cohort, tmp_path, settings=SETTINGS)
     run("decollated", network, items, handler)
     head, own = handler.head.weight.numpy(), network.attribute_weights()["scanner"].numpy()
     assert handler.head.layer == "network.adaptation.3"

@@ -311,3 +311,63 @@ def test_settings_that_do_not_exist_are_refused(tmp_path):
         load_sononet_weights(SonoNet(), tmp_path / "a.onnx")
     with pytest.raises(ValueError, match=r"first_convolution must be one of \('spread', 'initial'\), got 'mean'"):
         load_sononet_weights(SonoNet(), tmp_path / "a.npz", first_convolution="mean")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (4, 0.0, "layer features.1 must find inverse standard deviations above 0 in a.npz, got 1 of 2 that are not"),
+        (4, np.nan, "layer features.1 must find inverse standard deviations above 0"),
+        (4, -1.0, "layer features.1 must find inverse standard deviations above 0"),
+        (4, 1e-30, "layer features.1 must find a finite running_var in a.npz"),
+        (0, np.inf, "layer features.0 must find a finite weight in a.npz"),
+        (3, np.nan, "layer features.1 must find a finite running_mean in a.npz"),
+    ],
+)
+def test_arrays_whose_answers_would_be_no_numbers_are_refused(tmp_path, place, value, message):
+    arrays = lasagne_arrays()
+    arrays[place].flat[0] = value
+    network = SonoNet(out_channels=4, width=2)
+    before = {key: entry.clone() for key, entry in network.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        load_sononet_weights(network, saved(tmp_path / "a.npz", arrays))
+    assert all(torch.equal(entry, before[key]) for key, entry in network.state_dict().items())
+
+
+def test_state_dicts_whose_answers_would_be_no_numbers_are_refused(tmp_path):
+    network = SonoNet(out_channels=4, width=2)
+    for value, message in (
+        (-1.0, "layer features.1 must find variances of at least 0"),
+        (np.nan, "a finite running_var"),
+    ):
+        state = {key: entry.clone() for key, entry in network.state_dict().items()}
+        state["features.1.running_var"][0] = value
+        torch.save(state, tmp_path / "a.pt")
+        with pytest.raises(ValueError, match=message):
+            load_sononet_weights(network, tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.pt"])
+def test_damaged_files_are_refused_by_name(tmp_path, name):
+    whole = tmp_path / name
+    if name == "a.npz":
+        saved(whole, lasagne_arrays())
+    else:
+        torch.save(SonoNet(out_channels=4, width=2).state_dict(), whole)
+    content = whole.read_bytes()
+    for damaged in (b"", b"no weights", content[:100], content[: len(content) // 2], content[:-30]):
+        whole.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{name} must be a file of weights, "):
+            load_sononet_weights(SonoNet(out_channels=4, width=2), whole)
+    with pytest.raises(FileNotFoundError):
+        load_sononet_weights(SonoNet(out_channels=4, width=2), tmp_path / f"none{name[1:]}")
+
+
+def test_arrays_of_other_names_or_values_are_refused(tmp_path):
+    first, *rest = lasagne_arrays()
+    np.savez(tmp_path / "a.npz", first, first_bias=rest[0])
+    with pytest.raises(ValueError, match=r"arrays must be named arr_0 to arr_1, got \['first_bias'\]"):
+        load_sononet_weights(SonoNet(out_channels=4, width=2), tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", first.astype(str), *rest)
+    with pytest.raises(ValueError, match=r"a\.npz must hold arrays of numbers, got arr_0 of other values"):
+        load_sononet_weights(SonoNet(out_channels=4, width=2), tmp_path / "a.npz")

@@ -54,3 +54,12 @@ def test_folders_of_labels_differ_on_every_file_system():
     assert len({name.lower() for name in folders.values()}) == len(labels)
     assert all(re.fullmatch(r"[\w.-]+", name) and name not in (".", "..") for name in folders.values())
     assert folders["Mass"] == "Mass"
+
+
+def test_folders_of_hostile_labels():
+    labels = ["con", "COM1", "lpt9.txt", "figures", "report.html", "x" * 300, "x" * 299 + "y", "\u4e2d" * 300]
+    labels += ["e\u0301", "\u00e9", "stra\u00dfe", "STRASSE", "x\udcff", "../a", "a", "CONTRAST", ""]
+    folders = list(label_folders(labels).values())
+    assert folders[:5] == ["label_con", "label_COM1", "label_lpt9.txt", "label_figures", "label_report.html"]
+    assert folders[5:8] == ["x" * 100, "x" * 100 + "_2", "\u4e2d" * 33]
+    assert folders[8:] == ["\u00e9", "\u00e9_2", "stra\u00dfe", "STRASSE_2", "x", "a", "a_2", "CONTRAST", "label"]

@@ -216,3 +216,11 @@ def test_a_comparison_of_few_patients_holds_its_level_and_has_no_p_of_zero():
         p_values.append(compare_aucs(label, *rng.normal(size=(2, 45))).p_value)
     assert np.mean(np.array(p_values) < 0.05) < 0.08
     assert min(p_values) > 0
+
+
+@pytest.mark.parametrize("numbers", [(1.1, 1, 9), (np.nan, 1, 9), (0.5, -1, 9), (0.5, np.nan, 9), (0.5, 1, 0)])
+def test_numbers_out_of_range_are_refused(numbers):
+    with pytest.raises(
+        ValueError, match=r"area must be in \[0, 1\], scale finite and not below 0, freedom above 0, got"
+    ):
+        AreaError(*numbers)

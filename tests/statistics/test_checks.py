@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from monai_shortcut.statistics.checks import (
     checked_codes,
+    checked_confidence,
     checked_head,
     checked_length,
     checked_levels,
+    checked_patients,
     checked_points,
     checked_rows,
     checked_strata,
@@ -69,3 +72,35 @@ UNFIT = np.where(np.isin(POINTS, [3, 6, 7]), [np.nan, np.inf], POINTS)  # three 
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "unknown", [None, np.nan, float("nan"), "", "  ", "nan", "None", pd.NA, pd.NaT, np.datetime64("NaT")]
+)
+def test_unknown_patients_are_refused(unknown):
+    with pytest.raises(ValueError, match="patients must be known for every image, got 2 that are not: rows 1, 3"):
+        checked_patients(["a", unknown, "b", unknown])
+
+
+def test_patients_are_numbered_as_their_names_sort():
+    for names in ([3, 1, 3], ["c", "a", "c"], np.array([2.5, 0, 2.5]), pd.Series(["b", "a", "b"]), ["2", 1, "2"]):
+        assert checked_patients(names, 3).tolist() == [1, 0, 1]
+    assert checked_patients([]).tolist() == []
+    many = checked_patients(pd.Series([np.nan, 1.0]).fillna(2))
+    assert many.tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"patients must have shape \(2,\) to match labels, got \(3,\)\."):
+        checked_patients([1, 2, 3], 2, "labels")
+    with pytest.raises(ValueError, match=r"patients must have shape \(N,\) to match embeddings, got \(1, 2\)\."):
+        checked_patients(np.zeros((1, 2), int))
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -0.5, 95, np.nan, True, "0.95"])
+def test_confidence_is_between_0_and_1(confidence):
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1, got"):
+        checked_confidence(confidence)
+
+
+@pytest.mark.parametrize("values", [[["a", "b"]], [[1j, 2]], [[None, 1.0]]])
+def test_embeddings_are_real_numbers(values):
+    with pytest.raises(ValueError, match="embeddings must be real numbers, got values of type"):
+        checked_points(values)

@@ -408,3 +408,26 @@ def test_folds_that_cannot_be_averaged_are_refused():
         fold_auc_covariance([fold, (fold[0], fold[1] * 2, fold[2])])
     with pytest.raises(ValueError, match="labels must hold at least two patients of class 1, got 1"):
         fold_auc_covariance([fold, (fold[0], fold[1], [1, 2, 3, 3])])
+
+
+@pytest.mark.parametrize("unknown", [None, np.nan, ""])
+def test_unknown_patients_are_not_one_patient(unknown):
+    with pytest.raises(ValueError, match="patients must be known for every image, got 1 that are not: rows 3"):
+        compare_aucs([0, 0, 1, 1], [1, 2, 3, 4], [1, 3, 2, 4], ["a", "b", "c", unknown])
+    with pytest.raises(ValueError, match="patients must be known"):
+        auc_covariance([0, 0, 1, 1], [[1, 2, 3, 4]], ["a", "b", "c", unknown])
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95, np.nan])
+def test_a_confidence_out_of_range_is_refused(confidence):
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
+        compare_aucs([0, 0, 1, 1], [1, 2, 3, 4], [1, 3, 2, 4], confidence=confidence)
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
+        estimate_auc([0, 0, 1, 1], [1, 2, 3, 4], confidence=confidence)
+
+
+def test_weights_are_one_for_each_area():
+    found = average_influence([(np.array([False, False, True, True]), np.array([[1.0, 2, 3, 4]]), np.arange(4))], 4)
+    for weights, null in (([1, 1], 0), ([np.nan], 0), ([1], np.inf)):
+        with pytest.raises(ValueError, match="weights must be 1 finite numbers and null one, got"):
+            found.compare(weights, null=null)

@@ -224,3 +224,13 @@ def test_balanced_weights_make_class_and_level_independent(rng):
         table = np.array([[weight[(label == s) & (coding == c)].sum() for c in range(3)] for s in range(2)])
         np.testing.assert_allclose(table, np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum())
     assert found.std() > 0.1
+
+
+@pytest.mark.parametrize("start", [1.6e9, 1.6e12])
+def test_a_column_that_varies_far_from_zero_is_read(rng, start):
+    code, points = np.arange(60) % 2, rng.normal(size=(60, 3))
+    points[:, 1] = start + code + 0.1 * points[:, 1]
+    apart = points[:, 1] - start
+    expected = (apart - apart.mean()) / apart.std()
+    np.testing.assert_allclose(Standardized.of(points).rows(slice(None))[:, 1], expected, atol=1e-3)
+    assert np.isinf(Standardized.of(np.full((60, 2), start / 3)).scale).all()

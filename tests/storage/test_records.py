@@ -11,7 +11,7 @@ from samples import sample_of
 
 from monai_shortcut.analyses.prediction_gap import PredictionGap, prediction_gap
 from monai_shortcut.analyses.region_sensitivity import RegionSensitivity, region_sensitivity
-from monai_shortcut.storage.records import decode, encode
+from monai_shortcut.storage.records import as_of_now, decode, encode, read_record
 
 
 @dataclass(frozen=True)
@@ -124,3 +124,50 @@ def test_an_error_names_the_record_it_is_told():
         decode(Outer, [], "audit")
     with pytest.raises(ValueError, match=r"absent \['count', 'share'\], unknown \[\]"):
         decode(Outer, {name: value for name, value in PLAIN.items() if name not in ("count", "share")})
+
+
+@dataclass(frozen=True)
+class Told:
+    p_value: float | None
+    kind: str = "a"
+
+    def __post_init__(self) -> None:
+        if self.kind != "a":
+            raise ValueError(f"kind must be a, got {self.kind!r}.")
+
+
+def test_p_values_and_what_a_record_refuses_are_told_with_their_place():
+    for wrong in (1.5, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=r"told\.p_value must be between 0 and 1, got"):
+            decode(Told, {"p_value": wrong}, "told")
+    with pytest.raises(ValueError, match=r"told must hold a Told: kind must be a, got 'b'\."):
+        decode(Told, {"p_value": None, "kind": "b"}, "told")
+    with pytest.raises(ValueError, match=r"told\.p_value must be float, got an integer of 400 digits\."):
+        decode(Told, {"p_value": 10**399}, "told")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"version": NaN}', "got text that is not JSON: numbers must be finite, got NaN"),
+        ('{"version": 1e999}', "numbers must be finite, got 1e999"),
+        ('{"version": 1, "version": 2}', "an object must hold a name once, got 'version' again"),
+        ("[" * 200_000, "got values nested too deep to be one"),
+        ('{"version": 1, "own": ' + "[" * 200_000 + "]" * 200_000 + "}", "got values nested too deep to be one"),
+        ('{"version": true, "own": 1}', "got other JSON"),
+        ('{"version": 0, "own": 1}', "got other JSON"),
+        ("\xff", "got text that is not JSON"),
+    ],
+)
+def test_files_that_hold_no_record(tmp_path, text, message):
+    (tmp_path / "r.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=rf"r\.json must hold the JSON of a test.*{message}"):
+        read_record(tmp_path / "r.json", "a test", 3, "own")
+
+
+def test_former_records_that_lack_something_are_told():
+    with pytest.raises(
+        ValueError, match=r"audit must hold what its version 2 holds, got other content: KeyError\('x'\)"
+    ):
+        as_of_now(lambda value: value["x"], {"version": 2}, "audit")
+    assert as_of_now(dict, {"version": 2}, "audit") == {"version": 2}
