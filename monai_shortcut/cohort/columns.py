@@ -25,7 +25,8 @@ RESERVED = ("image_id", "patient_id", "label", "image", "roi", "swapped_roi", "f
 _BLANKS = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")  # others than the plain one
 _LONE = re.compile(r"[\ud800-\udfff]")  # halves of surrogate pairs, which no encoding writes
 _ROUNDED = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]+")  # how a spreadsheet shows a long number
-_INEXACT = 2.0**53
+_WRITTEN = re.compile(r"([0-9]+)(?:\.0+)?")  # a whole number, or one that became a fraction
+_INEXACT = 2.0**53  # floats from here on are not all whole numbers
 
 Texts = NDArray[np.object_]  # (N,) str, or None where missing
 
@@ -226,12 +227,12 @@ def _require_one_spelling(ids: Collection[str], column: str, patients: bool) -> 
     require_writable(ids, column)
     if patients:
         require_none(sorted(MISSING_WORDS.intersection(ids)), f"{column} must be given for every image", "such ids")
-    rounded = sorted(filter(_ROUNDED.fullmatch, ids))
+    rounded = sorted(name for name in ids if "+" in name and _ROUNDED.fullmatch(name))
     require_none(rounded, f"{column} must be written out (a spreadsheet rounds long numbers: format them as text)")
     spelled: dict[str, str] = {}
     several: list[str] = []
-    for name in sorted(ids):
-        number = re.fullmatch(r"([0-9]+)(?:\.0+)?", name) if name[-1].isdigit() else None
+    for name in sorted(name for name in ids if name[0].isdigit() and name[-1].isdigit()):
+        number = _WRITTEN.fullmatch(name)
         if number:
             key = (number[1].lstrip("0") or "0") if patients else number[1]
             several += [f"{spelled[key]} and {name}"] if key in spelled else []

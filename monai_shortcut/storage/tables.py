@@ -37,7 +37,7 @@ _BOOLEANS = {**dict.fromkeys(("True", "TRUE", "true"), True), **dict.fromkeys(("
 _FEW = 10  # different values up to which numbers may be names
 _TEXT: Any = pd.Series([], dtype=str).dtype  # of text with missing values: object, or str from pandas 3 on
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_AT_ONCE = 2**14  # rows
+_AT_ONCE = 2**9  # rows; of more, Python would look for garbage among them again and again
 _LONGEST = 2**31 - 1  # characters of a cell; run-length codes exceed Python's own limit
 _LOG = logging.getLogger(__name__)
 

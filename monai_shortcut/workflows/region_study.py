@@ -377,7 +377,7 @@ class RegionStudy:
 
 def _scores(cell: Cell, evaluation: Evaluation) -> pd.DataFrame:
     """Scores of one evaluation in long form."""
-    frame = pd.read_csv(cell.path(evaluation), dtype={"image_id": str})
+    frame = pd.read_csv(cell.path(evaluation), dtype={"image_id": str}, keep_default_na=False, na_values=[""])
     return frame.assign(
         trained_on=cell.trained_on,
         fold=cell.fold,
