@@ -17,9 +17,10 @@ from monai_shortcut.cohort.columns import as_text, repeated, require_none, requi
 from monai_shortcut.statistics.checks import checked_length, checked_patients
 from monai_shortcut.statistics.duplicates import linked_patients, near_duplicates
 from monai_shortcut.statistics.resampling import Resampling
-from monai_shortcut.types import Booleans
+from monai_shortcut.types import Booleans, Floats
 
 _ROWS = 4096  # rows looked at at once; bounds the memory
+_OFF = 1e-3  # by which rounded probabilities may miss a sum of 1
 _LOG = logging.getLogger(__name__)
 
 
@@ -103,3 +104,15 @@ def check_rows(columns: Mapping[str, Any], count: int, classes: int | None = Non
             raise ValueError(f"{name} must have one row for each of the {count} embeddings, got {np.shape(values)}.")
         if classes is not None and np.shape(values) != (count, classes):
             raise ValueError(f"{name} must have shape {(count, classes)}, got {np.shape(values)}.")
+        if classes is not None:
+            _check_answers(name, np.asarray(values, dtype=np.float64))
+
+
+def _check_answers(name: str, answers: Floats) -> None:
+    """Refuse rows that are neither probabilities nor unknown altogether."""
+    known = answers[~np.isnan(answers).all(axis=1)]
+    wrong = int((~((known >= 0) & (known <= 1)).all(axis=1) | ~(np.abs(known.sum(axis=1) - 1) <= _OFF)).sum())
+    if wrong:
+        raise ValueError(
+            f"{name} must hold probabilities that sum to 1, or NaN in all of a row, got {wrong} rows else."
+        )

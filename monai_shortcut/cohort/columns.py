@@ -241,12 +241,12 @@ def _require_one_spelling(ids: Collection[str], column: str, patients: bool) -> 
 
 
 def require_writable(texts: Iterable[str], what: str) -> None:
-    """Refuse text that no file can hold, as of names that were not decoded.
+    """Refuse text that no file can hold or be called: of names that were not decoded, or with a NUL.
 
     Raises:
         ValueError: If there is any.
     """
-    wrong = [ascii(text) for text in texts if not text.isascii() and _LONE.search(text)]
+    wrong = [ascii(text) for text in texts if "\0" in text or (not text.isascii() and _LONE.search(text))]
     require_none(wrong, f"{what} must be text that can be written as UTF-8")
 
 

@@ -209,7 +209,7 @@ def _rows(reader: Any, header: Sequence[str], path: str | Path) -> Iterator[tupl
 
 def separated(cells: Sequence[str]) -> str:
     """A row for a message, not too long."""
-    shown = ",".join(cells)
+    shown = " ".join(",".join(cells).split())
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 

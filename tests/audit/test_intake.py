@@ -10,7 +10,7 @@ import pytest
 from audit_cases import QUICK, simulated
 
 from monai_shortcut.audit import Audit, AuditSettings, audit
-from monai_shortcut.audit.intake import taken_in
+from monai_shortcut.audit.intake import check_rows, taken_in
 from monai_shortcut.report import write_report
 
 NAMES = ("embeddings", "weight", "bias", "labels", "patients")
@@ -110,3 +110,16 @@ def test_missing_strings_are_missing_whatever_holds_them():
     found = audit(**given | {"attributes": holders, "settings": QUICK})
     assert {finding.missing for finding in found.findings} == {cells.count(None)}
     assert all(set(finding.levels) | set(finding.left_out) == {"F", "M"} for finding in found.findings)
+
+
+@pytest.mark.parametrize("row", [(7.0, 7.0), (-0.5, 1.5), (0.5, 0.4), (np.nan, 1.0), (np.inf, 0.0)])
+def test_answers_that_are_no_probabilities_are_refused(row):
+    answers = np.full((120, 2), 0.5)
+    answers[4] = np.nan
+    check_rows({"full": answers}, 120, 2)
+    answers[5] = row
+    for what in ("regions", "counterfactuals"):
+        refused(
+            "used must hold probabilities that sum to 1, or NaN in all of a row, got 1 rows else",
+            **{what: {"used": answers}},
+        )

@@ -92,6 +92,8 @@ def test_text_that_no_file_can_hold_is_refused_at_once(column):
         ValueError, match=rf"{column} must be text that can be written as UTF-8, got 1 others: 'x.udcff'"
     ):
         Cohort.from_table(changed(column, {0: "x\udcff"}))
+    with pytest.raises(ValueError, match=rf"{column} must be text that can be written as UTF-8, got 1 others: 'x.x00'"):
+        Cohort.from_table(changed(column, {0: "x\0"}))
 
 
 def test_encoding_separator_and_findings(saved, tmp_path):
