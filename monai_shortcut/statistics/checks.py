@@ -115,12 +115,16 @@ def checked_strata(strata: ArrayLike | None, images: int) -> Integers:
     """Classes (N,), numbered from 0; all alike where there are none.
 
     Raises:
-        ValueError: If the shape is another.
+        ValueError: If the shape is another, or a class is unknown.
     """
     if strata is None:
         return np.zeros(images, dtype=np.int64)
     given: NDArray[Any] = np.asarray(strata)
     checked_length("strata", given, images)
+    if given.dtype.kind not in "iub":
+        unknown = sum(map(_is_unknown, given.tolist()))
+        if unknown:
+            raise ValueError(f"strata must be known for every image, got {unknown} that are not.")
     return np.unique(given, return_inverse=True)[1].astype(np.int64)
 
 

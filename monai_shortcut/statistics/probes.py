@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from monai_shortcut.statistics.checks import checked_length, checked_levels, checked_points, checked_strata
+from monai_shortcut.statistics.checks import checked_levels, checked_patients, checked_points, checked_strata
 from monai_shortcut.statistics.codings import Codings, balanced_weights
 from monai_shortcut.statistics.discriminant import Folded
 from monai_shortcut.statistics.resampling import permuted_codes
@@ -98,7 +98,7 @@ def null_probes(
         ValueError: As `fit_probe`.
     """
     folded, code = _prepared(embeddings, codes, strata, balanced)
-    checked_length("patients", patients, len(code))
+    checked_patients(patients, len(code))
     draws = permuted_codes(code, patients, permutations, rng, None if strata is None else folded.classes)
     return fitted(folded, Codings(np.arange(len(code)), draws, int(code.max()) + 1), within, balanced)[0]
 

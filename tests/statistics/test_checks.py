@@ -104,3 +104,9 @@ def test_confidence_is_between_0_and_1(confidence):
 def test_embeddings_are_real_numbers(values):
     with pytest.raises(ValueError, match="embeddings must be real numbers, got values of type"):
         checked_points(values)
+
+
+@pytest.mark.parametrize("unknown", [None, np.nan])
+def test_unknown_strata_are_no_class(unknown):
+    with pytest.raises(ValueError, match="strata must be known for every image, got 1 that are not"):
+        checked_strata([1.0, unknown, 0.0], 3)
