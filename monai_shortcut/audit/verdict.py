@@ -12,6 +12,7 @@ from itertools import combinations
 from scipy.stats import norm
 
 from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
+from monai_shortcut.analyses.encoding import Encoding
 from monai_shortcut.audit.leading import exceeds, judged, leading, tolerated, too_small
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence, Finding
@@ -130,7 +131,16 @@ def _unread(
         unread = [names.labels[index] for index, area in enumerate(encoding.by_label) if area is None]
         except_for = f" Within {' and '.join(unread)} there are too few patients to say." if unread else ""
         return Judgement(NOT_ENCODED, f"The embedding holds no readable trace of it: {read}.{except_for}")
-    return Judgement(INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}.")
+    return Judgement(INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}{_widest(encoding, names)}.")
+
+
+def _widest(encoding: Encoding, names: Names) -> str:
+    """The area of the label whose own probe says least, in words."""
+    known = [(area.high, names.labels[index], area) for index, area in enumerate(encoding.by_label) if area is not None]
+    if not known:
+        return ""
+    _, label, area = max(known, key=lambda one: one[:2])
+    return f", one of {label} alone with {with_limits(area)}"
 
 
 def _at_most(area: Estimate, settings: AuditSettings) -> float:

@@ -179,6 +179,10 @@ def test_an_attribute_that_no_reader_finds_names_the_labels_that_have_too_few():
     assert answer.reason.endswith("Within malignant there are too few patients to say.")
     for change in ({"nonlinear": Estimate(0.5, 0.38, 0.62)}, {"by_label": (Estimate(0.5, 0.38, 0.62), None)}):
         assert verdict(replace(evidence, encoding=replace(some, **change))) == INCONCLUSIVE
+    labels = (Estimate(0.5, 0.38, 0.62), Estimate(0.52, 0.4, 0.64))  # the widest is named, for it keeps the answer open
+    open_ = judge(replace(evidence, encoding=replace(some, by_label=labels)), SETTINGS, NAMES).reason
+    assert open_.startswith("Too few images to say whether it is encoded: a linear probe")
+    assert open_.endswith(", one of malignant alone with 0.52 (0.40 to 0.64).")
 
 
 def test_answers_that_were_not_compared_leave_it_open_with_the_reason():
