@@ -61,7 +61,7 @@ def assert_same(found: Any, expected: Any, place: str = "") -> None:
     """Records are equal, numbers within 1e-6."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys(), place
-        for key in expected:
+        for key in expected.keys() - {"seconds"}:  # of the methods that say where the model looks
             assert_same(found[key], expected[key], f"{place}/{key}")
     elif isinstance(expected, list):
         assert len(found) == len(expected), place

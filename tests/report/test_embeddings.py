@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from audit_cases import QUICK, simulated
 
+from monai_shortcut.analyses.embedding_maps import EmbeddingMaps, StrategyMap
 from monai_shortcut.analyses.embedding_moves import ANOTHER, MaskedEmbeddings
 from monai_shortcut.audit import Audit, audit
 from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
 from monai_shortcut.report.figures.maps import embedding_figures, strategy_map
+from monai_shortcut.report.files import png
 from monai_shortcut.report.pages import write_report
 from monai_shortcut.report.wording import limits
 
@@ -142,3 +144,16 @@ def test_two_sample_tests_of_an_attribute_stand_in_its_section(record, folder):
     counts = f"{pair.images[1]} ({pair.patients[1]}), {pair.images[0]} ({pair.patients[0]})"
     shown = row(page, "class 0", "visible 1 against visible 0", counts)
     assert float(shown[5]) == pytest.approx(pair.ks[0], abs=0.005)
+
+
+def test_a_map_of_many_long_names_keeps_room_for_its_points():
+    """Combinations of findings are many and long; their legend once left nothing of the map."""
+    names = tuple(f"atelectasis, cardiomegaly, consolidation, effusion, pneumothorax, number {n}" for n in range(24))
+    points = {"full": tuple((float(n), float(n % 5)) for n in range(24))}
+    drawn = strategy_map(StrategyMap("pca", "two components", points), EmbeddingMaps(names, {}, 24, (), {}))
+    figure = png(drawn)  # a warning of collapsed axes is an error
+    assert figure.startswith(b"\x89PNG")
+    told = [text.get_text() for text in drawn.subfigs[1].axes[2].get_legend().get_texts()]
+    assert len(told) == 10
+    assert told[-1] == "and 15 more"
+    assert all(len(name) <= 48 for name in told)

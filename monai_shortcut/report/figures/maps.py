@@ -20,6 +20,7 @@ from monai_shortcut.types import Floats
 
 METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _BINS = 30
+_LONGEST, _NAMED = 48, 9  # letters of a name, and names, in the legend of a map
 
 
 def embedding_figures(moves: EmbeddingMoves | None, maps: EmbeddingMaps | None) -> Iterator[tuple[str, Figure]]:
@@ -115,13 +116,21 @@ def _panel(panel: SubFigure, points: Floats, name: str, values: Sequence[str]) -
         chosen = points[np.array([item == value for item in values])]
         colour, again = series(index) if value else MISSING, index // len(SERIES)  # how often the colours are used up
         style = {"color": colour, "marker": level_marker(index + again), "linewidths": 0, "alpha": 0.6}
-        axes.scatter(*chosen.T, s=8, label=value or "missing or left out", **style)
+        told = value or "missing or left out"
+        told = told if len(told) <= _LONGEST else f"{told[: _LONGEST - 1]}…"
+        axes.scatter(*chosen.T, s=8, label=told if index < _NAMED else None, **style)
         steps = {"density": True, "histtype": "step", "color": colour, "linestyle": "--" if again else "-"}
         top.hist(chosen[:, 0], _BINS, range=ranges[0], **steps)
         side.hist(chosen[:, 1], _BINS, range=ranges[1], orientation="horizontal", **steps)
     _bare(top, axes, side, ranges)
     top.set_title(name, fontsize=9)
-    axes.legend(fontsize=6, markerscale=1.6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3)
+    if len(order) > _NAMED:
+        axes.scatter([], [], s=0, label=f"and {len(order) - _NAMED} more")
+    longest = max(len(label) for label in axes.get_legend_handles_labels()[1])
+    # The legend must not crowd the map out.
+    columns = 3 if longest <= _LONGEST // 3 else 2 if longest <= _LONGEST // 2 else 1
+    place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+    axes.legend(fontsize=6, markerscale=1.6, frameon=False, ncols=columns, **place)
 
 
 def _bare(top: Axes, axes: Axes, side: Axes, ranges: Sequence[tuple[float, float]]) -> None:
