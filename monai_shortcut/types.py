@@ -58,6 +58,11 @@ class Tested:
     observed: float
     null: tuple[float, ...]
 
+    @classmethod
+    def of(cls, draws: Floats) -> Tested:
+        """From values (1 + B,), the observed one first."""
+        return cls(float(draws[0]), tuple(draws[1:].tolist()))
+
     @property
     def p_value(self) -> float:
         """Share of permutations at least as large as the observed value, the observed one counted: (b + 1) / (B + 1).

@@ -138,7 +138,7 @@ def differences(
     pair = list(combinations(range(sample.count), 2))[int(place[1])]
     return Differences(
         rows=rows,
-        test=Tested(float(tests[0]), tuple(tests[1:].tolist())),
+        test=Tested.of(tests),
         spread=_tested(spread.max(axis=(1, 2))),
         scattered=(int(found.labels[int(place[0])]), *pair),
         critical=critical,
@@ -243,7 +243,7 @@ def _patients(sample: AttributeSample) -> tuple[tuple[int, ...], ...]:
 
 
 def _tested(statistic: Floats) -> Tested:
-    return Tested(float(statistic[0]), tuple(statistic[1:].tolist()))
+    return Tested.of(statistic)
 
 
 def _centred(columns: Floats, cells: Integers, label: Integers) -> Floats:

@@ -115,8 +115,8 @@ def distributions(sample: AttributeSample) -> Distributions:
     largest = scaled.max(axis=1), ks.max(axis=(1, 2), initial=0.0)
     power = points.axes[0]
     return Distributions(
-        test=_tested(scaled.sum(axis=1)),
-        ks_test=_tested(largest[1]),
+        test=Tested.of(scaled.sum(axis=1)),
+        ks_test=Tested.of(largest[1]),
         pairs=tuple(pair for one in found for pair in _pairs(sample, chosen, one, *largest)),
         variance=tuple((power[:_COMPONENTS] / max(float(power.sum()), 1e-300)).tolist()),
         images=len(chosen),
@@ -168,7 +168,3 @@ def _pairs(
                 Tested(float(np.sqrt(weight) * one), tuple(largest_ks[1:].tolist())).p_value for one in ks
             ),
         )
-
-
-def _tested(draws: Floats) -> Tested:
-    return Tested(float(draws[0]), tuple(draws[1:].tolist()))

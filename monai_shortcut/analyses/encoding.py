@@ -118,7 +118,7 @@ def encoding(sample: AttributeSample, spread: Mapping[str, float] | None = None)
         metrics=found.metrics,
         auroc=found.auroc,
         own_auroc=_limits(own, sample.observed, sample.strata, sample.patients, scatter, sample.draws.confidence),
-        test=Tested(float(draws[0]), tuple(draws[1:].tolist())),
+        test=Tested.of(draws),
         spread=dict(spreads(sample.images, [sample])[0] if spread is None else spread),
         by_label=tuple(each and each[0] for each in by_label),
         nonlinear=nonlinear[0],
@@ -259,7 +259,7 @@ def _largest(areas: Floats) -> Tested:
     """The largest of several areas (A, 1 + B) in standard deviations; observed and permuted values count alike."""
     apart = areas - areas.mean(axis=1, keepdims=True)
     largest = (apart / np.maximum(areas.std(axis=1, keepdims=True), 1e-12)).max(axis=0)
-    return Tested(float(largest[0]), tuple(largest[1:].tolist()))
+    return Tested.of(largest)
 
 
 def _limits(

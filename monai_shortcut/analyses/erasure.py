@@ -96,7 +96,7 @@ def erasure(sample: AttributeSample) -> ErasureEffect:
     )
     return ErasureEffect(
         change=sample.mean(0.5 * np.abs(after - before).sum(axis=1)),
-        test=Tested(float(moved[0]), tuple(moved[1:].tolist())),
+        test=Tested.of(moved),
         gap=(old, new),
         auc=_class_changes(sample, after),
         encoded=_encoded(sample, folded),

@@ -70,7 +70,7 @@ def joint_alignment(images: Sample, attributes: Mapping[str, AttributeSample]) -
     return JointAlignment(
         attributes=tuple(attributes),
         correlations=space.correlations([each[0] for each in probes]),
-        test=Tested(float(largest[0]), tuple(largest[1:].tolist())),
+        test=Tested.of(largest),
         share=space.share([each[0] for each in probes]),
     )
 

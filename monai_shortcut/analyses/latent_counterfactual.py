@@ -52,7 +52,7 @@ def latent_counterfactual(sample: AttributeSample) -> LatentCounterfactual:
     codes = sample.permuted[: 1 + sample.draws.erasures]
     moved = np.array([_moved(logits, score, code.astype(np.int64), label) for code in codes])
     effect = float(without_noise(moved[0] ** 2, float((moved[1:] ** 2).mean())))
-    return LatentCounterfactual(effect, Tested(float(moved[0]), tuple(moved[1:].tolist())))
+    return LatentCounterfactual(effect, Tested.of(moved))
 
 
 def _moved(logits: Floats, score: Floats, code: Integers, label: Integers) -> float:

@@ -248,4 +248,4 @@ def _largest_gap(estimates: list[tuple[Floats, Floats]], known: Booleans) -> tup
     excess = np.abs(gap) - np.abs(gap.mean(axis=0))
     # Answers that do not vary have an error of rounding alone.
     statistic = np.divide(excess, error, out=np.zeros_like(excess), where=error > 1e-9).max(axis=1)
-    return float(np.abs(gap[0]).max()), Tested(float(statistic[0]), tuple(statistic[1:].tolist()))
+    return float(np.abs(gap[0]).max()), Tested.of(statistic)

@@ -237,9 +237,7 @@ def _first(batches: Sequence[Question], count: int) -> list[Question]:
     for batch in batches:
         rows = slice(0, count - sum(len(one.images) for one in found))
         if rows.stop > 0:
-            found.append(
-                replace(batch, images=batch.images[rows], parts=batch.parts[rows], targets=batch.targets[rows])
-            )
+            found.append(batch.rows(rows))
     return found
 
 

@@ -186,37 +186,26 @@ def _deep_lift_shap(question: Question) -> torch.Tensor:
 def _feature_ablation(question: Question) -> torch.Tensor:
     from captum.attr import FeatureAblation
 
-    return _of_squares(
-        question,
-        FeatureAblation(question.network).attribute(
-            question.images,
-            question.baseline,
-            question.targets,
-            feature_mask=question.squares,
-            perturbations_per_eval=max(1, at_once(question.images) // len(question.images)),
-        ),
-    )
+    return _by_squares(question, FeatureAblation(question.network))
 
 
 def _shapley_sampling(question: Question) -> torch.Tensor:
     from captum.attr import ShapleyValueSampling
 
-    return _of_squares(
-        question,
-        ShapleyValueSampling(question.network).attribute(
-            question.images,
-            question.baseline,
-            question.targets,
-            feature_mask=question.squares,
-            n_samples=question.settings.samples,
-            perturbations_per_eval=max(1, at_once(question.images) // len(question.images)),
-        ),
-    )
+    return _by_squares(question, ShapleyValueSampling(question.network), n_samples=question.settings.samples)
 
 
-def _of_squares(question: Question, found: Any) -> torch.Tensor:
+def _by_squares(question: Question, explainer: Any, **options: Any) -> torch.Tensor:
     """What a square is worth, spread evenly over its pixels; captum gives all of it to each pixel and channel."""
     squares = question.squares
+    found = explainer.attribute(
+        question.images,
+        question.baseline,
+        question.targets,
+        feature_mask=squares,
+        perturbations_per_eval=max(1, at_once(question.images) // len(question.images)),
+        **options,
+    )
     pixels = torch.bincount(squares.flatten())[squares]
     return _tensor(found)[:, :1] / pixels
 

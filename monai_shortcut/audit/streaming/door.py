@@ -99,7 +99,7 @@ def _encoding(sums: Sums, bins: int) -> Encoding:
         metrics=confusion_metrics(table, confidence),
         auroc=with_interval((observed, errors[1]), confidence),
         own_auroc=with_interval((float(null[0]), errors[0]), confidence, spread),
-        test=Tested(float(null[0]), tuple(null[1:].tolist())),
+        test=Tested.of(null),
     )
 
 
