@@ -117,7 +117,7 @@ def differences(
         Testing; Agresti and Caffo (2000), American Statistician 54(4).
     """
     given = adjust or {}
-    scales = _Values.of(sample, threshold)
+    scales = Values.of(sample, threshold)
     label, patient = np.unique(sample.labels, return_inverse=True)[1], sample.patients
     columns = scales.columns if sample.cells is None else _centred(scales.columns, sample.cells, label)
     moments = Cells(columns, label, patient, sample.count).of(sample.permuted)
@@ -167,7 +167,7 @@ def joint_differences(
     part = _part(sample, known)
     given = [codes[part.rows] for codes in others.values()]
     critical = _bonferroni(_comparisons(part), part.draws.confidence)
-    return tuple(_Rows(part, _Values.of(part, threshold), given, critical).rows(None, None))
+    return tuple(_Rows(part, Values.of(part, threshold), given, critical).rows(None, None))
 
 
 def sliced_differences(
@@ -193,7 +193,7 @@ def sliced_differences(
         The differences, tested by Bonferroni's inequality over all of them and all attributes.
     """
     slices = [(name, level) for name, codes in others.items() for level in range(int(codes.max(initial=-1)) + 1)]
-    values, factor = _Values.of(sample, threshold), len(slices) * tests
+    values, factor = Values.of(sample, threshold), len(slices) * tests
     critical = _bonferroni(_comparisons(sample) * factor, sample.draws.confidence)
     found: list[Difference] = []
     for name, level in slices:
@@ -221,7 +221,7 @@ def foreseen(
         threshold: as `differences`.
     """
     critical = _bonferroni(_comparisons(sample) * tests, confidence)
-    return list(_Rows(sample, _Values.of(sample, threshold), [], critical).rows(None, None))
+    return list(_Rows(sample, Values.of(sample, threshold), [], critical).rows(None, None))
 
 
 def _comparisons(sample: AttributeSample) -> int:
@@ -258,8 +258,8 @@ def _centred(columns: Floats, cells: Integers, label: Integers) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class _Values:
-    """Values of the images, all in [0, 1].
+class Values:
+    """Values of the images that are compared, all in [0, 1].
 
     Attributes:
         columns: (n, K) what is tested, and at last how far the rank lies from its label's median.
@@ -280,14 +280,14 @@ class _Values:
         """Number of columns whose means are tested."""
         return int(self.columns.shape[1]) - 1
 
-    def of_images(self, chosen: NDArray[np.bool_]) -> _Values:
+    def of_images(self, chosen: NDArray[np.bool_]) -> Values:
         """The same of some images."""
-        return _Values(
+        return Values(
             self.columns[chosen], self.places, self.probabilities[chosen], self.decisions[chosen], self.ranks[chosen]
         )
 
     @classmethod
-    def of(cls, sample: AttributeSample, threshold: float | None) -> _Values:
+    def of(cls, sample: AttributeSample, threshold: float | None) -> Values:
         answers = sample.probabilities
         classes = answers.shape[1]
         likeliest = answers.argmax(axis=1) if threshold is None else (answers[:, 1] >= threshold).astype(np.int64)
@@ -313,7 +313,7 @@ class _Rows:
     """Makes the rows of an attribute."""
 
     sample: AttributeSample
-    values: _Values
+    values: Values
     others: Sequence[NDArray[Any]]
     critical: float
     fewest: int = FEWEST
@@ -386,7 +386,7 @@ class _Rows:
         self, model: LevelContrasts, inside: Integers, first: int, second: int
     ) -> Iterator[tuple[str, int | None, Contrast | None]]:
         for scale, answers in ((PROBABILITY, self.values.probabilities), (DECISION, self.values.decisions)):
-            yield scale, None, self._moved(model, answers[inside], first, second)
+            yield scale, None, model.between(first, second, moving(model, answers[inside], first, second))
         yield RANK, None, model.between(first, second, self.values.ranks[inside])
         shares = np.bincount(self.sample.images.labels, minlength=self.sample.images.classes) / len(self.sample.images)
         for outcome in np.flatnonzero(shares <= _RARE).tolist():
@@ -394,16 +394,14 @@ class _Rows:
             found = model.between(first, second, answers)
             yield ODDS, outcome, None if found is None else _log_odds(found, answers, model.codes, first, second)
 
-    @staticmethod
-    def _moved(model: LevelContrasts, answers: Floats, first: int, second: int) -> Contrast | None:
-        """What moves to the second of two classes; of more, to all classes that gain, which is what moves at all."""
-        if answers.shape[1] == 2:
-            return model.between(first, second, answers[:, 1])
-        gains = [model.between(first, second, column) for column in answers.T]
-        gaining = [index for index, gain in enumerate(gains) if gain is not None and gain.value > _ROUNDING]
-        if not gaining:
-            return gains[0]
-        return model.between(first, second, answers[:, gaining].sum(axis=1))
+
+def moving(model: LevelContrasts, answers: Floats, first: int, second: int) -> Floats:
+    """(n,) answers (n, C) of the second of two classes; of more, of all classes that gain from a level to another."""
+    if answers.shape[1] == 2:
+        return answers[:, 1]
+    gains = [model.between(first, second, column) for column in answers.T]
+    gaining = [index for index, gain in enumerate(gains) if gain is not None and gain.value > _ROUNDING]
+    return np.asarray(answers[:, gaining or [0]].sum(axis=1))
 
 
 def _log_odds(found: Contrast, answers: Floats, codes: Integers, first: int, second: int) -> Contrast | None:

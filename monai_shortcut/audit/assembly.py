@@ -22,6 +22,7 @@ from monai_shortcut.analyses.joint_alignment import joint_alignment
 from monai_shortcut.analyses.region_sensitivity import region_sensitivity
 from monai_shortcut.analyses.sample import AttributeSample, Sample, two_rows
 from monai_shortcut.audit import embeddings as space
+from monai_shortcut.audit.answers import Answers
 from monai_shortcut.audit.company import at_equal_levels, in_company, in_slices
 from monai_shortcut.audit.evidence import (
     FAMILIES,
@@ -208,6 +209,7 @@ def audit(
         linked=linked,
         moves=moves,
         maps=maps,
+        answers=Answers.of(sample, coded, {name: fine[name] for name in chosen.adjust_for}),
     )
 
 

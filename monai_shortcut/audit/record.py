@@ -21,6 +21,7 @@ from monai_shortcut.analyses.prediction_gap import PredictionGap
 from monai_shortcut.analyses.region_sensitivity import RegionSensitivity
 from monai_shortcut.analyses.subgroups import SubgroupGaps
 from monai_shortcut.attribution.record import Attribution
+from monai_shortcut.audit.answers import Answers
 from monai_shortcut.audit.former import modern
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.columns import KINDS
@@ -273,6 +274,7 @@ class Audit:
             in every fold, permutation and bootstrap.
         readers: what people see in the images; None if nobody has read them.
         attribution: where the model looks; None if nobody asked.
+        answers: what the model said of each image, for `monai_shortcut.compare_audits`; None in older records.
         version: version of this format.
     """
 
@@ -297,6 +299,7 @@ class Audit:
     linked: tuple[tuple[str, ...], ...] = ()
     readers: ReaderStudy | None = None
     attribution: Attribution | None = None
+    answers: Answers | None = None
     version: int = VERSION
 
     def finding(self, attribute: str) -> Finding:

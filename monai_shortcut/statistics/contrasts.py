@@ -78,7 +78,7 @@ class LevelContrasts:
 
     def between(self, first: int, second: int, values: Floats) -> Contrast | None:
         """The difference of values (n,) in [0, 1] between two levels; None if it cannot be estimated."""
-        weights = self._weights(first, second)
+        weights = self.weights(first, second)
         if weights is None:
             return None
         inverse, _ = self._inverse
@@ -98,8 +98,8 @@ class LevelContrasts:
             freedom=freedom,
         )
 
-    def _weights(self, first: int, second: int) -> Floats | None:
-        """(n,) weight of each image in the difference."""
+    def weights(self, first: int, second: int) -> Floats | None:
+        """(n,) weight of each image in the difference; None if it cannot be estimated."""
         if not (self.codes == first).any() or not (self.codes == second).any():
             return None
         inverse, told = self._inverse

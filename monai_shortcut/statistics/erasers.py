@@ -14,6 +14,7 @@ from monai_shortcut.statistics.checks import checked_levels, checked_points, che
 from monai_shortcut.types import Floats, Integers
 
 _ROUNDING = 1e-12  # correlations of attribute and embedding, and relative deviations of a column, that count as zero
+_SHARED = 1e-6  # sine of the angle below which directions of two attributes are one
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def fit_eraser(
 
     Args:
         embeddings: (N, D) what the head reads.
-        codes: (N,) level of each image, integers in [0, M), each present.
+        codes: (N,) level of each image, integers in [0, M), each present; or (N, A) of several attributes, which are
+            erased together.
         strata: (N,) optional class of each image. Covariances are then those within classes, so that what only tracks
             the class is not erased.
         shrinkage: share of the columns' variances in the covariance, in [0, 1]; None for Ledoit and Wolf's estimate.
@@ -59,7 +61,7 @@ def fit_eraser(
             covariance of few images hardly varies in some directions by chance.
 
     Returns:
-        The eraser, of rank M - 1 at most; 0 where there is no covariance to remove.
+        The eraser, of rank M - 1 at most, summed over the attributes; 0 where there is no covariance to remove.
 
     Raises:
         ValueError: If the shapes disagree, an embedding is not finite, a level is empty, or shrinkage is out of range.
@@ -73,10 +75,15 @@ def fit_eraser(
         [[0.5, 7.0]]
     """
     points = checked_points(embeddings, least=2).astype(np.float64)
-    code, stratum = checked_levels(codes, len(points)), checked_strata(strata, len(points))
+    given = np.asarray(codes)
+    columns = [checked_levels(column, len(points)) for column in (given.T if given.ndim == 2 else [given])]
+    stratum = checked_strata(strata, len(points))
     space = _Space.of(points, stratum, shrinkage)
-    directions = space.directions(code[None], stratum, int(code.max()) + 1)[0]
-    return space.eraser(directions[:, directions.any(axis=0)])
+    found = [space.directions(code[None], stratum, int(code.max()) + 1)[0] for code in columns]
+    if len(found) > 1:  # attributes that go along share directions
+        left, size, _ = np.linalg.svd(np.concatenate(found, axis=1), full_matrices=False)
+        return space.eraser(left[:, size > _SHARED])
+    return space.eraser(found[0][:, found[0].any(axis=0)])
 
 
 def random_eraser(

@@ -225,3 +225,15 @@ def test_erasers_that_cannot_be_fitted_are_refused(rng):
     for rank in (-1, 13):
         with pytest.raises(ValueError, match=rf"rank must be between 0 and 12, which the embeddings span, got {rank}"):
             random_eraser(points, rank, rng)
+
+
+def test_several_attributes_are_erased_together_and_what_they_share_once(rng):
+    points, code, label = example(rng)
+    other = np.where(rng.random(200) < 0.3, label, rng.permutation(np.arange(200) % 3))
+    eraser = fit_eraser(points, np.stack([code, other, 2 - code], axis=1), label)  # the last is the first renamed
+    assert eraser.rank == 4
+    for one in (code, other):
+        np.testing.assert_allclose(covariance(eraser(points), one, label), 0, atol=1e-10)
+    assert abs(covariance(fit_eraser(points, code, label)(points), other, label)).max() > 1e-3
+    alone = fit_eraser(points, code[:, None], label)
+    np.testing.assert_array_equal(alone(points), fit_eraser(points, code, label)(points))
