@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from monai_shortcut.heads.finding import linear_head, logit_map_head
+from monai_shortcut.heads.inputs import Inputs
 from monai_shortcut.heads.linear import LinearHead
 
-__all__ = ["LinearHead", "linear_head", "logit_map_head"]
+__all__ = ["Inputs", "LinearHead", "linear_head", "logit_map_head"]

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from monai_shortcut.heads.inputs import Inputs
 from monai_shortcut.heads.layers import evaluating, find_layer, is_pointwise, run_order, unwrap
 
 READS = ("input", "logit_map")
@@ -20,7 +22,8 @@ class EmbeddingHook:
     """Records the embeddings at one layer. It is a context manager; `attach` and `remove` do the same.
 
     By default they are what the layer reads: the last axis of a Linear, axis 1 of any other layer. Further axes
-    (pixels, tokens) are averaged, since an affine head gives the same before a global average pool as after it.
+    (pixels, tokens) are averaged, since an affine head gives the same before a global average pool as after it. So are
+    the rows of each image's patches, where the layer reads several for each image.
 
     Args:
         network: the classifier; wrappers are taken off.
@@ -46,6 +49,7 @@ class EmbeddingHook:
         self._module = find_layer(self._network, layer)
         self._handles: list[RemovableHandle] = []
         self._embeddings: torch.Tensor | None = None
+        self._images = 0
 
     @property
     def embeddings(self) -> torch.Tensor:
@@ -68,7 +72,7 @@ class EmbeddingHook:
         self.remove()
         self._forget()
         self._handles = [
-            self._network.register_forward_pre_hook(self._begin_only if once else self._forget),
+            self._network.register_forward_pre_hook(self._begin_only if once else self._forget, with_kwargs=True),
             self._module.register_forward_pre_hook(self._record, with_kwargs=True)
             if self.reads == "input"
             else self._module.register_forward_hook(self._record_map),
@@ -88,12 +92,14 @@ class EmbeddingHook:
     def __exit__(self, *_: object) -> None:
         self.remove()
 
-    def _forget(self, *_: Any) -> None:
+    def _forget(self, *call: Any) -> None:
         self._embeddings = None
+        given = next(iter([*call[1], *call[2].values()]), None) if call else None
+        self._images = len(given) if isinstance(given, torch.Tensor) and given.ndim else 0
 
-    def _begin_only(self, *_: Any) -> None:
+    def _begin_only(self, *call: Any) -> None:
         """Forget, and make the closing hook the last one of the network."""
-        self._forget()
+        self._forget(*call)
         self._handles.pop().remove()
         self._handles.append(self._network.register_forward_hook(self._end_only, always_call=True))
 
@@ -107,7 +113,9 @@ class EmbeddingHook:
 
     def _record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = pooled(module, plain((*args, *kwargs.values())[0]))
-        self._embeddings = values.clone()
+        several, rest = divmod(len(values), self._images or len(values) or 1)
+        bags = several > 1 and not rest
+        self._embeddings = values.reshape(-1, several, values.shape[-1]).mean(dim=1) if bags else values.clone()
 
     def _record_map(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if not isinstance(output, torch.Tensor) or output.ndim < 3:
@@ -134,7 +142,8 @@ def first_output(returned: Any, output: str | int | None = None, *, as_is: bool 
     """(N, C) logits from what a network returned.
 
     Args:
-        returned: a tensor, tuple, list or dict, whose entries may be tuples, lists or dicts too.
+        returned: a tensor, tuple, list, dict or dataclass, whose entries may be such, too. Fields that are None are
+            none.
         output: key of a dict, or index of a tuple or list. By default the tensor itself, the first of a tuple or list,
             or the only entry of a dict that has shape (N, C).
         as_is: keep gradient and dtype.
@@ -147,6 +156,9 @@ def first_output(returned: Any, output: str | int | None = None, *, as_is: bool 
         >>> first_output(returned, "embeddings").shape
         torch.Size([2, 4])
     """
+    if is_dataclass(returned) and not isinstance(returned, Mapping):
+        named = {field.name: getattr(returned, field.name) for field in fields(returned)}
+        returned = {name: entry for name, entry in named.items() if entry is not None}
     value = returned
     if isinstance(returned, Mapping) and output is None:
         fitting = [entry for entry in returned.values() if isinstance(entry, torch.Tensor) and _rows(entry).ndim == 2]
@@ -174,6 +186,30 @@ def first_output(returned: Any, output: str | int | None = None, *, as_is: bool 
     return _rows(value if as_is else plain(value))
 
 
+def averaged_output(returned: Any, output: str | int | None = None) -> torch.Tensor:
+    """(N, D) embeddings from what an encoder returned: tokens (N, T, D) and maps (N, D, ...) are averaged.
+
+    Args:
+        returned: a tensor, tuple, list, dict or dataclass.
+        output: as in `first_output`.
+
+    Raises:
+        ValueError: As in `first_output`.
+
+    Example:
+        >>> averaged_output((torch.ones(2, 5, 3), None)).shape, averaged_output(torch.ones(2, 3, 4, 4)).shape
+        (torch.Size([2, 3]), torch.Size([2, 3]))
+    """
+    value = returned
+    if isinstance(returned, (tuple, list)) and returned:
+        value = returned[output if isinstance(output, int) and output < len(returned) else 0]
+    elif isinstance(returned, Mapping) and output in returned:
+        value = returned[output]
+    if isinstance(value, torch.Tensor) and _rows(value).ndim > 2:
+        return plain(value).mean(dim=1) if value.ndim == 3 else plain(value).flatten(2).mean(dim=2)
+    return first_output(returned, output)
+
+
 def _rows(values: torch.Tensor) -> torch.Tensor:
     """(N,) as (N, 1), and (N, C, 1, ...) as (N, C)."""
     values = values[:, None] if values.ndim == 1 else values
@@ -192,7 +228,7 @@ def _listed(returned: Any) -> str:
 
 def embed(
     network: nn.Module,
-    images: torch.Tensor,
+    images: torch.Tensor | Inputs,
     layer: str | None = None,
     *,
     reads: str = "input",
@@ -202,7 +238,7 @@ def embed(
 
     Args:
         network: the classifier.
-        images: (N, ...) batch, on the network's device.
+        images: (N, ...) batch, on the network's device, or `Inputs` of several.
         layer: name of the head; by default the last Linear or 1x1 convolution to run, which takes one more pass.
         reads: as in `EmbeddingHook`; "logit_map" needs a layer.
         output: entry of what the network returns, as in `first_output`.
@@ -224,7 +260,7 @@ def embed(
         if layer is None:
             raise ValueError("the network must run a Linear or 1x1 convolution, got none; pass layer= a module's name.")
     with EmbeddingHook(network, layer, reads) as hook, evaluating(network):
-        logits = first_output(network(images), output)
+        logits = first_output(Inputs.of(images).into(network), output)
     embeddings = hook.embeddings
     if not len(embeddings) == len(logits) == len(images):
         raise ValueError(

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from monai_shortcut.heads.embeddings import embed, first_output, plain
+from monai_shortcut.heads.inputs import Inputs
 from monai_shortcut.heads.layers import (
     LAYERS,
     evaluating,
@@ -30,7 +31,7 @@ def linear_head(
     network: nn.Module,
     norm: nn.Module | None = None,
     *,
-    images: torch.Tensor | None = None,
+    images: torch.Tensor | Inputs | None = None,
     layer: str | None = None,
     output: str | int | None = None,
 ) -> LinearHead:
@@ -43,7 +44,8 @@ def linear_head(
     Args:
         network: a classifier that returns logits or probabilities, or a bare layer.
         norm: the batch normalization after a bare layer.
-        images: (N, ...) batch the network accepts, on its device; by default two random images of side 64.
+        images: (N, ...) batch the network accepts, on its device, or `Inputs` of several; by default two random images
+            of side 64.
         layer: name of the head, as "class_layers.out"; by default the last Linear or 1x1 convolution to run.
         output: entry of what the network returns that holds the logits, as in `first_output`.
 
@@ -66,15 +68,15 @@ def linear_head(
         return LinearHead(*folded(network, norm))
     if norm is not None:
         raise ValueError(f"norm goes with a bare Linear or 1x1 convolution, got a {type(network).__name__}.")
-    images, order = run_on_example(network, images)
-    with torch.autocast(images.device.type, enabled=False):
-        return _found(network, images, order, layer, output)
+    inputs, order = run_on_example(network, images)
+    with torch.autocast(inputs.images.device.type, enabled=False):
+        return _found(network, inputs, order, layer, output)
 
 
 def logit_map_head(
     network: nn.Module,
     *,
-    images: torch.Tensor | None = None,
+    images: torch.Tensor | Inputs | None = None,
     layer: str | None = None,
     output: str | int | None = None,
 ) -> LinearHead:
@@ -84,7 +86,8 @@ def logit_map_head(
 
     Args:
         network: a classifier that returns logits or probabilities.
-        images: (N, ...) batch the network accepts, on its device; by default two random images of side 64. The number
+        images: (N, ...) batch the network accepts, on its device, or `Inputs` of several; by default two random images
+            of side 64. The number
             of cells depends on their size, which all images must then have.
         layer: name of the layer whose output (N, C, ...) is the map; by default the last one to run that fits.
         output: entry of what the network returns that holds the logits, as in `first_output`.
@@ -105,10 +108,10 @@ def logit_map_head(
         torch.Size([3, 147])
     """
     network = unwrap(network)
-    images, order = run_on_example(network, images)
-    with torch.autocast(images.device.type, enabled=False):
-        layer = _map_layer(network, images, order, output) if layer is None else layer
-        embeddings, logits = embed(network, images, layer, reads="logit_map", output=output)
+    inputs, order = run_on_example(network, images)
+    with torch.autocast(inputs.images.device.type, enabled=False):
+        layer = _map_layer(network, inputs, order, output) if layer is None else layer
+        embeddings, logits = embed(network, inputs, layer, reads="logit_map", output=output)
         classes, (cells, rest) = logits.shape[1], divmod(embeddings.shape[1], logits.shape[1])
         if rest or cells < 2:
             raise ValueError(
@@ -118,13 +121,13 @@ def logit_map_head(
         weight = torch.eye(classes).repeat_interleave(cells, dim=1).to(embeddings) / cells
         head = LinearHead(weight, torch.zeros_like(weight[:, 0]), layer)
         try:
-            return prove(head, network, images, "logit_map", output)
+            return prove(head, network, inputs, "logit_map", output)
         except HeadError as found:
             raise ValueError(f"the logits must be the average of the output of layer {layer!r}, got {found}.") from None
 
 
 def _found(
-    network: nn.Module, images: torch.Tensor, order: list[str], layer: str | None, output: str | int | None
+    network: nn.Module, images: Inputs, order: list[str], layer: str | None, output: str | int | None
 ) -> LinearHead:
     """The proved head of an unwrapped network, whose modules ran in this order."""
     modules = [network.get_submodule(name) for name in order]
@@ -161,7 +164,7 @@ def _folded_head(layer: str, module: nn.Module, after: Sequence[nn.Module]) -> L
     return LinearHead(*folded(module, norm), layer=layer) if fits else head
 
 
-def _map_layer(network: nn.Module, images: torch.Tensor, order: list[str], output: str | int | None) -> str:
+def _map_layer(network: nn.Module, images: Inputs, order: list[str], output: str | int | None) -> str:
     """The last layer to run whose output, of more than one cell, has the logits as its average over space."""
     means: dict[str, torch.Tensor] = {}
 
@@ -177,7 +180,7 @@ def _map_layer(network: nn.Module, images: torch.Tensor, order: list[str], outpu
     with ExitStack() as hooks, evaluating(network):
         for name in names:
             hooks.callback(network.get_submodule(name).register_forward_hook(note(name)).remove)
-        logits = first_output(network(images), output)
+        logits = first_output(images.into(network), output)
     for name in names:
         if name in means and means[name].shape == logits.shape:
             tolerance = Tolerance.of(network.get_submodule(name), network)

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
+from monai_shortcut.heads.inputs import Inputs
+
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -86,7 +88,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def run_order(network: nn.Module, images: torch.Tensor) -> list[str]:
+def run_order(network: nn.Module, images: torch.Tensor | Inputs) -> list[str]:
     """Names of an unwrapped network's innermost modules, but for TorchScript, in the order in which they run."""
     order: list[str] = []
 
@@ -99,18 +101,18 @@ def run_order(network: nn.Module, images: torch.Tensor) -> list[str]:
                 continue  # takes no hooks
             if is_pointwise(module) or not any(True for _ in module.children()):  # a parametrized layer has children
                 hooks.callback(module.register_forward_pre_hook(note(name)).remove)
-        network(images)
+        Inputs.of(images).into(network)
     return order
 
 
-def run_on_example(network: nn.Module, images: torch.Tensor | None = None) -> tuple[torch.Tensor, list[str]]:
+def run_on_example(network: nn.Module, images: torch.Tensor | Inputs | None = None) -> tuple[Inputs, list[str]]:
     """A batch, by default two different random images of side 64, and the layers in their running order on it.
 
     Raises:
         ValueError: If there are no images, and the network has no layer to tell their shape or does not accept them.
     """
     if images is not None:
-        return images, run_order(network, images)
+        return Inputs.of(images), run_order(network, images)
     first = next((module for module in network.modules() if isinstance(module, LAYERS)), None)
     if first is None:
         raise ValueError(
@@ -121,9 +123,9 @@ def run_on_example(network: nn.Module, images: torch.Tensor | None = None) -> tu
     )
     images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(first.weight)
     try:
-        return images, run_order(network, images)
+        return Inputs(images), run_order(network, images)
     except Exception as error:
         raise ValueError(
             f"the network must accept a dummy batch of shape {tuple(images.shape)}, got {type(error).__name__}: "
-            f"{error}; pass images= a batch the network accepts."
+            f"{error}; pass images= a batch the network accepts, of several inputs as heads.inputs.Inputs."
         ) from error

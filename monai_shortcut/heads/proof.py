@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from monai_shortcut.heads.embeddings import embed
+from monai_shortcut.heads.inputs import Inputs
 from monai_shortcut.heads.layers import find_layer
 from monai_shortcut.heads.linear import ACTIVATIONS, LinearHead
 
@@ -46,7 +47,7 @@ class Tolerance(NamedTuple):
 def prove(
     head: LinearHead,
     network: nn.Module,
-    images: torch.Tensor,
+    images: torch.Tensor | Inputs,
     reads: str = "input",
     output: str | int | None = None,
 ) -> LinearHead:
@@ -59,7 +60,7 @@ def prove(
     Args:
         head: the head to prove, with the name of its layer.
         network: an unwrapped classifier.
-        images: (N, ...) batch on the network's device.
+        images: (N, ...) batch on the network's device, or `Inputs` of several.
         reads: where the embedding is, as for `EmbeddingHook`.
         output: entry of what the network returns that holds the logits, as in `first_output`.
 
