@@ -1,6 +1,10 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The one reader of CSV files: what is an index, missing, a number or a text does not depend on the other rows."""
+"""The one reader and the one writer of CSV files.
+
+What is an index, missing, a number or a text does not depend on the other rows. No cell that is written is a formula to
+a spreadsheet; the reader gives back what was meant.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,8 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-
 _WHOLE = re.compile(r"[+-]?[0-9]{1,15}")
 _CODE = re.compile(r"[+-]?(?:0[0-9]+|[0-9]{16,})")  # a number would lose its leading zeros, or its last digits
 _BOOLEANS = {**dict.fromkeys(("True", "TRUE", "true"), True), **dict.fromkeys(("False", "FALSE", "false"), False)}
+# What a spreadsheet may take for a formula, after any "'" in front. Wide forms of the signs are taken for the signs.
+_FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 _FEW = 10  # different values up to which numbers may be names
 _TEXT: Any = pd.Series([], dtype=str).dtype  # of text with missing values: object, or str from pandas 3 on
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -58,7 +64,8 @@ def read_csv(
     such as "NA" or "NaN" in a column whose other cells are numbers, more than ten of them different ("NaN" beside any
     number). A column of numbers is numbers; with leading zeros, or more than 15 digits, it is text where ten values or
     fewer make it one of codes. "True" and "False" in any case are booleans. Rows without any content are passed over,
-    like a cell too many that is empty. Blanks around names and cells are removed.
+    like a cell too many that is empty. Blanks around names and cells are removed, and so is the "'" that `write_csv`
+    puts before what a spreadsheet would take for a formula.
 
     Args:
         path: the file, with a header row; .gz, .bz2, .xz and .zip are unpacked.
@@ -117,8 +124,45 @@ def read_blocks(
         chosen = [place for place, name in enumerate(header) if name in only]
         names = pd.Index([header[place] for place in chosen], dtype=object)
         while block := list(islice(found, rows)):
-            cells = [[row[place].strip() or None for place in chosen] for _, row in block]
+            cells = [[_meant(row[place].strip()) or None for place in chosen] for _, row in block]
             yield pd.DataFrame(cells, [line for line, _ in block], names, dtype=object)
+
+
+def write_csv(table: pd.DataFrame, path: str | Path, *, index: bool = False, float_format: str | None = None) -> None:
+    """Write a table as a CSV file that `read_csv` reads, and in which nothing is a formula to a spreadsheet.
+
+    A "'" is put before texts and names of columns that begin with "=", "+", "-", "@", a tab or a line end, also after
+    blanks or such a "'". Numbers stay as they are, also where they are texts.
+
+    Args:
+        table: what to write; its index has a name if it is written.
+        path: the file.
+        index: whether to write the index, too.
+        float_format: of numbers, such as "%.9g"; by default all their digits.
+    """
+    shown = table.reset_index() if index else table.copy(deep=False)
+    quoting: Any = csv.QUOTE_MINIMAL
+    for place, kind in enumerate(shown.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            cells = [_harmless(cell) for cell in shown.iloc[:, place]]
+            if any(isinstance(cell, str) and "\r" in cell for cell in cells):
+                quoting = csv.QUOTE_NONNUMERIC  # Python before 3.13 sees no line end in it
+            shown.isetitem(place, np.array([*cells, None], dtype=object)[:-1])  # the last one, lest all be of a shape
+    shown.columns = pd.Index([_harmless(name) for name in shown.columns], dtype=object)
+    shown.to_csv(path, index=False, float_format=float_format, quoting=quoting, errors="backslashreplace")
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and _is_formula(cell) else cell
+
+
+def _meant(cell: str) -> str:
+    """What a cell without blanks around it said before `_harmless`."""
+    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
+
+
+def _is_formula(cell: str) -> bool:
+    return _FORMULA.match(cell) is not None and _NUMBER.fullmatch(cell.lstrip("'").strip()) is None
 
 
 def named_columns(frame: pd.DataFrame, path: str | Path, needed: Collection[str] | None = None) -> pd.DataFrame:
@@ -182,7 +226,7 @@ def _lines(
 
 
 def _header(cells: list[str], path: str | Path) -> list[str]:
-    names = [plain(cell) for cell in cells]
+    names = [_meant(plain(cell)) for cell in cells]
     if not any(names):
         raise ValueError(f"{path} must start with the names of its columns, got none.")
     other = next((sign for sign in (";", "\t", "|") if len(names) == 1 and sign in names[0]), None)
@@ -250,7 +294,7 @@ def _typed(
     cells: list[str], distinct: Collection[str], index: pd.Index[Any], text: bool, missing: Collection[str], what: str
 ) -> pd.Series[Any]:
     """A column as numbers, booleans or text."""
-    words = {cell: word for cell in distinct if (word := cell.strip()) and word not in missing}
+    words = {cell: word for cell in distinct if (word := _meant(cell.strip())) and word not in missing}
     known = set(words.values())
     if broken := known & _BROKEN:
         first = next(line for line, cell in zip(index, cells, strict=True) if words.get(cell) in broken)

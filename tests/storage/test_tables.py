@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import logging
 import lzma
+import re
 import zipfile
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monai_shortcut.storage.tables import MISSING_WORDS, named_columns, read_blocks, read_csv
+from monai_shortcut.storage import tables
+from monai_shortcut.storage.tables import MISSING_WORDS, named_columns, read_blocks, read_csv, write_csv
 
 
 @pytest.fixture
@@ -177,3 +180,67 @@ def test_some_columns_some_rows_and_blocks(written):
     assert [block["a"].tolist() for block in blocks] == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
     assert [block.index.tolist() for block in blocks] == [[2, 3, 4], [5, 6, 7], [8]]
     assert [len(value or "") for value in blocks[1]["c"]] == [200_000, 0, 0]
+
+
+# What is written
+
+FORMULAS = [
+    "=1+1",
+    "+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    " =1",
+    "-",
+    "+",
+    "\uff1d1",
+    "-x",
+    "=",
+    "''=1",
+]
+TEXTS = ["'", "'quoted'", "'=1", "''", "'-1", "-1", "+2.5e3", "a=b", "NA", "\u00e9", 'say "=1"', "a,b", "x\ny", "x\ry"]
+
+
+def test_no_cell_or_name_is_a_formula_and_all_are_read_back(tmp_path):
+    names = ["=image", "'@", "plain", "-1"]
+    texts = [*FORMULAS, *TEXTS]
+    frame = pd.DataFrame({names[0]: texts, names[1]: texts[::-1], names[2]: range(len(texts)), names[3]: texts})
+    write_csv(frame, tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    signs = [cell for cell in cells if cell.lstrip(" ")[:1] in tuple("=+-@\t\r\uff1d")]
+    assert {cell for cell in signs if cell} == {"-1", "+2.5e3"}  # numbers stay numbers
+    assert cells.count("'=image") == 1
+    assert cells.count("''=1") == 3  # of '=1 itself, which is not =1
+    read = read_csv(tmp_path / "t.csv", text=None)
+    assert list(read.columns) == names
+    assert read["=image"].tolist() == texts
+    assert read["'@"].tolist() == texts[::-1]
+    (blocks,) = read_blocks(tmp_path / "t.csv", names[:1], rows=100)
+    assert blocks["=image"].tolist() == texts
+
+
+def test_numbers_truths_and_gaps_are_written_as_pandas_writes_them(tmp_path, rng):
+    frame = pd.DataFrame({"a": rng.normal(size=4), "b": [True, False, True, True], "c": [-1, 2, -3, 4]})
+    frame = frame.assign(d=np.array([-1, None, "x", -2.5], dtype=object), e=pd.Categorical(["u", "v", None, "u"]))
+    write_csv(frame, tmp_path / "mine.csv", float_format="%.3g")
+    frame.to_csv(tmp_path / "pandas.csv", index=False, float_format="%.3g")
+    assert (tmp_path / "mine.csv").read_bytes() == (tmp_path / "pandas.csv").read_bytes()
+    frame = frame.set_axis(pd.Index(["=1", "b", "c", "d"], name="image_id"))
+    write_csv(frame, tmp_path / "mine.csv", index=True)
+    assert read_csv(tmp_path / "mine.csv")["image_id"].tolist() == ["=1", "b", "c", "d"]
+    assert frame.index[0] == "=1"  # it is not changed
+    write_csv(pd.DataFrame(columns=["=a"]), tmp_path / "mine.csv")
+    assert (tmp_path / "mine.csv").read_text() == "'=a\n"
+    write_csv(pd.DataFrame(), tmp_path / "mine.csv")
+
+
+def test_nothing_else_in_the_package_writes_tables():
+    folder = Path(tables.__file__).parents[1]
+    writers = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        if re.search(r"\bto_csv\b|csv\.(?:Dict)?[wW]riter\b|to_excel|savetxt", path.read_text(encoding="utf-8"))
+    }
+    assert writers == {"storage/tables.py"}
