@@ -16,15 +16,18 @@ from monai_shortcut import (
     networks,
     phantom,
     probes,
+    repair,
     sensitivity,
     training_curves,
     transforms,
     weight_space,
 )
+from monai_shortcut.repair import compare_audits
 from monai_shortcut.versions import __version__
 
 __all__ = [
     "__version__",
+    "compare_audits",
     "datasets",
     "delong",
     "erasure",
@@ -34,6 +37,7 @@ __all__ = [
     "networks",
     "phantom",
     "probes",
+    "repair",
     "sensitivity",
     "training_curves",
     "transforms",
