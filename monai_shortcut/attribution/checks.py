@@ -63,6 +63,7 @@ def baseline_answers(method: Method, question: Question) -> Floats:
 
 def completeness(maps: torch.Tensor, method: Method, question: Question) -> float:
     """Mean absolute difference of the sums from what they must be, as a share of the mean absolute answer."""
+    question = method.asked(question)
     expected = answers(question, question.images) - baseline_answers(method, question)
     sums = maps.flatten(1).double().sum(dim=1).cpu().numpy()
     return float(np.abs(sums - expected).mean() / max(np.abs(expected).mean(), 1e-12))
@@ -80,6 +81,7 @@ def curves(maps: torch.Tensor, question: Question) -> tuple[Floats, Floats, Floa
         with the foremost pixels hidden, from none to all; and with them shown, from none to all. (N,) the whole
         image's.
     """
+    question = question.hiding()
     whole, blank = answers(question, question.images), answers(question, question.baseline)
     sign = np.where(whole < blank, -1.0, 1.0)
     rank = _ranks(maps * torch.from_numpy(sign).to(maps).reshape(-1, *[1] * (maps.ndim - 1)), question.settings.seed)

@@ -16,9 +16,11 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from monai_shortcut.attribution.checks import run_checks
+from monai_shortcut.attribution.masked import drawn, drawn_map, masked_panel, regions_of, slice_of
 from monai_shortcut.attribution.methods import METHODS, Method, Question, attributions, check_methods, question_of
+from monai_shortcut.attribution.network import Step, as_plain
 from monai_shortcut.attribution.parts import OUTSIDE, ROI, region_parts, region_problem
-from monai_shortcut.attribution.record import RULES, Attribution, Checks, Explained, Panel, Plane
+from monai_shortcut.attribution.record import RULES, Attribution, Checks, Explained, MaskedPanel, Panel, Plane
 from monai_shortcut.attribution.settings import REGIONAL, AttributionSettings
 from monai_shortcut.attribution.shares import Cases, Explanation, label_shares, level_differences
 from monai_shortcut.statistics.resampling import Resampling
@@ -37,6 +39,24 @@ def hash_order(patient: str, image: str, seed: int = 0) -> tuple[bytes, str]:
     return hashlib.blake2b(f"{seed}/{patient}".encode(), digest_size=8).digest(), image
 
 
+def first_images(
+    patients: Sequence[str], names: Sequence[str], labels: ArrayLike, classes: int, settings: AttributionSettings
+) -> list[int]:
+    """Rows of as many images of each label as the settings explain, the first in the order of the hash.
+
+    Args:
+        patients: N patients.
+        names: N names of images.
+        labels: (N,) class of each image, integers in [0, classes); others are not chosen.
+        classes: number of classes.
+        settings: number of images.
+    """
+    code, most = np.asarray(labels), -(-settings.images // classes)
+    place = [hash_order(*pair, settings.seed) for pair in zip(patients, names, strict=True)]
+    rows = (sorted(np.flatnonzero(code == label).tolist(), key=place.__getitem__)[:most] for label in range(classes))
+    return sorted((row for own in rows for row in own), key=place.__getitem__)
+
+
 def attribution(
     network: nn.Module,
     images: Sequence[torch.Tensor],
@@ -49,6 +69,7 @@ def attribution(
     attributes: Mapping[str, tuple[ArrayLike, Sequence[str]]] | None = None,
     settings: AttributionSettings | None = None,
     draws: Resampling | None = None,
+    after_masking: Step | None = None,
 ) -> Attribution:
     """Ask every method where the network looks, for the answer of each image's own label.
 
@@ -65,6 +86,8 @@ def attribution(
         attributes: (N,) codes, negative where unknown, and names of their levels, by attribute.
         settings: see `AttributionSettings`. All given images are explained; ``settings.images`` is for who gives them.
         draws: how bootstrap samples and permutations are drawn; see `Resampling`.
+        after_masking: what is done for an image (C, *spatial) with hidden pixels before the network sees it, such as
+            the intensity scaling again. It leaves an image as it is for which it was done before.
 
     Returns:
         The record. A method that fails is named with its reason, and the others go on.
@@ -90,15 +113,24 @@ def attribution(
     if not rows:
         reason = "no image has a region with something inside and something outside"
         return Attribution(0, 0, ring, not_computed={"all": reason}, unusable=unusable)
-    batches = list(_batches(network, [(images[i], regions[i], int(code[i])) for i in rows], chosen))
+    whole = [(images[i], regions[i], int(code[i])) for i in rows]
+    batches = list(_batches(network, whole, chosen, after_masking))
     patient = np.asarray(patients, dtype=object).astype(str)[rows]
     cases = Cases(code[rows], patient, label_names, draws or Resampling())
     levels = {name: (np.asarray(own)[rows], words) for name, (own, words) in (attributes or {}).items()}
     asked = _Asked(batches, cases, levels, chosen)
     asked.ask_all()
-    panels = asked.panels([names[i] for i in rows])
-    patients_count = len(set(patient.tolist()))
-    return Attribution(len(rows), patients_count, ring, tuple(asked.explained), asked.problems, unusable, panels)
+    shown = [names[i] for i in rows]
+    return Attribution(
+        images=len(rows),
+        patients=len(set(patient.tolist())),
+        ring=ring,
+        methods=tuple(asked.explained),
+        not_computed=asked.problems,
+        unusable=unusable,
+        panels=asked.panels(shown),
+        masked=asked.masked_panels(shown),
+    )
 
 
 def _problem(image: torch.Tensor, region: torch.Tensor) -> str:
@@ -111,12 +143,14 @@ def _problem(image: torch.Tensor, region: torch.Tensor) -> str:
 
 def _inside(region: torch.Tensor) -> torch.Tensor:
     """(1, *spatial) bool: not 0 in any channel."""
-    plain: torch.Tensor = region.as_tensor() if hasattr(region, "as_tensor") else region
-    return (plain.nan_to_num() != 0).any(dim=0, keepdim=True)
+    return (as_plain(region).nan_to_num() != 0).any(dim=0, keepdim=True)
 
 
 def _batches(
-    network: nn.Module, cases: list[tuple[torch.Tensor, torch.Tensor, int]], settings: AttributionSettings
+    network: nn.Module,
+    cases: list[tuple[torch.Tensor, torch.Tensor, int]],
+    settings: AttributionSettings,
+    after_masking: Step | None,
 ) -> Iterator[Question]:
     """Questions about images of one size that follow each other."""
     for _, group in groupby(cases, key=lambda case: tuple(case[0].shape)):
@@ -126,7 +160,14 @@ def _batches(
             images, regions, targets = zip(*alike[first : first + settings.batch], strict=True)
             parts = region_parts(torch.stack([_inside(region) for region in regions]), settings.ring, settings.unit)
             yield question_of(
-                network, torch.stack(images), parts, torch.tensor(targets), settings.fills[0], settings, background
+                network,
+                torch.stack(images),
+                parts,
+                torch.tensor(targets),
+                settings.fills[0],
+                settings,
+                background,
+                after_masking,
             )
 
 
@@ -209,10 +250,9 @@ class _Asked:
 
     def _panel(self, index: int, image_id: str, label: str, rule: str) -> Panel:
         assert self.outside is not None
-        batch, place = next(_places(self.batches, index))
-        own = batch.rows(slice(place, place + 1))
+        own = self._alone(index)
         parts = own.parts
-        plane = _slice(parts[0, 0].cpu().numpy())
+        plane = slice_of(parts[0, 0])
         maps: dict[str, Plane] = {}
         shares: dict[str, tuple[float, ...]] = {}
         seen: set[str] = set()
@@ -223,12 +263,39 @@ class _Asked:
             found = attributions(method, replace(own, fill=fill))
             shares[told.name] = tuple(np.nan_to_num(Explanation.of(found, parts).shares[0]).tolist())
             if method.name != REGIONAL:  # whose map is the parts
-                absolute = found[0].abs().double().cpu().numpy()[plane]
-                maps[told.name] = Plane.of(absolute, 0.0, float(np.quantile(absolute, 0.99)))
-        image = batch.images[place, 0].double().cpu().numpy()[plane]
-        drawn = Plane.of(image, float(image.min()), float(image.max()))
-        regions = Plane.of(parts[0, 0].cpu().numpy()[plane], 0, 255)
-        return Panel(image_id, label, rule, float(self.outside[index]), drawn, regions, maps, shares)
+                maps[told.name] = drawn_map(found[0], plane)
+        image, regions = drawn(own.images[0], plane), regions_of(parts, plane)
+        return Panel(image_id, label, rule, float(self.outside[index]), image, regions, maps, shares)
+
+    def masked_panels(self, names: Sequence[str]) -> tuple[MaskedPanel, ...]:
+        """The median image of each label under every strategy, by the first method of pixels that passed its checks."""
+        pairs = [pair for pair in zip(self.asked, self.explained, strict=True) if pair[1].method != REGIONAL]
+        if self.outside is None or not pairs or not self.settings.strategies:
+            return ()
+        passed = (pair for pair in pairs if pair[1].checks is not None and pair[1].checks.passed)
+        (method, fill), told = next(passed, pairs[0])
+        found = []
+        for label, name in enumerate(self.cases.label_names):
+            rules = _by_rule(self.outside, self.cases.labels == label)
+            index = rules.get("median", rules.get("highest"))  # of a single image
+            if index is not None:
+                own = replace(self._alone(index), fill=fill)
+                found.append(masked_panel(method, own, self._swapped(index), names[index], name, told.name))
+        return tuple(found)
+
+    def _alone(self, index: int) -> Question:
+        """The question about one image."""
+        batch, place = next(_places(self.batches, index))
+        return batch.rows(slice(place, place + 1))
+
+    def _swapped(self, index: int) -> torch.Tensor | None:
+        """(1, *spatial) bool region of the next patient whose image has the size of this one."""
+        patients, shape = self.cases.patients, self._alone(index).parts.shape
+        for other in (*range(index + 1, len(patients)), *range(index)):
+            parts = self._alone(other).parts
+            if patients[other] != patients[index] and parts.shape == shape:
+                return (parts[0] == ROI).cpu()
+        return None
 
 
 def _first(batches: Sequence[Question], count: int) -> list[Question]:
@@ -272,10 +339,3 @@ def _places(batches: Sequence[Question], index: int) -> Iterator[tuple[Question,
         index -= len(batch.images)
         if index < 0:
             return
-
-
-def _slice(parts: np.ndarray) -> tuple[slice, slice, slice | int] | tuple[slice, slice]:
-    """Where the picture of a volume is cut: the slice with most of the region."""
-    if parts.ndim == 2:
-        return slice(None), slice(None)
-    return slice(None), slice(None), int((parts == ROI).sum(axis=(0, 1)).argmax())

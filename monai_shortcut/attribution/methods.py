@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from monai_shortcut.attribution.activations import check_activations, out_of_place
-from monai_shortcut.attribution.network import as_read, at_once, judging
+from monai_shortcut.attribution.network import Prepared, Step, as_read, at_once, judging, prepared
 from monai_shortcut.attribution.parts import PARTS
 from monai_shortcut.attribution.settings import REGIONAL, AttributionSettings
 from monai_shortcut.attribution.shapley import regional_shapley
@@ -35,6 +35,7 @@ class Question:
         fill: what hidden pixels become.
         background: (B, C, *spatial) images that baselines are drawn from.
         settings: steps, cells and samples.
+        after_masking: what is done for an image with hidden pixels before the network sees it; nothing if None.
     """
 
     network: nn.Module
@@ -44,6 +45,7 @@ class Question:
     fill: float | str
     background: torch.Tensor
     settings: AttributionSettings
+    after_masking: Step | None = None
 
     def rows(self, chosen: slice) -> Question:
         """The same question about some of the images."""
@@ -53,9 +55,16 @@ class Question:
     def baseline(self) -> torch.Tensor:
         """(N, C, *spatial) images with everything hidden."""
         if not isinstance(self.fill, str):
-            return torch.full_like(self.images, self.fill)
+            return prepared(torch.full_like(self.images, self.fill), self.after_masking)
         means = self.images.flatten(2).mean(dim=2)
-        return means.reshape(*means.shape, *[1] * (self.images.ndim - 2)).expand_as(self.images)
+        blank = means.reshape(*means.shape, *[1] * (self.images.ndim - 2)).expand_as(self.images)
+        return prepared(blank, self.after_masking)
+
+    def hiding(self) -> Question:
+        """The same question for whoever hides pixels: the network then sees every image after that step."""
+        if self.after_masking is None:
+            return self
+        return replace(self, network=Prepared(self.network, self.after_masking), after_masking=None)
 
     @property
     def squares(self) -> torch.Tensor:
@@ -87,6 +96,10 @@ class Method:
     gradient: bool
     explain: Callable[[Question], torch.Tensor]
 
+    def asked(self, question: Question) -> Question:
+        """The question as it is put to the method: on the way of a gradient, no image has hidden pixels."""
+        return question if self.gradient else question.hiding()
+
 
 def attributions(method: Method, question: Question) -> torch.Tensor:
     """(N, *spatial) what each pixel adds to the answer for its image's target, summed over channels.
@@ -94,6 +107,7 @@ def attributions(method: Method, question: Question) -> torch.Tensor:
     Raises:
         Unmeasurable: If the method cannot explain this network; the message says why, and what to do.
     """
+    question = method.asked(question)
     with judging(question.network), _seeded(question.settings.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # captum says that it sets hooks, which it removes
         try:
@@ -284,9 +298,10 @@ def question_of(
     fill: float | str,
     settings: AttributionSettings,
     background: torch.Tensor | None = None,
+    after_masking: Step | None = None,
 ) -> Question:
     """A question with everything on the network's device; without a background, the first images are it."""
     shown = as_read(network, images)
     others = shown[: settings.background] if background is None else as_read(network, background)
     device = shown.device
-    return Question(network, shown, parts.to(device), targets.to(device), fill, others, settings)
+    return Question(network, shown, parts.to(device), targets.to(device), fill, others, settings, after_masking)

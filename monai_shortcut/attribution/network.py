@@ -13,8 +13,10 @@ from torch import nn
 
 from monai_shortcut.heads.embeddings import first_output
 from monai_shortcut.heads.layers import evaluating
+from monai_shortcut.types import Unmeasurable
 
 Network: TypeAlias = nn.Module | Callable[[torch.Tensor], torch.Tensor]
+Step: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 MOST_IMAGES = 64  # in one forward pass
 MOST_NUMBERS = 2**23  # in one forward pass: 32 MB of float32
@@ -34,7 +36,7 @@ def logits_of(network: Network, images: torch.Tensor) -> torch.Tensor:
 
 def as_read(network: Network, images: torch.Tensor) -> torch.Tensor:
     """The images without metadata, on the device and in the precision of the network's weights."""
-    plain: torch.Tensor = images.as_tensor() if hasattr(images, "as_tensor") else images
+    plain = as_plain(images)
     found = next(network.parameters(), None) if isinstance(network, nn.Module) else None
     return plain.detach() if found is None else plain.detach().to(device=found.device, dtype=found.dtype)
 
@@ -48,6 +50,44 @@ def judging(network: Network) -> Iterator[None]:
     else:
         with torch.no_grad():
             yield
+
+
+def prepared(images: torch.Tensor, step: Step | None) -> torch.Tensor:
+    """Images (N, C, *spatial) after the last step of their preparation, which sees each alone.
+
+    Raises:
+        Unmeasurable: If the step fails.
+    """
+    if step is None:
+        return images
+    try:
+        return torch.stack([as_plain(step(image)).to(images) for image in images])
+    except Exception as error:  # the step is the user's own
+        raise Unmeasurable(f"after_masking failed on a masked image: {type(error).__name__}: {error}") from error
+
+
+class Prepared(nn.Module):
+    """A network that sees every image after the last step of its preparation.
+
+    Args:
+        network: the network.
+        step: of one image (C, *spatial).
+    """
+
+    def __init__(self, network: nn.Module, step: Step) -> None:
+        super().__init__()
+        self.network, self.step = network, step
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """What the network says."""
+        found: torch.Tensor = self.network(prepared(images, self.step))
+        return found
+
+
+def as_plain(images: torch.Tensor) -> torch.Tensor:
+    """The images without metadata."""
+    plain: torch.Tensor = images.as_tensor() if hasattr(images, "as_tensor") else images
+    return plain
 
 
 def at_once(images: torch.Tensor) -> int:

@@ -221,6 +221,48 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class MaskedView:
+    """An image under one masking strategy, with the map of what decides there.
+
+    Attributes:
+        strategy: its name.
+        image: as the network saw it, as in `Panel`.
+        map: absolute attribution of each pixel, as in `Panel`.
+        outside: share of the attribution outside region and ring; None if all of it is 0.
+    """
+
+    strategy: str
+    image: Plane
+    map: Plane
+    outside: float | None
+
+
+@dataclass(frozen=True)
+class MaskedPanel:
+    """One image under every masking strategy: that with the median share outside among those of its label.
+
+    Attributes:
+        image_id: its name.
+        label: its label.
+        method: name and fill of the method that made the maps.
+        parts: as in `Panel`, of the full image.
+        views: one for each strategy that could be applied.
+        not_computed: why others have none, by strategy.
+    """
+
+    image_id: str
+    label: str
+    method: str
+    parts: Plane
+    views: tuple[MaskedView, ...]
+    not_computed: dict[str, str]
+
+    def view(self, strategy: str) -> MaskedView | None:
+        """The image under a strategy; None if there is none."""
+        return next((one for one in self.views if one.strategy == strategy), None)
+
+
+@dataclass(frozen=True)
 class Attribution:
     """Where a network looks.
 
@@ -232,6 +274,7 @@ class Attribution:
         not_computed: why a method says nothing, by method; "all" if none could be asked.
         unusable: reason by image_id, of images without inside or outside.
         panels: images that are shown.
+        masked: one image of each label under every masking strategy.
     """
 
     images: int
@@ -241,6 +284,7 @@ class Attribution:
     not_computed: dict[str, str] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
     panels: tuple[Panel, ...] = ()
+    masked: tuple[MaskedPanel, ...] = ()
 
     def method(self, name: str, fill: str | None = None) -> Explained:
         """What a method says; with the first fill that was used, unless one is named.

@@ -9,6 +9,7 @@ from numbers import Integral
 
 from monai_shortcut.regions.fills import check_fill
 from monai_shortcut.regions.margins import check_margin
+from monai_shortcut.regions.strategies import STRATEGIES, check_settings
 
 REGIONAL = "regional_shapley"
 _LEAST = {
@@ -46,11 +47,12 @@ class AttributionSettings:
         curve_steps: of the deletion and insertion curves.
         cells: squares along each axis, for methods that hide squares.
         samples: of GradientShap, for each image, and orders of Shapley sampling.
+        strategies: masking strategies that one image of each label is mapped under; none if empty.
         significance: below which levels of an attribute are said to differ.
         seed: of everything that is drawn.
 
     Raises:
-        ValueError: If a method or fill does not exist, or a number is out of range.
+        ValueError: If a fill or strategy does not exist, or a number is out of range.
     """
 
     methods: tuple[str, ...] = (REGIONAL, "integrated_gradients", "gradient_shap")
@@ -66,12 +68,16 @@ class AttributionSettings:
     curve_steps: int = 6
     cells: int = 8
     samples: int = 8
+    strategies: tuple[str, ...] = STRATEGIES
     significance: float = 0.05
     seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "methods", tuple(self.methods))
         object.__setattr__(self, "fills", tuple(self.fills))
+        object.__setattr__(self, "strategies", tuple(self.strategies))
+        for strategy in self.strategies:
+            check_settings(strategy)
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < least:

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from monai_shortcut.attribution.methods import Answers, check_methods
 from monai_shortcut.attribution.record import Attribution
 from monai_shortcut.attribution.settings import AttributionSettings
 from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.handlers.masking import finished
 from monai_shortcut.handlers.processes import gather
 from monai_shortcut.handlers.tasks import ClinicalTask, CohortMatcher, analysable_levels
 from monai_shortcut.transforms.metadata import placed_like
@@ -30,10 +32,17 @@ class KeptImages:
     Args:
         matchers: cohort of each clinical label.
         settings: how many images.
+        after_masking: as of `ShortcutAudit`.
     """
 
-    def __init__(self, matchers: Mapping[str, CohortMatcher], settings: AttributionSettings) -> None:
+    def __init__(
+        self,
+        matchers: Mapping[str, CohortMatcher],
+        settings: AttributionSettings,
+        after_masking: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._matchers, self._settings = matchers, settings
+        self._after_masking = after_masking and partial(finished, after_masking=after_masking)
         self._pixels: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self._chosen: dict[tuple[str, str], dict[Place, str]] = {}  # by clinical label and class: names by place
 
@@ -41,7 +50,7 @@ class KeptImages:
         """See the images (N, C, *spatial) and regions (N, 1 or C, *spatial) of a batch."""
         for name, image, region in zip(names, images, regions, strict=True):
             found = {label: matcher.find(name) for label, matcher in self._matchers.items()}
-            self._pixels[name] = (_plain(image).float(), _placed(region, image))
+            self._pixels[name] = as_explained(image, region)
             for label, row in found.items():
                 if row is not None:
                     self._choose(label, row, name)
@@ -80,6 +89,7 @@ class KeptImages:
             attributes={name: (found.codes[rows], found.names) for name, found in levels.items()},
             settings=self._settings,
             draws=audit,
+            after_masking=self._after_masking,
         )
 
     def _choose(self, label: str, row: str, name: str) -> None:
@@ -97,12 +107,13 @@ class KeptImages:
         self._pixels = {name: pixels for name, pixels in self._pixels.items() if name in wanted}
 
 
-def _placed(region: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """The region on its image, on the CPU; empty where the files say that it lies elsewhere, so that none is used."""
+def as_explained(image: Any, region: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """An image (C, *spatial) and its region on the CPU; an empty one where the files say that it lies elsewhere."""
     try:
-        return _plain(placed_like(region, image))
+        placed = _plain(placed_like(region, image))
     except ValueError:
-        return torch.zeros_like(_plain(region))
+        placed = torch.zeros_like(_plain(region))
+    return _plain(image).float(), placed
 
 
 def checked_settings(asked: bool | str | AttributionSettings) -> AttributionSettings | None:

@@ -10,9 +10,13 @@ from typing import Any
 import torch
 from monai.utils import convert_to_tensor
 
-from monai_shortcut.regions.margins import RegionMargins
-from monai_shortcut.regions.strategies import mask_roi
-from monai_shortcut.transforms.metadata import like, placed_like
+from monai_shortcut.regions.views import masked_views
+from monai_shortcut.transforms.metadata import like, placed_like, require_values
+
+NO_SWAPPED = (
+    "the batch has no other patient's region (swapped_key); Cohort.with_swapped_roi draws one for each image, and the "
+    "preprocessing loads it like the image's own"
+)
 
 
 def masked_images(
@@ -20,6 +24,7 @@ def masked_images(
     region: torch.Tensor,
     strategies: Sequence[str],
     after_masking: Callable[[Any], Any] | None = None,
+    swapped: torch.Tensor | None = None,
 ) -> tuple[dict[str, torch.Tensor], str]:
     """One image under every masking strategy that its region allows.
 
@@ -28,23 +33,36 @@ def masked_images(
         region: (1, *spatial) or (C, *spatial), on the CPU, where distances are computed.
         strategies: as for `mask_roi`.
         after_masking: transform of a masked image, with the metadata of the image.
+        swapped: region of another patient, like ``region``; only "swapped_roi" needs it.
 
     Returns:
         (C, *spatial) image by strategy, in dtype and on the device of the image, and why the first missing one is
-        missing: a large region cannot be shifted, though it can be hidden.
+        missing.
     """
-    pixels = convert_to_tensor(image, track_meta=False)
-    masked: dict[str, torch.Tensor] = {}
-    problems: list[str] = []
-    margins: RegionMargins | None = None
-    for strategy in strategies:
-        try:
-            margins = margins or RegionMargins(convert_to_tensor(placed_like(region, image), track_meta=False))
-            hidden = mask_roi(pixels, margins, strategy)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        if after_masking is not None:
-            hidden = convert_to_tensor(after_masking(like(hidden, image)), track_meta=False).to(pixels)
-        masked[strategy] = hidden
-    return masked, next(iter(problems), "")
+    try:
+        own = convert_to_tensor(placed_like(region, image), track_meta=False)
+        if swapped is not None:
+            require_values(swapped)
+            swapped = convert_to_tensor(swapped, track_meta=False)
+    except ValueError as error:
+        return {}, str(error)
+    masked, problems = masked_views(convert_to_tensor(image, track_meta=False), own, strategies, swapped)
+    seen = {name: finished(hidden, after_masking, image) for name, hidden in masked.items()}
+    return seen, next(iter(problems.values()), "")
+
+
+def finished(
+    hidden: torch.Tensor, after_masking: Callable[[Any], Any] | None, image: torch.Tensor | None = None
+) -> torch.Tensor:
+    """A masked image as the network sees it: after the last step of its preparation, without metadata.
+
+    Args:
+        hidden: (C, *spatial) masked image.
+        after_masking: that step; None if there is none.
+        image: whose metadata the step sees.
+    """
+    if after_masking is None:
+        return hidden
+    given = hidden if image is None else like(hidden, image)
+    found: torch.Tensor = convert_to_tensor(after_masking(given), track_meta=False).to(hidden)
+    return found

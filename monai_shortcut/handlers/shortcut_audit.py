@@ -19,26 +19,26 @@ from torch import nn
 
 from monai_shortcut.attribution.record import Attribution
 from monai_shortcut.attribution.settings import AttributionSettings
-from monai_shortcut.audit.assembly import audit
+from monai_shortcut.audit.failing import NOT_COMPUTED, failing, failing_words
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import Audit, Example
 from monai_shortcut.audit.wording import summary
+from monai_shortcut.cohort.columns import as_names
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler, CohortReading
 from monai_shortcut.handlers.explaining import KeptImages, checked_settings, without_region
 from monai_shortcut.handlers.masked_rows import MaskedRows
-from monai_shortcut.handlers.masking import masked_images
+from monai_shortcut.handlers.masking import NO_SWAPPED, masked_images
 from monai_shortcut.handlers.processes import gather
 from monai_shortcut.handlers.tasks import ClinicalTask
 from monai_shortcut.heads.embeddings import embed
+from monai_shortcut.heads.inputs import Inputs
 from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.networks import MultiTaskClassifier
-from monai_shortcut.reader_study.record import ReaderStudy
-from monai_shortcut.regions.strategies import check_settings
+from monai_shortcut.reader_study.record import Studies, studies_by_label
+from monai_shortcut.regions.strategies import STRATEGIES, TABLE, check_settings
 from monai_shortcut.report.figures.audit import picture
-from monai_shortcut.report.files import label_folders
-from monai_shortcut.report.pages import write_overview, write_report
-from monai_shortcut.versions import versions
+from monai_shortcut.report.pages import write_report, write_reports
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -65,12 +65,15 @@ class ShortcutAudit(CohortHandler):
     Args:
         network: the classifier that the evaluator runs.
         cohort: the images' table, as in `CohortHandler`.
-        output_dir: folder of the report.
+        output_dir: folder of the report; None writes and prints none.
         attributes: columns to audit, as in `CohortHandler`.
         labels: findings of a multi-label network, as in `CohortHandler`.
         roi_key: entry of the batch that holds the regions of interest.
-        strategies: masking strategies to evaluate beside "full".
-        after_masking: transform of one masked image, for example MONAI's ``ScaleIntensity()``.
+        strategies: masking strategies to evaluate beside "full", or "all" nine.
+        swapped_key: entry of the batch that holds another patient's region for each image, which "swapped_roi" needs;
+            where batches have none, that strategy is not evaluated, and the page says so.
+        after_masking: transform of one masked image, for example MONAI's ``ScaleIntensity()``, wherever pixels are
+            hidden, also to see where the model looks. It leaves an image as it is for which it was done before.
         masked_embeddings: whether to keep the embeddings of masked images, of as many patients as 256 MiB have room
             for.
         counterfactual_keys: by attribute, the entry of the batch that holds the same images under another level of it.
@@ -79,12 +82,15 @@ class ShortcutAudit(CohortHandler):
         readers: the record of a reader study of these images, or the path of its JSON, for the page; of several
             labels, one by label.
         settings: see `AuditSettings`.
+        fail_on: verdicts, and "not computed", with which the run fails, in a list or in one text with commas; what
+            fails is in ``failed``, and `monai_shortcut.workflows.exit_by_verdict` ends the process.
         title: what is audited.
-        examples: number of images of each label to show in the report.
+        examples: number of images of each label to show in the report, where ``settings.privacy`` allows pixels.
         embedding, layer, output, image_key, id_key: what to read of network and batch, as in `EmbeddingRecorder`.
 
     Raises:
-        ValueError: If a strategy does not exist, a key is not in the batch, or as in `CohortHandler`.
+        ValueError: If a strategy or a word that fails does not exist, a key is not in the batch, or as in
+            `CohortHandler`.
         PermissionError: As in `CohortHandler`.
     """
 
@@ -92,38 +98,53 @@ class ShortcutAudit(CohortHandler):
         self,
         network: nn.Module,
         cohort: Cohort | str | Path | Mapping[str, Cohort],
-        output_dir: str | Path,
+        output_dir: str | Path | None,
         *,
         roi_key: str | None = None,
-        strategies: Sequence[str] = ROI_STRATEGIES,
+        strategies: str | Sequence[str] = ROI_STRATEGIES,
+        swapped_key: str = "swapped_roi",
         after_masking: Callable[[Any], Any] | None = None,
         masked_embeddings: bool = True,
         counterfactual_keys: Mapping[str, str] | None = None,
         attribution: bool | str | AttributionSettings = False,
-        readers: ReaderStudy | str | Path | Mapping[str, ReaderStudy | str | Path] | None = None,
+        readers: Studies = None,
+        fail_on: str | Sequence[str] | None = None,
         title: str = "Shortcut audit",
         examples: int = 1,
         **reading: Unpack[CohortReading],
     ) -> None:
-        self.attribution = checked_settings(attribution)
+        self.attribution, self.fail_on = checked_settings(attribution), failing_words(fail_on)
         super().__init__(network, cohort, output_dir=output_dir, **reading)
         unknown = [name for name in counterfactual_keys or {} if name not in self.attributes]
         if unknown:
             raise ValueError(f"counterfactual_keys must be among {list(self.attributes)}, got {unknown}.")
-        if "swapped_roi" in strategies:
-            raise ValueError('strategies must not hold "swapped_roi", for batches hold no other patient\'s region.')
         self.roi_key, self.after_masking, self.title, self.examples = roi_key, after_masking, title, examples
-        self.strategies = tuple(name for name in strategies if name != "full") if roi_key else ()
+        chosen = STRATEGIES if strategies == "all" else as_names(strategies)
+        self.strategies = tuple(name for name in chosen if name != "full") if roi_key else ()
+        self.swapped_key = swapped_key
         for name in self.strategies:
             check_settings(name)
         self.counterfactual_keys = dict(counterfactual_keys or {})
         self.masked_embeddings = masked_embeddings
-        self.readers = _readers(readers)
+        self.readers = studies_by_label(readers)
 
     @property
     def audit(self) -> Audit | None:
         """The record if there is one label; None before the first run, or of several labels."""
         return self.audits.get("")
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Attributes that fail, after their label if there are several, with the word of ``fail_on`` that fails them.
+
+        Of a distributed evaluation process 0 knows.
+        """
+        found = {
+            f"{label} {name}".lstrip(): word
+            for label, record in self.audits.items()
+            for name, word in failing(record, self.fail_on).items()
+        }
+        return found | (dict.fromkeys(self.problems, NOT_COMPUTED) if NOT_COMPUTED in self.fail_on else {})
 
     def _clear(self) -> None:
         super()._clear()
@@ -131,6 +152,7 @@ class ShortcutAudit(CohortHandler):
         self._shown: dict[tuple[str, str], dict[int, Example]] = {}
         self._problems: dict[str, str] = {}
         self._moved: MaskedRows | None = None
+        self._without_swapped = False
         self._kept: KeptImages | None = None
         self.audits: dict[str, Audit] = {}
 
@@ -140,11 +162,13 @@ class ShortcutAudit(CohortHandler):
         with self._precision(engine):
             for name, key in self.counterfactual_keys.items():
                 with self.timings.of("evaluation/counterfactuals"):
-                    self._record(f"swapped {name}", self._logits(self._images(batch, self._key(batch, key))))
-            masked = self._masked(batch) if self.strategies else [{} for _ in batch[self.image_key]]
+                    swapped = self.given(engine).showing(self._images(batch, self._key(batch, key)))
+                    self._record(f"swapped {name}", self._read(swapped)[1])
+            masked = self._masked(engine) if self.strategies else [{} for _ in batch[self.image_key]]
         self._show(batch, masked)
         if self.attribution is not None and self.roi_key is not None:
-            self._kept = self._kept or KeptImages(self._matchers, self.attribution)
+            _require_alone(self.given(engine))
+            self._kept = self._kept or KeptImages(self._matchers, self.attribution, self.after_masking)
             names = self._names[-len(batch[self.image_key]) :]
             self._kept.look(names, batch[self.image_key], batch[self._key(batch, self.roi_key)])
 
@@ -154,27 +178,38 @@ class ShortcutAudit(CohortHandler):
             return nullcontext()
         return torch.autocast("cuda", **getattr(engine, "amp_kwargs", {}))
 
-    def _masked(self, batch: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
+    def _masked(self, engine: Engine) -> list[dict[str, torch.Tensor]]:
         """Evaluate the batch under every strategy; the masked images by strategy, empty where a region is unusable."""
         assert self.roi_key is not None
-        images, regions = self._images(batch, self.image_key), batch[self._key(batch, self.roi_key)]
+        batch, given = engine.state.batch, self.given(engine)
+        images, regions = given.images, batch[self._key(batch, self.roi_key)]
+        self._without_swapped = self.swapped_key not in batch
+        swapped = [None] * len(images) if self._without_swapped else convert_to_tensor(batch[self.swapped_key]).cpu()
         with self.timings.of("evaluation/masking"):
-            masked = self._hidden(images, convert_to_tensor(regions).cpu())
-        for strategy in self.strategies:
+            masked = self._hidden(images, convert_to_tensor(regions).cpu(), swapped)
+        for strategy in self._evaluated:
             usable = [index for index, item in enumerate(masked) if strategy in item]
             rows = np.full((len(images), len(self._head().bias)), np.nan)
             if usable:
                 with self.timings.of("evaluation/masked images"):
-                    points, rows[usable] = self._read(torch.stack([masked[index][strategy] for index in usable]))
+                    hidden = torch.stack([masked[index][strategy] for index in usable])
+                    points, rows[usable] = self._read(given.rows(usable).showing(hidden))
                 self._rows().add(strategy, [self._names[index - len(images)] for index in usable], points)
             self._record(strategy, rows)
         return masked
 
-    def _hidden(self, images: torch.Tensor, regions: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+    @property
+    def _evaluated(self) -> tuple[str, ...]:
+        """Strategies that batches have the regions for."""
+        return tuple(name for name in self.strategies if not (TABLE[name].needs_swapped_roi and self._without_swapped))
+
+    def _hidden(
+        self, images: torch.Tensor, regions: torch.Tensor, swapped: Sequence[torch.Tensor | None] | torch.Tensor
+    ) -> list[dict[str, torch.Tensor]]:
         """Each image by strategy; ``_problems`` says why, where the region allows none."""
-        masked = []
-        for name, image, region in zip(self._names[-len(images) :], images, regions, strict=True):
-            hidden, problem = masked_images(image, region, self.strategies, self.after_masking)
+        masked, names = [], self._names[-len(images) :]
+        for name, image, region, other in zip(names, images, regions, swapped, strict=True):
+            hidden, problem = masked_images(image, region, self._evaluated, self.after_masking, other)
             masked.append(hidden)
             if hidden:
                 self._problems.pop(name, None)
@@ -183,20 +218,15 @@ class ShortcutAudit(CohortHandler):
         return masked
 
     def _rows(self) -> MaskedRows:
-        strategies = self.strategies if self.masked_embeddings else ()
+        strategies = self._evaluated if self.masked_embeddings else ()
         self._moved = self._moved or MaskedRows(self._matchers, strategies, self.settings.seed)
         return self._moved
 
-    def _logits(self, images: torch.Tensor) -> NDArray[np.float64]:
-        """(N, C) of other images than those the evaluator sees."""
-        return self._read(images)[1]
-
-    def _read(self, images: torch.Tensor) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    def _read(self, inputs: Inputs) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """(N, D) embeddings and (N, C) logits of other images than those the evaluator sees."""
         head = self._head()
-        self._check_size(images)
-        pixels = convert_to_tensor(images, track_meta=False)  # metadata would slow down every layer
-        points, _ = embed(self.network, pixels, head.layer, reads=self._reads, output=self.output)
+        self._check_size(inputs.images)
+        points, _ = embed(self.network, inputs.plain(), head.layer, reads=self._reads, output=self.output)
         logits = points.double() @ head.weight.double().T + head.bias.double()
         return points.cpu().numpy(), np.asarray(logits.cpu().numpy())
 
@@ -226,13 +256,13 @@ class ShortcutAudit(CohortHandler):
 
     def _unite(self) -> None:
         super()._unite()
-        parts = gather((self._shown, self._problems))
-        self._shown = {}
-        for shown, _ in parts:
+        parts = gather((self._shown, self._problems, self._without_swapped))
+        self._shown, self._without_swapped = {}, any(part[2] for part in parts)
+        for shown, *_ in parts:
             for key, kept in shown.items():
                 self._shown[key] = self._foremost({**self._shown.get(key, {}), **kept})
         self._rows().unite()
-        self._problems = {name: why for _, problems in parts for name, why in problems.items()}
+        self._problems = {name: why for _, problems, _ in parts for name, why in problems.items()}
         if self._kept is not None:
             self._kept.unite()
 
@@ -257,15 +287,16 @@ class ShortcutAudit(CohortHandler):
                 self.audits = {
                     task.name: replace(self.audits[task.name], attribution=self._attribution(task)) for task in tasks
                 }
-        with self.timings.of("report"):
-            page = self._report()
+        if self.output_dir is not None:
+            with self.timings.of("report"):
+                page = self._report(self.output_dir)
+            print(f"report: {page} (beside it audit.json, CSV tables and figures)\n", flush=True)
         numbers: dict[str, float] = {}
         for task in tasks:
             for finding in self.audits[task.name].findings:
-                if finding.evidence is not None:
+                if finding.evidence is not None and finding.evidence.encoding is not None:
                     numbers[f"{task.prefix}{finding.attribute}_own_auroc"] = finding.evidence.encoding.own_auroc.value
                     numbers[f"{task.prefix}{finding.attribute}_prediction_gap"] = finding.evidence.gap.effect.value
-        print(f"report: {page} (beside it audit.json, CSV tables and figures)\n", flush=True)
         return numbers
 
     def _attribution(self, task: ClinicalTask) -> Attribution:
@@ -273,18 +304,15 @@ class ShortcutAudit(CohortHandler):
             return without_region()
         return self._kept.explained(task, unwrap(self.network), self.output, self.settings)
 
-    def _report(self) -> Path:
+    def _report(self, folder: Path) -> Path:
         """Write the report of each label, print its findings, and give the page to start from."""
-        assert self.output_dir is not None
-        folders = label_folders(self.audits) if self.labels else {"": "."}
-        for name, record in self.audits.items():
-            page = write_report(record, self.output_dir / folders[name])
+        if self.labels:
+            page = write_reports(self.audits, folder, title=self.title, problems=self.problems)
+        else:
+            page = write_report(self.audits[""], folder)
+        for record in self.audits.values():
             print(f"\n{record.title}\n\n{summary(record)}\n", flush=True)
-        return (
-            write_overview(self.audits, self.output_dir, title=self.title, problems=self.problems)
-            if self.labels
-            else page
-        )
+        return page
 
     def _audit(self, task: ClinicalTask, audits: int) -> Audit:
         """The record of one label; attributes are analysed side by side, so seconds may add up to more than passed.
@@ -298,39 +326,28 @@ class ShortcutAudit(CohortHandler):
         shown = [self._shown.get((task.name, level), {}) for level in cohort.label_names]
         swapped = [name for name in self.counterfactual_keys if name in task.attributes]
         progress = Progress()
-        record = audit(
-            task.embeddings,
-            task.weight,
-            task.bias,
-            cohort.labels,
-            cohort.patients.tolist(),
-            {name: cohort.values(name) for name in task.attributes},
-            label_names=cohort.label_names,
-            kinds={name: cohort.kinds[name] for name in task.attributes},
-            orders={name: order for name, order in cohort.orders.items() if name in task.attributes},
-            image_ids=cohort.image_ids,
-            regions={name: task.probabilities(self._column(name)) for name in self.strategies},
+        record = task.audited(
+            self.settings,
+            self.title,
+            regions={name: task.probabilities(self._column(name)) for name in self._evaluated},
             counterfactuals={name: task.probabilities(self._column(f"swapped {name}")) for name in swapped},
-            excluded={**task.matched.strangers, **task.images.left_out, **cohort.excluded},
-            unseen=task.matched.unseen,
             without_roi={name: problems[name] for name in cohort.image_ids if name in problems},
             examples=[example for kept in shown for example in kept.values()],
-            settings=self.settings.about(task.attributes),
-            title=task.titled(self.title),
-            software=versions(),
             attribute_heads=self._attribute_heads(task.attributes),
             progress=progress,
             audits=audits,
             masked=self._rows().of(matcher, cohort.image_ids),
-            folds=cohort.table["fold"].to_numpy() if "fold" in cohort.table else None,
         )
         for analysis, seconds in progress.seconds.items():
             part = f"audit/{analysis}"
             self.timings.seconds[part] = self.timings.seconds.get(part, 0.0) + seconds
-        return replace(record, readers=self.readers.get(task.name))
+        missing = dict.fromkeys((name for name in self.strategies if name not in self._evaluated), NO_SWAPPED)
+        regions = replace(record.regions, untested=record.regions.untested | missing)
+        return replace(record, regions=regions, readers=self.readers.get(task.name))
 
 
-def _readers(given: ReaderStudy | str | Path | Mapping[str, ReaderStudy | str | Path] | None) -> dict[str, ReaderStudy]:
-    """Records of reader studies by label; "" if there is one label."""
-    by_label = given if isinstance(given, Mapping) else {} if given is None else {"": given}
-    return {name: one if isinstance(one, ReaderStudy) else ReaderStudy.from_json(one) for name, one in by_label.items()}
+def _require_alone(given: Inputs) -> None:
+    """Refuse to ask where a network looks that is not called with images alone."""
+    if given.args or given.kwargs:
+        count = 1 + len(given.args) + len(given.kwargs)
+        raise ValueError(f"attribution must be false of a network of several inputs, got one of {count}.")

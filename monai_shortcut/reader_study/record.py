@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
+from monai_shortcut.storage.privacy import written
 from monai_shortcut.storage.records import decode, read_record, write_record
 from monai_shortcut.types import Estimate
 
@@ -151,8 +154,8 @@ class ReaderStudy:
         return found[strategy]
 
     def to_json(self, path: str | Path) -> None:
-        """Write the record as JSON; `from_json` gives an equal one."""
-        write_record(self, path)
+        """Write the record as JSON, without names of images, which are in the key."""
+        write_record(written(self), path)
 
     @classmethod
     def from_json(cls, path: str | Path) -> ReaderStudy:
@@ -162,3 +165,16 @@ class ReaderStudy:
             ValueError: If the file is not the record of a reader study, or is of a newer version.
         """
         return decode(cls, read_record(path, "a reader study", VERSION, "readers"), "reader study")
+
+
+Studies: TypeAlias = ReaderStudy | str | Path | Mapping[str, ReaderStudy | str | Path] | None
+
+
+def studies_by_label(given: Studies) -> dict[str, ReaderStudy]:
+    """Reader studies by label; "" if there is one label.
+
+    Args:
+        given: a record or the path of its JSON, or one for each label; None if nobody has read the images.
+    """
+    by_label = given if isinstance(given, Mapping) else {} if given is None else {"": given}
+    return {name: one if isinstance(one, ReaderStudy) else ReaderStudy.from_json(one) for name, one in by_label.items()}

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
+from monai.transforms import ScaleIntensity
 from torch import nn
 
-from monai_shortcut.attribution import Answers, Attribution, AttributionSettings, attribution
+from monai_shortcut.attribution import Answers, Attribution, AttributionSettings, attribution, region_parts
 from monai_shortcut.attribution.measure import NO_REGION, hash_order
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.handlers import ShortcutAudit
@@ -78,6 +80,41 @@ def test_the_audit_explains_the_first_patients_of_a_hash(phantom, tmp_path):
     assert untimed(handler.audit.attribution) == untimed(expected)
     assert "Where it looks" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert handler.timings.seconds["attribution"] > 0
+
+
+def test_hidden_pixels_are_seen_after_the_last_step_of_the_preparation(phantom, tmp_path):
+    items, cohort = phantom.datalist(), phantom.cohort
+    network = network_of(items)
+    for item in items:
+        item["image"] = ScaleIntensity()(item["image"])
+    look = replace(LOOK, images=4)
+    handler = audited(items, network, cohort, tmp_path, roi_key="roi", attribution=look, after_masking=ScaleIntensity())
+    kept = [cohort.image_ids.index(panel.image_id) for panel in handler.audit.attribution.panels]
+    for row, panel in zip(kept, handler.audit.attribution.panels, strict=True):
+        shares = slow_shares(network, torch.as_tensor(items[row]["image"]), items[row]["roi"], cohort.labels[row])
+        assert panel.shares["regional_shapley, 0"] == pytest.approx(shares, abs=1e-4)
+    plain = audited(items, network, cohort, tmp_path, roi_key="roi", attribution=look)
+    assert plain.audit.attribution.panels[0].shares != handler.audit.attribution.panels[0].shares
+
+
+def slow_shares(network, image, roi, label):
+    """Mean gain of each part over all orders of appearance, black elsewhere and scaled anew: shares of the absolute."""
+    parts = region_parts(torch.as_tensor(roi)[None] != 0)[0]
+    gains = np.zeros(3)
+    for order in itertools.permutations(range(3)):
+        before = answer(network, torch.zeros_like(image), label)
+        for place, part in enumerate(order, 1):
+            shown = torch.where(torch.isin(parts, torch.tensor(order[:place])), image, 0)
+            after = answer(network, shown, label)
+            gains[part] += (after - before) / 6
+            before = after
+    return (np.abs(gains) / np.abs(gains).sum()).tolist()
+
+
+def answer(network, image, label):
+    with torch.no_grad():
+        logits = network(torch.as_tensor(ScaleIntensity()(image)).as_tensor()[None])[0].double()
+    return float(logits[label] - (logits.sum() - logits[label]) / (len(logits) - 1))
 
 
 def test_without_regions_it_is_not_computed_and_unasked_it_is_not_there(phantom, tmp_path):
