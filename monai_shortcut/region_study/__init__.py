@@ -9,7 +9,7 @@ from monai_shortcut.region_study.external import ExternalArea
 from monai_shortcut.region_study.fits import Fit, fits_of
 from monai_shortcut.region_study.matrix import Baseline, MatrixCell, RegionMatrix, region_matrix
 from monai_shortcut.region_study.reading import RegionReading, SourceReading, read_regions
-from monai_shortcut.region_study.record import Counts, LearningCurve, RegionStudyRecord, study_record
+from monai_shortcut.region_study.record import Counts, LearningCurve, ModelAttribution, RegionStudyRecord, study_record
 from monai_shortcut.region_study.scores import METADATA, Condition, StudyScores
 from monai_shortcut.region_study.tables import matrix_table, readings_table, study_tables
 
@@ -25,6 +25,7 @@ __all__ = [
     "LabelAreas",
     "LearningCurve",
     "MatrixCell",
+    "ModelAttribution",
     "RegionMatrix",
     "RegionReading",
     "RegionStudyRecord",

@@ -15,6 +15,7 @@ import pandas as pd
 
 from monai_shortcut.analyses.embedding_maps import EmbeddingMaps
 from monai_shortcut.analyses.embedding_moves import EmbeddingMoves
+from monai_shortcut.attribution.record import Attribution
 from monai_shortcut.reader_study.record import ReaderStudy
 from monai_shortcut.region_study.contrasts import LabelAreas
 from monai_shortcut.region_study.curves import CurvePoint, curves_of
@@ -23,6 +24,7 @@ from monai_shortcut.region_study.fits import Fit, fits_of
 from monai_shortcut.region_study.matrix import RegionMatrix, matrix_of
 from monai_shortcut.region_study.reading import TOLERANCE, RegionReading, read_label
 from monai_shortcut.region_study.scores import StudyScores
+from monai_shortcut.storage.privacy import Privacy, written
 from monai_shortcut.storage.records import decode, read_record, write_record
 
 VERSION = 2  # fits are new
@@ -62,6 +64,21 @@ class LearningCurve:
 
 
 @dataclass(frozen=True)
+class ModelAttribution:
+    """Where one model that was trained on full images looks in its test images.
+
+    Attributes:
+        label: the finding that is asked about; "" if the study has one label.
+        fold: whose patients it has not seen.
+        found: shares and checks; images are shown of the first fold's model alone.
+    """
+
+    label: str
+    fold: int
+    found: Attribution
+
+
+@dataclass(frozen=True)
 class RegionStudyRecord:
     """The frozen record of a region study.
 
@@ -82,7 +99,9 @@ class RegionStudyRecord:
             every strategy, of others under their own.
         maps: test images of one model trained on full images under every strategy, in the plane.
         not_moved: why a model's embeddings are not known, by its name.
-        readers: what people see in the images; None if nobody has read them.
+        attribution: where models trained on full images look, by label and fold; empty if nobody asked.
+        readers: what people see in the images, by finding, "" if there is one label; empty if nobody has read them.
+        privacy: what may be written of images.
         version: version of this format.
     """
 
@@ -101,13 +120,22 @@ class RegionStudyRecord:
     moves: dict[str, EmbeddingMoves] = field(default_factory=dict)
     maps: EmbeddingMaps | None = None
     not_moved: dict[str, str] = field(default_factory=dict)
-    readers: ReaderStudy | None = None
+    attribution: tuple[ModelAttribution, ...] = ()
+    readers: dict[str, ReaderStudy] = field(default_factory=dict)
+    privacy: Privacy = field(default_factory=Privacy)
     version: int = VERSION
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What is told apart."""
         return self.matrix.labels
+
+    def looked(self) -> dict[str, list[ModelAttribution]]:
+        """Where models look, by label; that of the first fold comes first."""
+        found: dict[str, list[ModelAttribution]] = {}
+        for one in self.attribution:
+            found.setdefault(one.label, []).append(one)
+        return found
 
     def reading(self, label: str) -> RegionReading:
         """The reading of a label.
@@ -121,8 +149,8 @@ class RegionStudyRecord:
         return found[label]
 
     def to_json(self, path: str | Path) -> None:
-        """Write the record as JSON; `from_json` gives an equal one."""
-        write_record(self, path)
+        """Write the record as JSON, with what its privacy allows; `from_json` gives an equal one."""
+        write_record(written(self), path)
 
     @classmethod
     def from_json(cls, path: str | Path) -> RegionStudyRecord:
@@ -131,7 +159,8 @@ class RegionStudyRecord:
         Raises:
             ValueError: If the file is not the record of a region study, or is of a newer version.
         """
-        return decode(cls, read_record(path, "a region study", VERSION, "matrix"), "region study")
+        value = read_record(path, "a region study", VERSION, "matrix")
+        return decode(cls, {**value, "readers": value.get("readers") or {}}, "region study")
 
 
 def study_record(

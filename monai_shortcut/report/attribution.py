@@ -43,18 +43,31 @@ def looks(found: Attribution) -> str:
         >>> looks(Attribution(0, 0, "", not_computed={"all": "there are no regions"}))
         'Not computed: there are no regions.'
     """
-    shown = found.trusted or (found.methods[0] if found.methods else None)
+    shown = _shown(found)
     if shown is None:
         reasons = list(dict.fromkeys(found.not_computed.values()))
         return f"Not computed: {'; '.join(reasons) or 'no method was asked'}."
-    outside = shown.labels[0].of("outside")
+    part = shown.labels[0].of("outside")
     text = (
-        f"{_share(outside.share)} of what decides lies outside the region and the ring around it, which is "
-        f"{plain(100 * outside.area.value, 0)} % of the image ({told(shown)}, {shown.images} images). "
+        f"{_share(part.share)} of what decides lies outside the region and the ring around it, which is "
+        f"{plain(100 * part.area.value, 0)} % of the image ({told(shown)}, {shown.images} images). "
     )
     if found.trusted is not None:
         return text + "The method passed its checks."
     return text + "No method passed its checks: do not rely on it."
+
+
+def outside(found: Attribution) -> str:
+    """The share outside alone, by the method of `looks`; "" if there is none."""
+    shown = _shown(found)
+    if shown is None:
+        return ""
+    failed = "" if shown is found.trusted else ", no method passed its checks"
+    return _share(shown.labels[0].of("outside").share) + failed
+
+
+def _shown(found: Attribution) -> Explained | None:
+    return found.trusted or (found.methods[0] if found.methods else None)
 
 
 def attribution_table(found: Attribution) -> pd.DataFrame:

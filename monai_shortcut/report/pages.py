@@ -13,24 +13,27 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monai_shortcut.audit.leading import exceptions, least_noticed, naming, together, told
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Finding
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, UNUSED, USED, Audit, Finding
 from monai_shortcut.audit.wording import NO_CLASSIFIER
-from monai_shortcut.report.attribution import attribution_table, looks
+from monai_shortcut.report.attribution import attribution_table, looks, told_name
 from monai_shortcut.report.attribution import told as method_name
 from monai_shortcut.report.differences import lines, scales, tolerances
 from monai_shortcut.report.dimensions import dimensions
 from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
 from monai_shortcut.report.figures.audit import figures
-from monai_shortcut.report.figures.style import ANSWERS, VERDICTS
-from monai_shortcut.report.files import in_base64, label_folders, png, write_files
+from monai_shortcut.report.figures.style import ANSWERS, RULINGS, VERDICTS
+from monai_shortcut.report.files import PAGE, Files, in_base64, label_folders, png, report_files
 from monai_shortcut.report.tables import findings_table, regions_table
 from monai_shortcut.report.wording import limits, number, words
+from monai_shortcut.storage.folders import replace_files
+from monai_shortcut.storage.privacy import written
 from monai_shortcut.types import Estimate, p_text
 
 _HEADLINES = {
     USED: "The predictions differ with",
     INCONCLUSIVE: "The data cannot tell for",
     NOT_USED: "Visible to the model, but the predictions hardly differ with",
+    UNUSED: "The predictions hardly differ with",
     NOT_ENCODED: "No readable trace in the model of",
 }
 _EVIDENCE, _SUFFIX = "evidence/", ".html.jinja"
@@ -44,7 +47,8 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
         folder: where ``report.html`` (self-contained), ``audit.json``, ``findings.csv``, ``regions.csv``,
             ``excluded.csv``, ``cosines.csv`` (where embeddings of masked images are known), ``attribution.csv``
             (where it was asked for) and ``figures/*.png`` go;
-            made when absent. Each file appears when it is complete, the page last.
+            made when absent. They take the place of a former report as one, as in
+            `monai_shortcut.storage.folders.replace_files`.
 
     Returns:
         The path of ``report.html``.
@@ -52,8 +56,14 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     Raises:
         ValueError: If the JSON is not an audit, or of a newer version.
         PermissionError: If the folder cannot be written to.
+        FolderInUseError: If another process writes there.
     """
     record = audit if isinstance(audit, Audit) else Audit.from_json(audit)
+    return replace_files(folder, _audit_files(record), PAGE)
+
+
+def _audit_files(audit: Audit) -> Files:
+    record = written(audit)
     drawn = {name: png(figure) for name, figure in figures(record)}
     excluded = pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"])
     tables = {"findings": findings_table(record), "regions": regions_table(record), "excluded": excluded}
@@ -62,7 +72,30 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     if record.attribution is not None and record.attribution.methods:
         tables["attribution"] = attribution_table(record.attribution)
     html = _html(record, {name: in_base64(content) for name, content in drawn.items()})
-    return write_files(folder, {"audit.json": record.to_json}, tables, drawn, html)
+    return report_files({"audit.json": record.to_json}, tables, drawn, html)
+
+
+def write_reports(
+    audits: Mapping[str, Audit], folder: str | Path, *, title: str = "", problems: Mapping[str, str] | None = None
+) -> Path:
+    """Write the overview of several clinical labels and the report of each; they replace former ones as one.
+
+    Args:
+        audits: by label. The report of each goes to its folder of `label_folders`.
+        folder: where they go; made when absent.
+        title: what was audited.
+        problems: why a label could not be audited.
+
+    Returns:
+        The path of the overview's ``report.html``.
+
+    Raises:
+        FolderInUseError, PermissionError: As `write_report`.
+    """
+    files = dict(_overview_files(audits, title, problems or {}))
+    for label, place in label_folders(audits).items():
+        files |= {f"{place}/{name}": write for name, write in _audit_files(audits[label]).items()}
+    return replace_files(folder, files, PAGE)
 
 
 def write_overview(
@@ -80,8 +113,12 @@ def write_overview(
         The path of ``report.html``.
 
     Raises:
-        PermissionError: If the folder cannot be written to.
+        FolderInUseError, PermissionError: As `write_report`.
     """
+    return replace_files(folder, _overview_files(audits, title, problems or {}), PAGE)
+
+
+def _overview_files(audits: Mapping[str, Audit], title: str, problems: Mapping[str, str]) -> Files:
     html = render(
         "overview",
         title=title,
@@ -89,10 +126,10 @@ def write_overview(
         attributes=list(dict.fromkeys(finding.attribute for audit in audits.values() for finding in audit.findings)),
         findings={label: {f.attribute: f for f in audit.findings} for label, audit in audits.items()},
         folders=label_folders(audits),
-        problems=dict(problems or {}),
+        problems=dict(problems),
     )
     tables = [findings_table(audit).assign(label=label).set_index("label") for label, audit in audits.items()]
-    return write_files(folder, {}, {"findings": pd.concat(tables).reset_index()}, {}, html)
+    return report_files({}, {"findings": pd.concat(tables).reset_index()}, {}, html)
 
 
 def render(page: str, **values: Any) -> str:
@@ -120,7 +157,7 @@ def _html(audit: Audit, pictures: dict[str, str]) -> str:
         audit=audit,
         pictures=pictures,
         headlines=headlines,
-        no_classifier=NO_CLASSIFIER if audit.regions.classifies is False else "",
+        no_classifier="" if audit.regions.classifies else NO_CLASSIFIER,
         dimensions=dimensions(audit),
         groups=groups,
         exceptions={finding.attribute: exceptions(finding, audit) for finding in audit.findings},
@@ -154,7 +191,7 @@ def _environment() -> Environment:
     loader = PackageLoader("monai_shortcut.report")
     found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     found.filters |= {"p": p_text, "number": number, "limits": limits, "words": words}
-    found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS}
-    found.globals |= {"looks": looks, "method_name": method_name}
+    found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS | RULINGS}
+    found.globals |= {"looks": looks, "method_name": method_name, "told_name": told_name}
     found.globals |= {"published": PUBLISHED, "told": told, "lines": lines, "scales": scales}
     return found

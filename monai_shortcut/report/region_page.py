@@ -4,13 +4,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from monai_shortcut.region_study import RegionStudyRecord, study_tables
+import pandas as pd
+
+from monai_shortcut.attribution import Attribution
+from monai_shortcut.region_study import ModelAttribution, RegionStudyRecord, study_tables
+from monai_shortcut.report.attribution import attribution_table
+from monai_shortcut.report.dimensions import study_dimensions
 from monai_shortcut.report.embeddings import cosines_table
-from monai_shortcut.report.figures.regions import region_figures
-from monai_shortcut.report.files import in_base64, png, write_files
+from monai_shortcut.report.figures.attribution import FIGURES
+from monai_shortcut.report.figures.regions import numbered, region_figures
+from monai_shortcut.report.files import PAGE, in_base64, png, report_files
 from monai_shortcut.report.pages import render
+from monai_shortcut.storage.folders import replace_files
+from monai_shortcut.storage.privacy import written
 
 
 def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Path) -> Path:
@@ -19,8 +28,8 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
     Args:
         record: the record, or the path of its JSON.
         folder: where ``report.html`` (self-contained), ``region_study.json``, ``figures/*.png`` and the tables
-            of `study_tables` and `cosines_table` as CSV files go; made when absent. Tables without rows are not
-            written.
+            of `study_tables`, `cosines_table` and `attribution_table` as CSV files go; made when absent. Tables without
+            rows are not written.
 
     Returns:
         The path of ``report.html``.
@@ -29,10 +38,36 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
         ValueError: If the JSON is not the record of a region study, or of a newer version.
         PermissionError: If the folder cannot be written to.
     """
-    found = record if isinstance(record, RegionStudyRecord) else RegionStudyRecord.from_json(record)
+    found = written(record if isinstance(record, RegionStudyRecord) else RegionStudyRecord.from_json(record))
+    looked = [attribution_table(one.found).assign(finding=one.label, fold=one.fold) for one in found.attribution]
     named = study_tables(found) | {"cosines": cosines_table(found.moves)}
+    named |= {"attribution": pd.concat(looked) if looked else pd.DataFrame()}
     tables = {name: table for name, table in named.items() if len(table)}
     drawn = {name: png(figure) for name, figure in region_figures(found)}
     pictures = {name: in_base64(content) for name, content in drawn.items()}
-    html = render("regions", title=found.title, record=found, pictures=pictures)
-    return write_files(folder, {"region_study.json": found.to_json}, tables, drawn, html)
+    html = render(
+        "regions",
+        title=found.title,
+        record=found,
+        pictures=pictures,
+        dimensions=study_dimensions(found),
+        looked=_looked(found, pictures),
+        read=[
+            (label, study, {"readers": pictures[numbered("readers", place)]})
+            for place, (label, study) in enumerate(found.readers.items())
+        ]
+        or [("", None, {})],
+    )
+    return replace_files(folder, report_files({"region_study.json": found.to_json}, tables, drawn, html), PAGE)
+
+
+def _looked(
+    record: RegionStudyRecord, pictures: Mapping[str, str]
+) -> list[tuple[str, Attribution | None, list[ModelAttribution], dict[str, str]]]:
+    """Label, first model, the other models and the first one's pictures; one entry of nothing if nobody asked."""
+    found: list[tuple[str, Attribution | None, list[ModelAttribution], dict[str, str]]] = []
+    for place, (label, models) in enumerate(record.looked().items()):
+        drawn = {name: numbered(name, place) for name in FIGURES}
+        own = {name: pictures[kept] for name, kept in drawn.items() if kept in pictures}
+        found.append((label, models[0].found, models[1:], own))
+    return found or [("", None, [], {})]

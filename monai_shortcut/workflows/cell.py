@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,10 @@ from monai.utils import set_determinism
 
 from monai_shortcut.region_study.fits import TRAINING
 from monai_shortcut.regions.strategies import RegionError
-from monai_shortcut.storage.files import replacing
+from monai_shortcut.storage.files import file_digest, replacing
+from monai_shortcut.storage.folders import owned
+from monai_shortcut.storage.tables import write_csv
+from monai_shortcut.workflows.cell_attribution import Looks
 from monai_shortcut.workflows.cell_embeddings import TestReader
 from monai_shortcut.workflows.configuration import cell_parser, digest_of, first_difference, with_contents
 
@@ -32,6 +35,8 @@ Item = dict[str, Any]
 Result = TypeVar("Result")
 _ENDED = "cell.json"
 _SWAPPED = "swapped_roi"
+_WEIGHTS = ("last.pt", "model.pt")
+_PATIENCE = 600.0  # seconds to wait for a worker whose study was killed, and which ends the cell
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Cell:
         labels: names of the columns of scores.
         threads: number of threads of torch; results are equal for equal numbers only.
         embedded: names of test images whose embeddings are kept.
+        looks: what is asked about where the model looks; None if nothing is.
     """
 
     trained_on: str
@@ -88,6 +94,7 @@ class Cell:
     labels: Sequence[str]
     threads: int = 1
     embedded: frozenset[str] = frozenset()
+    looks: Looks | None = None
 
     @property
     def name(self) -> str:
@@ -113,10 +120,17 @@ class Cell:
             return None
         return self.path(evaluation).with_suffix(".npz")
 
-    def lacks(self, evaluation: Evaluation) -> bool:
-        """Whether an evaluation is still to be done."""
-        files = (self.path(evaluation), self.embeddings(evaluation))
-        return any(file is not None and not file.is_file() for file in files)
+    def lacks(self, evaluation: Evaluation, digests: Mapping[str, str] | None = None) -> bool:
+        """Whether an evaluation is still to be done.
+
+        Args:
+            evaluation: what to test on.
+            digests: of the files of the cell, by name: others are none of it. Cells of former versions have none.
+        """
+        files = [file for file in (self.path(evaluation), self.embeddings(evaluation)) if file is not None]
+        if not all(file.is_file() for file in files):
+            return True
+        return digests is not None and any(digests.get(file.name) != file_digest(file) for file in files)
 
     def weights(self, evaluation: Evaluation) -> Path:
         """Of the file of the weights that are tested; cells of former versions have none of the last epoch."""
@@ -166,8 +180,9 @@ def run_cell(cell: Cell) -> float:
     """Train the model of a cell unless that is done, test it where that is not done, and keep the results.
 
     The folder then holds ``model.pt``, ``last.pt`` (the weights of the last epoch), ``cell.json`` (digest,
-    configuration, learning curve, who trained, who could not be masked) and a CSV file of scores per evaluation. Every
-    file appears at once or not at all, so a worker may be killed at any moment.
+    configuration, learning curve, who trained, who could not be masked, digests of the other files) and a CSV file of
+    scores per evaluation. Every file appears at once or not at all, so a worker may be killed at any moment. One worker
+    at a time has the folder.
 
     Args:
         cell: what to do.
@@ -176,50 +191,70 @@ def run_cell(cell: Cell) -> float:
         Seconds that it took; 0 if nothing was left to do.
 
     Raises:
-        ValueError: If the folder holds a cell of another configuration.
+        ValueError: If the folder holds a cell of another configuration, or weights of another training.
+        FolderInUseError: If another process has the folder for long.
     """
-    folder, begun = Path(cell.folder), time.monotonic()
-    configuration = cell.configuration()
-    done = finished(folder, configuration)
-    missing = [evaluation for evaluation in cell.evaluations if cell.lacks(evaluation)]
-    if done:
-        missing = [evaluation for evaluation in missing if cell.weights(evaluation).is_file()]
-    if done and not missing:
-        return 0.0
-    torch.set_num_threads(cell.threads)
-    folder.mkdir(parents=True, exist_ok=True)
-    # Many cells at once would write their progress over each other.
-    with _output_to(folder / "log.txt"):
-        if not done:
-            for stale in (*folder.glob("*.csv"), *folder.glob("*.npz"), *folder.glob("*.part")):
-                stale.unlink()
-            _train(cell, folder, configuration)
-            missing = list(cell.evaluations)
-        for evaluation in missing:
-            _test(cell, evaluation)
-    return time.monotonic() - begun
+    with owned(cell.folder, wait=_PATIENCE) as folder:
+        begun, configuration = time.monotonic(), cell.configuration()
+        done = finished(folder, configuration)
+        missing = list(cell.evaluations)
+        if done:
+            digests = _kept(folder).get("files")
+            missing = [one for one in missing if cell.lacks(one, digests) and cell.weights(one).is_file()]
+            if not missing and not _asks(cell):
+                return 0.0
+        torch.set_num_threads(cell.threads)
+        # Many cells at once would write their progress over each other.
+        with _output_to(folder / "log.txt"):
+            if not done:
+                _train(cell, folder, configuration)
+            for evaluation in missing:
+                _test(cell, evaluation)
+            if _asks(cell):
+                _explain(cell)
+        return time.monotonic() - begun
 
 
 def finished(folder: Path, configuration: Mapping[str, Any]) -> bool:
     """Whether a folder holds a trained cell of this configuration.
 
     Raises:
-        ValueError: If it holds one of another configuration.
+        ValueError: If it holds one of another configuration, or weights of another training.
     """
-    path = folder / _ENDED
-    if not path.is_file():
+    if not (folder / _ENDED).is_file():
         return False
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = _kept(folder)
     if kept["digest"] != digest_of(configuration):
         where = first_difference(kept["configuration"], configuration)
         raise ValueError(
             f"the cells of a folder must have one configuration, got {folder} with another ({where}): "
             "choose another output folder, or remove this one to train anew."
         )
+    digests = kept.get("files", {})
+    for name in _WEIGHTS:
+        if name in digests and (folder / name).is_file() and file_digest(folder / name) != digests[name]:
+            raise ValueError(
+                f"the weights of a cell must be those that it was trained to, got others in {folder / name}: "
+                "put the file back, or remove the folder to train anew."
+            )
     return True
 
 
+def _kept(folder: Path) -> dict[str, Any]:
+    """What the record of a trained cell says."""
+    return dict(json.loads((folder / _ENDED).read_text(encoding="utf-8")))
+
+
+def _keep(folder: Path, record: Mapping[str, Any], files: Iterable[Path]) -> None:
+    """Write the record of a trained cell, with the digests of further files."""
+    digests = {**record.get("files", {}), **{file.name: file_digest(file) for file in files}}
+    with replacing(folder / _ENDED) as part:
+        part.write_text(json.dumps({**record, "files": digests}, default=str), encoding="utf-8")
+
+
 def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
+    for stale in [path for end in ("csv", "json", "npz", "part", "pt") for path in folder.glob(f"*.{end}")]:
+        stale.unlink()
     checkpoint, started = folder / "best.part", time.monotonic()
 
     def attempt(excluded: Mapping[str, str]) -> tuple[_Curve, dict[str, Any], dict[str, Any]]:
@@ -252,7 +287,7 @@ def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
         attempt, cell, [*cell.train, *cell.validation], Evaluation("", cell.trained_on)
     )
     checkpoint.unlink(missing_ok=True)
-    for name, values in (("last.pt", last), ("model.pt", weights)):
+    for name, values in zip(_WEIGHTS, (last, weights), strict=True):
         with replacing(folder / name) as part:
             torch.save(values, part)
     record = {
@@ -264,8 +299,7 @@ def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
         "seconds": round(time.monotonic() - started, 1),
         "software": {"torch": torch.__version__},
     }
-    with replacing(folder / _ENDED) as part:
-        part.write_text(json.dumps(record, default=str), encoding="utf-8")
+    _keep(folder, record, [folder / name for name in _WEIGHTS])
 
 
 def _test(cell: Cell, evaluation: Evaluation) -> None:
@@ -295,13 +329,35 @@ def _test(cell: Cell, evaluation: Evaluation) -> None:
 
     (scores, reader), excluded = _usable_only(attempt, cell, items, evaluation)
     frame = pd.DataFrame(list(scores.values()), pd.Index(list(scores), name="image_id"), list(cell.labels))
+    left_out = path.with_suffix(".json")
+    left_out.unlink(missing_ok=True)
     if excluded:
-        with replacing(path.with_suffix(".json")) as part:
+        with replacing(left_out) as part:
             part.write_text(json.dumps(excluded), encoding="utf-8")
     if embeddings is not None:
         reader.save(embeddings, cell.embedded)
     with replacing(path) as part:
-        frame.to_csv(part, float_format="%.9g")
+        write_csv(frame, part, index=True, float_format="%.9g")
+    record = _kept(path.parent)
+    if "files" in record:  # cells of former versions have none, and stay so
+        _keep(path.parent, record, [path, *([] if embeddings is None else [embeddings])])
+
+
+def _asks(cell: Cell) -> bool:
+    """Whether where the model looks is still to be found, and can be."""
+    folder, whole = Path(cell.folder), Evaluation("", "full")
+    return cell.looks is not None and not cell.looks.answered(folder) and cell.weights(whole).is_file()
+
+
+def _explain(cell: Cell) -> None:
+    assert cell.looks is not None
+    set_determinism(cell.seed)
+    whole = Evaluation("", "full")
+    parser = _evaluation(cell, whole, [])
+    network = parser.get_parsed_content("network")
+    network.load_state_dict(torch.load(cell.weights(whole), map_location="cpu", weights_only=True))
+    items = {str(item["image_id"]): item for item in _for(cell.test[""], whole.strategy, {})}
+    cell.looks.ask(Path(cell.folder), network, parser.get_parsed_content("validate#preprocessing"), items)
 
 
 def _evaluation(cell: Cell, evaluation: Evaluation, items: Sequence[Item]) -> ConfigParser:

@@ -99,6 +99,7 @@ def analyse_readers(
     output_dir: str | Path,
     *,
     record: str | Path | None = None,
+    finding: str = "",
     **settings: Any,
 ) -> ReaderStudy:
     """Read the answers, write their report, and add it to the page of an audit or a region study.
@@ -108,6 +109,7 @@ def analyse_readers(
         key: the key of the study.
         output_dir: folder of the report; see `monai_shortcut.report.write_reader_report`.
         record: ``audit.json`` or ``region_study.json`` of the same models; it and the page beside it gain the section.
+        finding: which one of a region study of several it is.
         **settings: as in `monai_shortcut.reader_study.analyse`.
 
     Raises:
@@ -116,17 +118,18 @@ def analyse_readers(
     study = analyse(answers, key, **settings)
     pages = [write_reader_report(study, output_dir)]
     if record is not None:
-        pages.append(_with_readers(Path(record), study))
+        pages.append(_with_readers(Path(record), study, finding))
     for reading in study.strategies:
         print(f"{reading.strategy}: {reading.answer}. {reading.reason}")
     print(f"report: {' and '.join(map(str, pages))}", flush=True)
     return study
 
 
-def _with_readers(record: Path, study: ReaderStudy) -> Path:
+def _with_readers(record: Path, study: ReaderStudy, finding: str) -> Path:
     """Write the record and its page again, with what readers see."""
     if record.name == "region_study.json":
-        return write_region_report(replace(RegionStudyRecord.from_json(record), readers=study), record.parent)
+        found = RegionStudyRecord.from_json(record)
+        return write_region_report(replace(found, readers={**found.readers, finding: study}), record.parent)
     return write_report(replace(Audit.from_json(record), readers=study), record.parent)
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,28 @@ import numpy as np
 import pandas as pd
 
 from monai_shortcut.analyses.embedding_maps import METHODS
-from monai_shortcut.cohort.levels import attribute_levels
+from monai_shortcut.attribution import AttributionSettings
+from monai_shortcut.attribution.measure import first_images
+from monai_shortcut.cohort.columns import FINDING_LEVELS
+from monai_shortcut.cohort.levels import Levels, attribute_levels
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.region_study import RegionStudyRecord, metadata_scores, study_record
+from monai_shortcut.handlers.explaining import checked_settings
+from monai_shortcut.reader_study.record import Studies, studies_by_label
+from monai_shortcut.region_study import ModelAttribution, RegionStudyRecord, metadata_scores, study_record
 from monai_shortcut.region_study.embeddings import ModelEmbeddings, study_maps, study_moves
 from monai_shortcut.region_study.fits import PARTS, TRAINING, VALIDATION
 from monai_shortcut.regions.strategies import STRATEGIES, check_settings
-from monai_shortcut.report.files import writable
 from monai_shortcut.report.region_page import write_region_report
 from monai_shortcut.statistics.resampling import Resampling
 from monai_shortcut.statistics.two_samples import patients_within
+from monai_shortcut.storage.folders import owned, writable
+from monai_shortcut.storage.privacy import Privacy
+from monai_shortcut.storage.tables import read_csv
 from monai_shortcut.versions import versions
 from monai_shortcut.workflows.cell import Cell, Evaluation, Item, finished, run_cell
+from monai_shortcut.workflows.cell_attribution import Look, Looks
 from monai_shortcut.workflows.cell_embeddings import read_embeddings
-from monai_shortcut.workflows.configuration import merged
+from monai_shortcut.workflows.configuration import PLACES, merged
 
 _EMBEDDED = 1000  # images of a fold whose embeddings are kept
 
@@ -86,10 +95,16 @@ class RegionStudy:
         embeddings: whether to keep what the models' heads read of a thousand test images of each fold, drawn by
             patient: of models trained on full images under every strategy, of others on full images and their own.
         embedding_maps: maps of the embeddings: "pca", and "tsne" and "umap", which take tens of seconds.
+        attribution: whether to ask where each model trained on full images looks in its test images: true, or
+            `AttributionSettings`, whose number of images is for each model and label.
+        readers: the record of a reader study of these images, or the path of its JSON, for the page; of several
+            findings, one by finding.
+        privacy: what record and page may hold of images, as in `AuditSettings`: ids, paths, pixels.
 
     Raises:
         ValueError: If a setting is not as described, the cohort has no regions or patients are tested and trained on.
         PermissionError: If the folder cannot be written to.
+        FolderInUseError: If another process writes there.
 
     References:
         Sourget et al. (2025), Mask of truth, arXiv 2412.04030.
@@ -121,7 +136,11 @@ class RegionStudy:
         title: str = "Which region does the model need?",
         embeddings: bool = True,
         embedding_maps: Sequence[str] = ("pca",),
+        attribution: bool | str | AttributionSettings = False,
+        readers: Studies = None,
+        privacy: Privacy | Mapping[str, Any] | None = None,
     ) -> None:
+        self.privacy = Privacy.of(privacy or {})
         self.config = merged(config_file, overrides or {})
         self.cohort, self.test, self.external = cohort, test, dict(external or {})
         self.strategies = tuple(strategies)
@@ -136,6 +155,7 @@ class RegionStudy:
         self.baseline, self.n_jobs, self.parallel = baseline, n_jobs, parallel
         self.level, self.title, self.output_dir = level, title, Path(output_dir)
         self.embeddings, self.embedding_maps = embeddings, tuple(embedding_maps)
+        self.attribution, self.readers = checked_settings(attribution), studies_by_label(readers)
         self._check()
         writable(self.output_dir)
         self.splits = tuple(self._splits())
@@ -220,7 +240,36 @@ class RegionStudy:
             evaluations=evaluations,
             labels=tuple(self.outcomes.columns),
             threads=self.threads,
+            looks=self._looks(self.splits[fold]) if trained_on == "full" else None,
         )
+
+    def _looks(self, split: Split) -> Looks | None:
+        """What is asked about where the model of a fold looks; None if nobody asked."""
+        if self.attribution is None:
+            return None
+        # Of a fixed test set, each fold's model explains images of its own.
+        names = split.test.image_ids if self.test is None else split.test.image_ids[split.fold :: self.folds]
+        tested = split.test.select(names)
+        draws = Resampling(confidence=self.level, seed=self.seed)
+        if self.findings is None:
+            label = self._look(tested, "", None, tested.label_names, tested.labels)
+            return Looks(self.attribution, draws, (label,))
+        outcomes = tested.outcomes(self.findings).fillna(-1)
+        columns = enumerate(outcomes.columns)
+        found = (self._look(tested, name, (at,), FINDING_LEVELS, outcomes[name].to_numpy()) for at, name in columns)
+        return Looks(self.attribution, draws, tuple(found))
+
+    def _look(
+        self, tested: Cohort, label: str, outputs: tuple[int, ...] | None, names: Sequence[str], codes: Any
+    ) -> Look:
+        assert self.attribution is not None
+        patients, images = [str(patient) for patient in tested.patients], tested.image_ids
+        rows = first_images(patients, images, codes, len(names), self.attribution)
+        chosen = [images[row] for row in rows]
+        places = self._table.index.get_indexer(pd.Index(chosen, dtype=object))
+        levels = {name: (tuple(one.codes[places].tolist()), one.names) for name, one in self._levels.items()}
+        classes, own = tuple(int(codes[row]) for row in rows), tuple(patients[row] for row in rows)
+        return Look(label, outputs, tuple(names), tuple(chosen), classes, own, levels)
 
     def _embedded(self, split: Split) -> frozenset[str]:
         """Test images whose embeddings are kept."""
@@ -243,8 +292,13 @@ class RegionStudy:
             The record, also in ``region_study.json``.
 
         Raises:
-            ValueError: If a cell of the folder was made with another configuration.
+            ValueError: If a cell of the folder was made with another configuration, or its weights were changed.
+            FolderInUseError: If another process writes to the folder.
         """
+        with owned(self.output_dir):
+            return self._run()
+
+    def _run(self) -> RegionStudyRecord:
         cells = self.cells()
         for cell in cells:
             finished(Path(cell.folder), cell.configuration())  # refuse before hours of training, not after
@@ -297,7 +351,19 @@ class RegionStudy:
             settings=self._settings(),
             software=versions(),
         )
+        record = replace(
+            record, attribution=self._attributions(cells), readers=self.readers, privacy=self.privacy
+        )
         return self._with_embeddings(record, cells, patients)
+
+    def _attributions(self, cells: Sequence[Cell]) -> tuple[ModelAttribution, ...]:
+        """Where the models trained on full images look; images are shown of the first fold's model."""
+        found = []
+        for cell in cells:
+            for label, looked in (cell.looks.answers(Path(cell.folder)) if cell.looks else {}).items():
+                shown = looked if cell.fold == 0 else replace(looked, panels=(), masked=())
+                found.append(ModelAttribution(label, cell.fold, shown))
+        return tuple(found)
 
     def _with_embeddings(
         self, record: RegionStudyRecord, cells: Sequence[Cell], patients: pd.Series[Any]
@@ -324,15 +390,25 @@ class RegionStudy:
 
     def _colours(self) -> pd.DataFrame:
         """Level of each of the study's images by attribute, "" where missing."""
+        found = {name: np.array([*one.names, ""], dtype=object)[one.codes] for name, one in self._levels.items()}
+        return pd.DataFrame(found, index=self._table.index)
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        """Patient and attributes of each of the study's images."""
         parts = [self.cohort] + ([] if self.test is None else [self.test])
-        table = pd.concat([part.table.reindex(columns=["patient_id", *self.attributes]) for part in parts])
-        found = {}
+        return pd.concat([part.table.reindex(columns=["patient_id", *self.attributes]) for part in parts])
+
+    @cached_property
+    def _levels(self) -> dict[str, Levels]:
+        """Levels of the attributes that have some, for the rows of the table."""
+        patients, found = self._table["patient_id"].to_numpy(), {}
         for name in self.attributes:
-            values, kind = table[name].to_numpy(), self.cohort.kinds[name]
-            levels = attribute_levels(values, table["patient_id"].to_numpy(), minimum_patients=1, kind=kind)
+            values, kind = self._table[name].to_numpy(), self.cohort.kinds[name]
+            levels = attribute_levels(values, patients, minimum_patients=1, kind=kind)
             if not levels.problem:
-                found[name] = np.array([*levels.names, ""], dtype=object)[levels.codes]
-        return pd.DataFrame(found, index=table.index)
+                found[name] = levels
+        return found
 
     def _patients(self) -> pd.Series[Any]:
         # Patients of another place are others, whatever their names.
@@ -371,14 +447,15 @@ class RegionStudy:
         known |= {"attributes of the baseline": ", ".join(self.attributes) or "none"}
         if self.margins:
             known |= {"margins": ", ".join(f"{margin:g}" for margin in self.margins)}
-        plain = {name: value for name, value in self.config.items() if isinstance(value, str | int | float | bool)}
+        chosen = {name: value for name, value in self.config.items() if self.privacy.paths or name not in PLACES}
+        plain = {name: value for name, value in chosen.items() if isinstance(value, str | int | float | bool)}
         return known | {name: str(value) for name, value in plain.items() if not str(value).startswith(("$", "@"))}
 
 
 def _scores(cell: Cell, evaluation: Evaluation) -> pd.DataFrame:
     """Scores of one evaluation in long form."""
-    frame = pd.read_csv(cell.path(evaluation), dtype={"image_id": str}, keep_default_na=False, na_values=[""])
-    return frame.assign(
+    frame = read_csv(cell.path(evaluation), text=["image_id"]).reset_index(drop=True)
+    return frame.astype(dict.fromkeys(cell.labels, np.float64)).assign(
         trained_on=cell.trained_on,
         fold=cell.fold,
         evaluated_on=evaluation.strategy,

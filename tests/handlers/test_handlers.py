@@ -34,16 +34,21 @@ from monai_shortcut.cohort import Cohort
 from monai_shortcut.cohort.levels import attribute_levels
 from monai_shortcut.handlers import EmbeddingRecorder, MetadataProbe, ShortcutAudit, WeightSpaceCorrelation
 from monai_shortcut.handlers.cohort_handler import CohortHandler
+from monai_shortcut.handlers.masking import NO_SWAPPED
 from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES
 from monai_shortcut.networks import MultiTaskClassifier, SonoNet
 from monai_shortcut.phantom.fetal_planes import Phantom, draw_phantom
+from monai_shortcut.regions.strategies import STRATEGIES
 from monai_shortcut.report.tables import findings_table
 from monai_shortcut.statistics.probes import fit_probe
 from monai_shortcut.statistics.weight_space import weight_space_correlation
 from monai_shortcut.transforms import MaskROI
 
 KINDS = ("engine", "decollated", "collated")
-SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=2, erasures=9, held_out=1)
+HELD = {"ids": True, "pixels": True}
+SETTINGS = AuditSettings(
+    permutations=19, bootstraps=19, minimum_patients=2, repeats=2, erasures=9, held_out=1, privacy=HELD
+)
 BRIEF: dict[str, Any] = {"settings": SETTINGS, "attributes": ["scanner"]}
 Items = list[dict[str, Any]]
 
@@ -657,8 +662,6 @@ def test_what_cannot_work_is_refused_at_once(sononet, phantom, tmp_path):
         )
     with pytest.raises(ValueError, match=r"strategy must be one of full, .*, got 'upside_down'"):
         ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", strategies=["upside_down"])
-    with pytest.raises(ValueError, match='strategies must not hold "swapped_roi"'):
-        ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", strategies=["swapped_roi"])
 
 
 def test_the_base_of_the_handlers_reports_nothing_itself(sononet, phantom, items):
@@ -725,6 +728,38 @@ def test_rescaling_after_masking_changes_what_the_model_sees(sononet, phantom, i
         areas.append({s.label: s.auc.value for s in handler.audit.regions.scores if s.evaluated_on == "roi_only"})
         assert {s.evaluated_on for s in handler.audit.regions.scores} == {"full", "roi_only"}
     assert areas[0] != areas[1]
+
+
+def test_all_nine_strategies_are_evaluated_in_one_run(sononet, phantom, items, tmp_path):
+    number = {str(patient): place for place, patient in enumerate(dict.fromkeys(phantom.cohort.patients))}
+    own = [number[str(patient)] for patient in phantom.cohort.patients]
+    others = [next(row for row, other in enumerate(own) if other == (mine + 1) % len(number)) for mine in own]
+    given = [{**item, "other": items[row]["roi"]} for item, row in zip(items, others, strict=True)]
+    handler = ShortcutAudit(
+        sononet, phantom.cohort, tmp_path, roi_key="roi", strategies="all", swapped_key="other", examples=0, **BRIEF
+    )
+    run("engine", sononet, given, handler)
+    scores = {(score.label, score.evaluated_on): score for score in handler.audit.regions.scores}
+    assert [one for label, one in scores if label == phantom.cohort.label_names[0]] == list(STRATEGIES)
+    labels = phantom.cohort.labels
+    for strategy in ("swapped_roi", "silhouette"):
+        mask = MaskROI(strategy)
+        images = [np.asarray(mask(item["image"], item["roi"], item["other"])) for item in given]
+        probabilities = answers(sononet, images)
+        for index, label in enumerate(phantom.cohort.label_names):
+            area = roc_auc_score(labels == index, probabilities[:, index])
+            assert scores[label, strategy].auc.value == pytest.approx(area, abs=2e-3)
+    assert {one.strategy for one in handler.audit.moves.cosines} == {*STRATEGIES[1:], "another patient"}
+
+
+def test_without_another_patients_region_the_page_says_what_was_not_evaluated(sononet, phantom, items, tmp_path):
+    strategies = ["roi_only", "swapped_roi"]
+    handler = ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", strategies=strategies, **BRIEF)
+    run("engine", sononet, items, handler)
+    assert {score.evaluated_on for score in handler.audit.regions.scores} == {"full", "roi_only"}
+    assert handler.audit.regions.untested == {"swapped_roi": NO_SWAPPED}
+    page = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+    assert f"swapped_roi: no area under the ROC curve, because {NO_SWAPPED}".replace("'", "&#39;") in page
 
 
 def test_rows_of_the_cohort_that_no_image_came_for_are_counted(sononet, phantom, items, tmp_path):

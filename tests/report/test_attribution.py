@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from monai_shortcut.attribution import Answers, Attribution, AttributionSettings
 from monai_shortcut.attribution.measure import not_asked
 from monai_shortcut.audit.record import Audit
 from monai_shortcut.report.attribution import attribution_table, looks
-from monai_shortcut.report.figures.attribution import attribution_figures
+from monai_shortcut.report.figures.attribution import FIGURES, attribution_figures
 from monai_shortcut.report.pages import render, write_report
 from monai_shortcut.statistics.resampling import Resampling
 
@@ -48,7 +47,8 @@ def found() -> Attribution:
 
 
 def test_the_page_has_the_section_its_numbers_and_no_markup_of_the_data(record: Audit, found, tmp_path):
-    looked = replace(found, not_computed={"deep_lift_shap": "layers of <TorchScript>"})
+    masked = replace(found.masked[0], image_id="<i>1", not_computed={"shifted_roi": "no room"})
+    looked = replace(found, not_computed={"deep_lift_shap": "layers of <TorchScript>"}, masked=(masked,))
     short = replace(record, findings=(), weight_space=None, examples=(), attribution=looked)  # few figures
     page = write_report(short, tmp_path).read_text(encoding="utf-8")
     section = page[page.index("Where it looks") : page.index("What the embedding looks like")]
@@ -58,7 +58,9 @@ def test_the_page_has_the_section_its_numbers_and_no_markup_of_the_data(record: 
     assert "1 because the region is empty." in " ".join(section.split())
     assert "&lt;B&gt;" in section
     assert not any(text in page for text in ("<b>malignant", "<i>0", "<TorchScript", "<x>", "<B>"))
-    assert section.count("<img") == 3
+    assert section.count("<img") == 4
+    assert (tmp_path / "figures" / "attribution_masked.png").stat().st_size > 10_000
+    assert "&lt;i&gt;1, shifted roi: not measured: no room" in section
     assert (tmp_path / "figures" / "attribution_panels.png").stat().st_size > 10_000
     written = Audit.from_json(tmp_path / "audit.json")
     assert written.attribution == looked
@@ -66,8 +68,8 @@ def test_the_page_has_the_section_its_numbers_and_no_markup_of_the_data(record: 
 
 
 def test_a_section_that_was_not_measured_says_why_and_none_is_asked_for_none(folder):
-    looked = SimpleNamespace(attribution=not_asked("the audit has no region of interest; name it"))
-    page = render("attribution", audit=looked, pictures={})
+    looked = not_asked("the audit has no region of interest; name it")
+    page = render("attribution", found=looked, drawn={}, about="")
     assert "Not computed: the audit has no region of interest; name it." in page
     assert "<table>" not in page
     assert "Not measured: nobody asked for it" in (folder / "report.html").read_text(encoding="utf-8")
@@ -105,11 +107,19 @@ def test_the_table_has_a_row_for_each_method_label_and_part(found):
 
 def test_figures_show_what_the_record_holds(found):
     figures = dict(attribution_figures(found))
-    assert list(figures) == ["attribution_shares", "attribution_curves", "attribution_panels"]
+    assert tuple(figures) == FIGURES
     assert len(figures["attribution_panels"].axes) == 6 * 2 + 1
     lines = figures["attribution_shares"].axes[0].lines
     points = [line.get_xdata()[0] for line in lines if line.get_marker() == "D" and len(line.get_xdata())]
     assert points == pytest.approx([one.labels[0].of("outside").share.value for one in found.methods])
+    masked = figures["attribution_masked"].axes
+    assert len(masked) == 9 * 2 * 2 + 1
+    assert masked[-1].get_ylabel() or masked[-1].get_xlabel().startswith("absolute attribution of a pixel")
+    titles = [axes.get_title() for axes in masked[:-1]]
+    for column, panel in enumerate(found.masked):
+        assert titles[2 * column].startswith(f"{panel.label}: {panel.image_id}\nfull")
+        shown = [f"{view.outside:.0%} outside" for view in panel.views]
+        assert titles[2 * column + 1 :: 4] == shown
     assert dict(attribution_figures(None)) == {}
-    bare = replace(found, panels=(), methods=(replace(found.methods[0], checks=None),))
+    bare = replace(found, panels=(), masked=(), methods=(replace(found.methods[0], checks=None),))
     assert list(dict(attribution_figures(bare))) == ["attribution_shares"]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from looked import PLANE, explained
 from region_scores import draw_study
 
-from monai_shortcut.region_study import Fit, RegionStudyRecord, study_record
+from monai_shortcut.attribution.record import MaskedPanel, MaskedView
+from monai_shortcut.reader_study import ReaderStudy, StrategyReading
+from monai_shortcut.region_study import Fit, ModelAttribution, RegionStudyRecord, study_record
 from monai_shortcut.report import write_region_report
+from monai_shortcut.storage.privacy import Privacy
 from monai_shortcut.types import Estimate, p_text, with_limits
 
 NAMES = ("full", "without_roi", "silhouette")
@@ -23,7 +28,7 @@ def record() -> RegionStudyRecord:
     scores, outcomes, patients = draw_study(
         np.random.default_rng(0), {"outside": 2.0, "outline": 0.3}, strategies=NAMES, labels=("ill <b>",)
     )
-    return study_record(
+    found = study_record(
         scores,
         outcomes,
         patients,
@@ -33,6 +38,7 @@ def record() -> RegionStudyRecord:
         settings={"folds": "3"},
         software={"numpy": "2"},
     )
+    return replace(found, privacy=Privacy(True, True, True))
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +89,61 @@ def test_the_report_can_be_written_again_from_its_json(record, folder, tmp_path)
     assert pd.read_csv(tmp_path / "matrix.csv")["auc"].tolist() == pytest.approx(
         [cell.auc for cell in record.matrix.cells], rel=1e-12
     )
+
+
+def test_what_was_not_measured_says_so_on_top_and_in_its_section(folder):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.index("In short") < page.index("In three dimensions") < page.index("does it show ...")
+    sections = page[page.index("How to read this") - 4000 :]
+    for name in ("Where it looks", "How the embedding moves", "What readers see"):
+        assert re.search(rf"<h2>{name}</h2>\s*<p class=\"small\">Not measured: ", sections)
+
+
+def test_each_finding_has_its_own_sections_and_pictures(record, tmp_path):
+    view = MaskedView("roi_only", PLANE, PLANE, None)
+    masked = MaskedPanel(
+        "image <5>", "present", "gradient_shap, background", PLANE, (view,), {"shifted_roi": "no <room>"}
+    )
+    looked = [
+        ModelAttribution(label, fold, replace(explained(0.1 * (1 + fold)), masked=(masked,) if fold == 0 else ()))
+        for label in ("ill <b>", "other")
+        for fold in (0, 1)
+    ]
+    read = ReaderStudy("t", "s", "<q>?", ("a", "b"), ("R",), 5, (StrategyReading("full", 4, 2, 4, ()),))
+    found = replace(record, attribution=tuple(looked), readers={"ill <b>": read, "other": replace(read, question="q2")})
+    text = write_region_report(found, tmp_path).read_text(encoding="utf-8")
+    assert [name.stem for name in sorted((tmp_path / "figures").glob("attribution_*"))] == [
+        "attribution_masked",
+        "attribution_masked_2",
+        "attribution_shares",
+        "attribution_shares_2",
+    ]
+    assert (tmp_path / "figures" / "readers_2.png").is_file()
+    headings = re.findall("<h2>(Where it looks|What readers see)(.*?)</h2>", text)
+    names = [": ill &lt;b&gt;", ": other"]
+    assert headings == [(title, name) for title in ("Where it looks", "What readers see") for name in names]
+    assert text.count("fold 1: 20 % (10 to 30) of what decides lies outside") == 2
+    assert text.count("image &lt;5&gt;, shifted roi: not measured: no &lt;room&gt;") == 2
+    assert not re.search("<b>|<5>|<room>|<q>", text)
+    table = pd.read_csv(tmp_path / "attribution.csv")
+    table = table[table["part"] == "outside"]
+    assert table[["finding", "fold", "share"]].to_numpy().tolist() == [
+        ["ill <b>", 0, 0.1],
+        ["ill <b>", 1, 0.2],
+        ["other", 0, 0.1],
+        ["other", 1, 0.2],
+    ]
+    again = RegionStudyRecord.from_json(tmp_path / "region_study.json")
+    assert again == found
+
+
+def test_a_record_without_readers_is_still_read(record, tmp_path):
+    record.to_json(tmp_path / "now.json")
+    value = json.loads((tmp_path / "now.json").read_text())
+    (tmp_path / "former.json").write_text(json.dumps({**value, "readers": None}))
+    del value["readers"], value["attribution"]
+    (tmp_path / "older.json").write_text(json.dumps(value))
+    assert all(RegionStudyRecord.from_json(tmp_path / f"{name}.json") == record for name in ("former", "older"))
 
 
 def test_how_well_models_fit_their_own_images_stands_beside_new_ones(record, tmp_path):

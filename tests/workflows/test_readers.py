@@ -214,7 +214,7 @@ def test_a_region_study_gains_what_readers_see(tmp_path):
         tmp_path / "readers",
         record=tmp_path / "study" / "region_study.json",
     )
-    assert RegionStudyRecord.from_json(tmp_path / "study" / "region_study.json").readers == found
+    assert RegionStudyRecord.from_json(tmp_path / "study" / "region_study.json").readers == {"": found}
     assert "which says nothing of others" in page.read_text(encoding="utf-8")
 
 

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,17 +13,19 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from monai_shortcut.attribution.record import Attribution, Explained, Panel
+from monai_shortcut.attribution.record import Attribution, Explained, MaskedPanel, Plane
 from monai_shortcut.report.attribution import told, told_name
 from monai_shortcut.report.figures.style import NULL, literal, series
+from monai_shortcut.report.wording import words
 
 _MAP = "inferno"  # dark to bright in print without colour, too
 _PARTS = ("roi", "ring", "outside")
 _MARKERS = ("o", "s", "D")
+FIGURES = ("attribution_shares", "attribution_curves", "attribution_panels", "attribution_masked")
 
 
 def attribution_figures(found: Attribution | None) -> Iterator[tuple[str, Figure]]:
-    """(name, figure) pairs: "attribution_shares", "attribution_curves", "attribution_panels", where there are any."""
+    """(name, figure) pairs with the names of `FIGURES`, where there are any."""
     if found is None or not found.methods:
         return
     yield "attribution_shares", shares(found)
@@ -30,6 +33,8 @@ def attribution_figures(found: Attribution | None) -> Iterator[tuple[str, Figure
         yield "attribution_curves", curves(found)
     if found.panels:
         yield "attribution_panels", panels(found)
+    if found.masked:
+        yield "attribution_masked", masked_panels(found.masked)
 
 
 @literal
@@ -84,32 +89,61 @@ def panels(found: Attribution) -> Figure:
         for axes in line:
             axes.set_axis_off()
         line[0].imshow(panel.image.array, cmap="gray", vmin=0, vmax=255)
-        _outline(line[0], panel)
+        _outline(line[0], panel.parts)
         line[0].set_title(f"{panel.label}, {panel.rule}\n{panel.image_id}: {panel.outside:.0%} outside", fontsize=7)
         for axes, name in zip(line[1:], names, strict=True):
             if name in panel.maps:
-                _map(axes, panel, name)
+                _over(axes, panel.image, panel.maps[name], panel.parts)
+                axes.set_title(f"{told_name(name)}\n{panel.shares[name][-1]:.0%} outside", fontsize=7)
     if names:
-        scale = ScalarMappable(Normalize(0, 1), _MAP)
-        bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.4, aspect=40, pad=0.01)
-        bar.set_label(
-            "absolute attribution of a pixel, 1 the largest of its map: bright decides, dark does not", fontsize=8
-        )
+        _scale(figure, grid)
     return figure
 
 
-def _map(axes: Axes, panel: Panel, name: str) -> None:
-    axes.imshow(panel.image.array, cmap="gray", vmin=0, vmax=255)
-    strength = panel.maps[name].array / 255
+@literal
+def masked_panels(found: Sequence[MaskedPanel]) -> Figure:
+    """An image of each label under every strategy, a row each: what the network saw, and the map over it."""
+    strategies = list(dict.fromkeys(view.strategy for panel in found for view in panel.views))
+    figure = Figure(figsize=(4.2 * len(found) + 0.6, 2.1 * len(strategies) + 0.8), layout="constrained")
+    grid = figure.subplots(len(strategies), 2 * len(found), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for column, panel in enumerate(found):
+        for line, strategy in zip(grid[:, 2 * column : 2 * column + 2], strategies, strict=True):
+            view = panel.view(strategy)
+            if view is None:
+                continue
+            line[0].imshow(view.image.array, cmap="gray", vmin=0, vmax=255)
+            _outline(line[0], panel.parts)
+            _over(line[1], view.image, view.map, panel.parts)
+            line[0].set_title(words(strategy), fontsize=8)
+            line[1].set_title("nothing decides" if view.outside is None else f"{view.outside:.0%} outside", fontsize=8)
+        first = grid[0, 2 * column]
+        first.set_title(f"{panel.label}: {panel.image_id}\n{first.get_title()}", fontsize=8)
+    _scale(figure, grid)
+    return figure
+
+
+def _over(axes: Axes, image: Plane, found: Plane, parts: Plane) -> None:
+    """A map over its image."""
+    axes.imshow(image.array, cmap="gray", vmin=0, vmax=255)
+    strength = found.array / 255
     axes.imshow(strength, cmap=_MAP, vmin=0, vmax=1, alpha=np.clip(0.35 + strength, 0, 1))
-    _outline(axes, panel)
-    outside = panel.shares[name][-1]
-    axes.set_title(f"{told_name(name)}\n{outside:.0%} outside", fontsize=7)
+    _outline(axes, parts)
 
 
-def _outline(axes: Axes, panel: Panel) -> None:
+def _scale(figure: Figure, grid: Any) -> None:
+    """The legend of the maps."""
+    scale = ScalarMappable(Normalize(0, 1), _MAP)
+    bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.4, aspect=40, pad=0.01)
+    bar.set_label(
+        "absolute attribution of a pixel, 1 the largest of its map: bright decides, dark does not", fontsize=8
+    )
+
+
+def _outline(axes: Axes, regions: Plane) -> None:
     """Region solid and ring dotted, white on black, so that they show on any ground."""
-    parts = panel.parts.array.astype(np.float64)
+    parts = regions.array.astype(np.float64)
     for level, style in ((0.5, "solid"), (1.5, "dotted")):
         inside = parts < level
         if inside.any() and not inside.all():

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from monai_shortcut.region_study import CurvePoint, RegionStudyRecord
+from monai_shortcut.report.figures.attribution import attribution_figures
 from monai_shortcut.report.figures.maps import embedding_figures
 from monai_shortcut.report.figures.readers import reader_areas
 from monai_shortcut.report.figures.style import INK, SERIES, literal, series
@@ -27,7 +28,8 @@ def region_figures(record: RegionStudyRecord) -> Iterator[tuple[str, Figure]]:
 
     Returns:
         (name, figure) pairs: "diagonal", "matrix"; "curves" where margins were studied; "learning" where learning
-        curves were kept; "readers" where people have read the images; and those of `embedding_figures`.
+        curves were kept; those of `embedding_figures`; of each label, with its number from the second on, those of
+        `attribution_figures` of the first model, and "readers" where people have read the images.
     """
     yield "diagonal", diagonal(record)
     yield "matrix", matrix(record)
@@ -36,8 +38,21 @@ def region_figures(record: RegionStudyRecord) -> Iterator[tuple[str, Figure]]:
     if record.learning_curves:
         yield "learning", learning(record)
     yield from embedding_figures(record.moves.get("full"), record.maps)
-    if record.readers is not None:
-        yield "readers", reader_areas(record.readers)
+    for place, models in enumerate(record.looked().values()):
+        for name, figure in attribution_figures(models[0].found):
+            yield numbered(name, place), figure
+    for place, study in enumerate(record.readers.values()):
+        yield numbered("readers", place), reader_areas(study)
+
+
+def numbered(name: str, place: int) -> str:
+    """Name of a figure of one of several labels.
+
+    Example:
+        >>> numbered("readers", 0), numbered("readers", 1)
+        ('readers', 'readers_2')
+    """
+    return f"{name}_{place + 1}" if place else name
 
 
 @literal
