@@ -131,7 +131,7 @@ def _labels(sample: AttributeSample, chosen: Integers, components: Floats) -> It
         own = codes[:, chosen[inside]]
         if len(np.unique(own[0])) < 2:
             continue
-        points = sample.images.points.points[sample.rows[chosen[inside]]]
+        points = sample.images.points.source.rows(sample.rows[chosen[inside]])
         features = random_features(
             points - points.mean(axis=0), _FEATURES, sample.images.rng("features of the discrepancy", str(value))
         )

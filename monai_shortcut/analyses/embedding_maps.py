@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.manifold import TSNE
 
 from monai_shortcut.analyses.sample import Embeddings
+from monai_shortcut.statistics.ordering import OrderedRows
 from monai_shortcut.types import Booleans, Floats, Points, Unmeasurable
 
 PCA, TSNE_MAP, UMAP_MAP = "pca", "tsne", "umap"
@@ -121,7 +122,7 @@ def _components(points: Points, most: int) -> tuple[Floats, Floats]:
     """Coordinates (m, k) along the leading principal axes, and the share of the variance of each."""
     if len(points) < 2:
         raise Unmeasurable(f"a map takes at least 2 points, got {len(points)}")
-    whole = Embeddings(points)
+    whole = Embeddings(OrderedRows(points))
     power, axes = whole.axes
     found = (points - whole.standardized.centre) @ axes[:most].T
     return np.asarray(found, dtype=np.float64), power[:most] / max(float(power.sum()), 1e-300)

@@ -53,15 +53,17 @@ class MaskedEmbeddings:
             raise ValueError(f"rows must hold each of {shape[0]} images once, got shape {places.shape}.")
         return cls(places.astype(np.int64), arrays)
 
-    def among(self, kept: Booleans) -> MaskedEmbeddings:
-        """The same without images that are left out; positions are those among the rest.
+    def among(self, kept: Integers) -> MaskedEmbeddings:
+        """The same without images that are left out, in another order; positions are those among the rest.
 
         Args:
-            kept: (N,) whether an image stays.
+            kept: (n,) positions of the images that stay, in their order.
         """
-        inside = kept[self.rows]
-        rows = (np.cumsum(kept) - 1)[self.rows[inside]]
-        return MaskedEmbeddings(rows, {name: points[inside] for name, points in self.points.items()})
+        place = np.full(1 + max(kept.max(initial=-1), self.rows.max(initial=-1)), -1)
+        place[kept] = np.arange(len(kept))
+        found = place[self.rows]
+        own = np.argsort(found, kind="stable")[np.count_nonzero(found < 0) :]
+        return MaskedEmbeddings(found[own], {name: points[own] for name, points in self.points.items()})
 
 
 @dataclass(frozen=True)

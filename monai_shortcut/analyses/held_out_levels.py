@@ -67,14 +67,14 @@ def held_out_levels(sample: AttributeSample) -> tuple[HeldOutLevel, ...]:
     Raises:
         Unmeasurable: If no level has enough patients.
     """
-    source, rows = sample.images.points, sample.rows
-    points = source.points if len(rows) == len(source.points) else source.points[rows]
+    points, place = _in_place(sample)
+    scaled = sample.images.points.standardized
     found = compared_heads(
-        _prepared(points, source.standardized.centre, source.standardized.scale),
-        sample.permuted[: 1 + sample.draws.held_out],
-        sample.labels,
-        sample.patients,
-        sample.images.folds().fold[rows],
+        _prepared(points, scaled.centre, scaled.scale),
+        sample.permuted[: 1 + sample.draws.held_out, place],
+        sample.labels[place],
+        sample.patients[place],
+        sample.images.folds().fold[sample.rows[place]],
         confidence=sample.draws.confidence,
         rng=sample.rng("held_out_levels"),
     )
@@ -397,6 +397,14 @@ def _places_in(group: Integers, ranks: Floats) -> Floats:
     """Ranks (n,) within each group."""
     count = np.bincount(group)
     return np.asarray(rankdata(ranks + (len(ranks) + 1) * group) - (np.cumsum(count) - count)[group])
+
+
+def _in_place(sample: AttributeSample) -> tuple[Points, Integers | slice]:
+    """Embeddings of the images, and which of them each row is: large ones stay as they lie, for heads read them all."""
+    source = sample.images.points.source
+    if source.small or len(sample) < len(source.points):
+        return source.rows(sample.rows), slice(None)
+    return source.points, slice(None) if source.order is None else np.argsort(source.order)
 
 
 def _prepared(points: Points, centre: Floats, scale: Floats) -> NDArray[np.float32]:

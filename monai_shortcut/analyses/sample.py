@@ -25,11 +25,12 @@ from monai_shortcut.statistics.checks import (
 from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.statistics.kernel_features import random_features
+from monai_shortcut.statistics.ordering import OrderedRows, by_appearance
 from monai_shortcut.statistics.resampling import Resampling, patient_bootstrap, patient_folds, permuted_codes
 from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.statistics.subspaces import leading_axes, symmetric_root
 from monai_shortcut.statistics.whitened import Whitened
-from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Points, Unmeasurable
+from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Unmeasurable
 
 _COMPONENTS, _FEATURES = 10, 128  # principal components that the non-linear reader sees, and its random features
 _SUMS = 2**25  # numbers of sums that are kept at once; bounds the memory
@@ -41,15 +42,15 @@ class Embeddings:
     """What the head reads, and what follows from it alone: no label and no attribute enters.
 
     Attributes:
-        points: (N, D) float32 or float64, finite.
+        source: (N, D) float32 or float64, finite, in the order of the sample.
     """
 
-    points: Points
+    source: OrderedRows
 
     @cached_property
     def standardized(self) -> Standardized:
         """Centred and scaled, with their shrinkage."""
-        return Standardized.of(self.points)
+        return Standardized.of(self.source)
 
     @cached_property
     def axes(self) -> tuple[Floats, Floats]:
@@ -66,7 +67,7 @@ class Embeddings:
     def components(self, most: int) -> Floats:
         """(N, k) leading principal components, of mean 0 and variance 1; fewer where the rows span fewer."""
         power, axes = (values[:most] for values in self.axes)
-        prepared, images = self.standardized, len(self.points)
+        prepared, images = self.standardized, len(self.source)
         turned = (prepared.coordinates(axes) / np.sqrt(power / images)[:, None]).T
         found = [block @ turned for _, block in prepared.blocks(np.arange(images))]
         return np.concatenate(found)
@@ -82,7 +83,7 @@ class Sample:
         embeddings: what the head reads; None if only its answers are known.
         probabilities: (N, C) float64 answers, rows sum to 1.
         labels: (N,) class of each image, integers in [0, C).
-        patients: (N,) patient of each image, integers in [0, P).
+        patients: (N,) patient of each image, integers in [0, P) in the order in which they first appear.
         weight: (C, D) of the clinical head; (C, 0) if only its answers are known.
         bias: (C,) of the clinical head.
         image_ids: (N,) names.
@@ -109,8 +110,12 @@ class Sample:
         *,
         image_ids: Sequence[str] | None = None,
         draws: Resampling | None = None,
+        order: Integers | None = None,
     ) -> Sample:
         """Check arrays, once for all analyses; images whose embedding is not finite must be left out before.
+
+        Names move nothing. The order of the images moves every draw: `canonical_order` gives one that the order of the
+        rows does not move.
 
         Args:
             embeddings: (N, D) what the head reads; float32 is kept, anything else becomes float64.
@@ -120,15 +125,17 @@ class Sample:
             patients: (N,) patient of each image.
             image_ids: (N,) names; default "0", "1", and so on.
             draws: see `Resampling`.
+            order: (N,) row of the image in each place of the sample; as given by default.
 
         Raises:
             ValueError: If the shapes disagree, a number is not finite, a label is out of range, or fewer than two
                 classes are present.
         """
         points = checked_points(embeddings)
+        source = OrderedRows(points, order)
         head, offset = two_rows(*checked_head(weight, bias, points.shape[1]))
-        answers = softmax(points @ head.T.astype(points.dtype) + offset, axis=1)
-        return cls._checked(Embeddings(points), answers, labels, patients, head, offset, image_ids, draws)
+        answers = softmax(source.times(head) + offset, axis=1)
+        return cls._checked(Embeddings(source), answers, labels, patients, head, offset, image_ids, draws)
 
     @classmethod
     def of_probabilities(
@@ -177,15 +184,16 @@ class Sample:
         image_ids: Sequence[str] | None,
         draws: Resampling | None,
     ) -> Sample:
+        order = slice(None) if embeddings is None or embeddings.source.order is None else embeddings.source.order
         ids = np.asarray([str(i) for i in (range(len(answers)) if image_ids is None else image_ids)])
         for name, values in (("labels", labels), ("image_ids", ids)):
             checked_length(name, values, len(answers))
         label = checked_codes("labels", labels, len(head))
         if len(np.unique(label)) < 2:
             raise ValueError(f"labels must hold at least two classes, got {np.unique(label).tolist()}.")
-        patient = checked_patients(patients, len(answers))
+        patient = by_appearance(checked_patients(patients, len(answers))[order])
         chosen = draws or Resampling()
-        return cls(embeddings, answers.astype(np.float64), label, patient, head, offset, ids, chosen)
+        return cls(embeddings, answers.astype(np.float64), label[order], patient, head, offset, ids[order], chosen)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -204,13 +212,13 @@ class Sample:
         """The same with some images only; itself if all are chosen, so that what is computed stays."""
         if chosen.all():
             return self
-        points = None if self.embeddings is None else Embeddings(self.embeddings.points[chosen])
+        kept = self.embeddings and Embeddings(self.embeddings.source.those(np.flatnonzero(chosen)))
         return replace(
             self,
-            embeddings=points,
+            embeddings=kept,
             probabilities=self.probabilities[chosen],
             labels=self.labels[chosen],
-            patients=np.unique(self.patients[chosen], return_inverse=True)[1].astype(np.int64),
+            patients=by_appearance(self.patients[chosen]),
             image_ids=self.image_ids[chosen],
         )
 
@@ -219,7 +227,7 @@ class Sample:
 
         Args:
             attribute: its name, which seeds its draws, so that other attributes do not change them.
-            levels: its levels, (N,) codes.
+            levels: its levels, (N,) codes in the order of the sample.
 
         Raises:
             Unmeasurable: If it has no two levels, or no label holds images of two levels.
@@ -285,7 +293,7 @@ class Sample:
         if self.embeddings is None:
             logits = np.log(np.maximum(self.probabilities, 1e-300))
         else:
-            logits = self.embeddings.points @ self.weight.T.astype(self.embeddings.points.dtype) + self.bias
+            logits = self.embeddings.source.times(self.weight) + self.bias
         found = np.empty(len(self))
         for value in np.unique(self.labels):
             odds = logits[:, value] - np.delete(logits, value, axis=1).max(axis=1)

@@ -106,7 +106,8 @@ def audit(
 
     Attributes are analysed side by side, one for each core that BLAS may use, each with a single BLAS thread; what they
     share is computed before. Every number has its own random stream: other attributes and analyses do not move it, the
-    number of cores by no more than rounding.
+    number of cores by no more than rounding. Everything is drawn and summed in `canonical_order`, so that neither the
+    order of the rows nor the names of patients and images move it.
 
     Args:
         embeddings: (N, D) what the head reads, float32 or float64; images whose embedding is not finite are excluded
@@ -152,12 +153,13 @@ def audit(
     heads = dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
     check_attributes(attributes, given | {"adjust_for": dict.fromkeys(chosen.adjust_for), "edges": chosen.edges})
-    taken = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen)
-    sample, finite, left_out, linked = taken
-    check_rows({**attributes, **({} if folds is None else {"folds": folds})}, len(finite))
+    taken = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen, attributes)
+    sample, rows, left_out, linked = taken
+    images = len(np.asarray(labels))
+    check_rows({} if folds is None else {"folds": folds}, images)
     for columns in (regions or {}, counterfactuals or {}):
-        check_rows(columns, len(finite), sample.classes)
-    values = {name: column_values(column)[finite] for name, column in attributes.items()}
+        check_rows(columns, images, sample.classes)
+    values = {name: column_values(column)[rows] for name, column in attributes.items()}
     coded = {
         name: coded_levels(name, column, sample.patients, chosen, (kinds or {}).get(name), (orders or {}).get(name))
         for name, column in values.items()
@@ -165,9 +167,9 @@ def audit(
     fine = {name: held_equal(coded[name], column, sample.patients) for name, column in values.items()}
     with progress or Progress() as bar:
         findings, analysed, spread = _findings(
-            sample, coded, fine, counterfactuals or {}, finite, heads, chosen, bar, label_names, audits
+            sample, coded, fine, counterfactuals or {}, rows, heads, chosen, bar, label_names, audits
         )
-        answers = {name: np.asarray(column)[finite] for name, column in (regions or {}).items()}
+        answers = {name: np.asarray(column)[rows] for name, column in (regions or {}).items()}
         with bar.step("regions"):
             areas = region_sensitivity(
                 sample.labels,
@@ -183,7 +185,7 @@ def audit(
         with bar.step("all heads"):
             matrix = head_matrix(sample, analysed, heads, chosen.variance, chosen.min_components) if analysed else None
             joint = _answered(lambda: joint_alignment(sample, analysed)) if analysed else None
-        hidden, fold = masked and masked.among(finite), None if folds is None else np.asarray(folds)[finite]
+        hidden, fold = masked and masked.among(rows), None if folds is None else np.asarray(folds)[rows]
         with bar.step("embedding moves"):
             moves = space.moved(sample, hidden, label_names)
         with bar.step("embedding maps"):
@@ -227,7 +229,7 @@ def _findings(
     coded: Mapping[str, Levels],
     fine: Mapping[str, NDArray[np.int64]],
     counterfactuals: Mapping[str, ArrayLike],
-    finite: NDArray[np.bool_],
+    rows: NDArray[np.int64],
     heads: Mapping[str, ArrayLike],
     settings: AuditSettings,
     progress: Progress,
@@ -248,7 +250,7 @@ def _findings(
 
     def measure(name: str) -> _Measured:
         swapped = counterfactuals.get(name)
-        changed = None if swapped is None else np.asarray(swapped, dtype=np.float64)[finite]
+        changed = None if swapped is None else np.asarray(swapped, dtype=np.float64)[rows]
         moved = None if changed is None else _counterfactual(changed, sample)
         one = asked[name]
         if isinstance(one, str):
@@ -396,7 +398,7 @@ def _embedding_map(sample: Sample, coded: Mapping[str, Levels], label_names: Seq
     power, axes = sample.points.axes
     total = max(float(power.sum()), 1e-300)
     power, axes = np.append(power, [0.0, 0.0])[:2], np.pad(axes, ((0, max(2 - len(axes), 0)), (0, 0)))[:2]
-    points = (sample.points.points[shown] - sample.points.standardized.centre) @ axes.T
+    points = (sample.points.source.rows(shown) - sample.points.standardized.centre) @ axes.T
     return EmbeddingMap(
         points=tuple((float(x), float(y)) for x, y in points),
         variance=(float(power[0]) / total, float(power[1]) / total),

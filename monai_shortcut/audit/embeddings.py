@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,7 +28,9 @@ def moved(sample: Sample, masked: MaskedEmbeddings | None, label_names: Sequence
     """
     if masked is None or not len(masked.rows):
         return None
-    space = one_network(sample.points.points, masked, sample.labels, sample.patients, label_names)
+    rows, own = masked.rows, replace(masked, rows=np.arange(len(masked.rows)))
+    points = sample.points.source.rows(rows)
+    space = one_network(points, own, sample.labels[rows], sample.patients[rows], label_names)
     return embedding_moves([space], sample.draws, sample.rng("embedding moves"), len(sample))
 
 
@@ -69,7 +72,7 @@ def mapped(
     if folds is not None and len(np.unique(np.asarray(folds)[rows])) > 1:
         colours["fold"] = [str(fold) for fold in np.asarray(folds)[rows].tolist()]
     return embedding_maps(
-        {"full": sample.points.points[rows], **{name: points[chosen] for name, points in strategies.items()}},
+        {"full": sample.points.source.rows(rows), **{name: points[chosen] for name, points in strategies.items()}},
         [label_names[label] for label in sample.labels[rows].tolist()],
         colours,
         methods=methods,

@@ -178,9 +178,9 @@ def audit_epoch(
     """
     chosen = (settings or curve_settings(len(attributes))).able(len(attributes))
     check_attributes(attributes, {"kinds": kinds, "orders": orders, "adjust_for": dict.fromkeys(chosen.adjust_for)})
-    sample, finite, *_ = taken_in(embeddings, weight, bias, labels, patients, label_names, None, chosen)
-    check_rows(attributes, len(finite))
-    values = {name: np.asarray(column)[finite] for name, column in attributes.items()}
+    sample, rows, *_ = taken_in(embeddings, weight, bias, labels, patients, label_names, None, chosen)
+    check_rows(attributes, len(np.asarray(labels)))
+    values = {name: np.asarray(column)[rows] for name, column in attributes.items()}
     coded = {
         name: coded_levels(name, column, sample.patients, chosen, (kinds or {}).get(name), (orders or {}).get(name))
         for name, column in values.items()

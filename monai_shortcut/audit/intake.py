@@ -16,8 +16,9 @@ from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.columns import as_text, repeated, require_none, require_writable
 from monai_shortcut.statistics.checks import checked_length, checked_patients
 from monai_shortcut.statistics.duplicates import linked_patients, near_duplicates
+from monai_shortcut.statistics.ordering import canonical_order
 from monai_shortcut.statistics.resampling import Resampling
-from monai_shortcut.types import Booleans, Floats
+from monai_shortcut.types import Floats, Integers
 
 _ROWS = 4096  # rows looked at at once; bounds the memory
 _OFF = 1e-3  # by which rounded probabilities may miss a sum of 1
@@ -33,13 +34,15 @@ def taken_in(
     label_names: Sequence[str],
     image_ids: Sequence[str] | None,
     draws: Resampling,
-) -> tuple[Sample, Booleans, dict[str, str], tuple[tuple[str, ...], ...]]:
+    attributes: Mapping[str, Any] | None = None,
+) -> tuple[Sample, Integers, dict[str, str], tuple[tuple[str, ...], ...]]:
     """The images whose embedding is finite; see `monai_shortcut.audit.audit` for the arguments.
 
-    Patients who share an image are one patient of the sample: in every fold, permutation and bootstrap.
+    Patients who share an image are one patient of the sample: in every fold, permutation and bootstrap. With attributes
+    the images are in `canonical_order`, without in the order of the rows.
 
     Returns:
-        The sample, (N,) which of the given images it holds, the reason by image_id of those it does not, and the
+        The sample, (n,) row of each of its images, the reason by image_id of those that it does not hold, and the
         image_ids of each group of images that look the same and are of different patients.
 
     Raises:
@@ -53,6 +56,7 @@ def taken_in(
     for name, values in (("labels", labels), ("image_ids", ids)):
         checked_length(name, values, len(points))
     checked_patients(patients, len(points))
+    check_rows(attributes or {}, len(points))
     if image_ids is not None:
         check_names("image_ids", image_ids)
     check_names("label_names", label_names)
@@ -69,13 +73,22 @@ def taken_in(
     if not finite.any():
         raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
     points, used = points if finite.all() else points[finite], ids[finite]
-    patient, shared = linked_patients(near_duplicates(points), np.asarray(patients, dtype=str)[finite])
-    sample = Sample.of(points, weight, bias, np.asarray(labels)[finite], patient, image_ids=used.tolist(), draws=draws)
-    linked = tuple(tuple(used[rows].tolist()) for rows in shared)
+    label, rows = np.asarray(labels)[finite], np.flatnonzero(finite)
+    order = None if attributes is None else canonical_order(points, label, _told_apart(attributes, patients, rows))
+    patient, shared = linked_patients(near_duplicates(points, order), np.asarray(patients, dtype=str)[finite])
+    sample = Sample.of(points, weight, bias, label, patient, image_ids=used.tolist(), draws=draws, order=order)
+    linked = tuple(tuple(used[group].tolist()) for group in shared)
     if linked:
         count = sum(map(len, linked))
         _LOG.warning("%d images look the same as images of other patients, who are treated as one patient.", count)
-    return sample, finite, dict.fromkeys(ids[~finite].tolist(), "embedding not finite"), linked
+    kept = rows if order is None else rows[order]
+    return sample, kept, dict.fromkeys(ids[~finite].tolist(), "embedding not finite"), linked
+
+
+def _told_apart(attributes: Mapping[str, Any], patients: Sequence[str], rows: Integers) -> Sequence[ArrayLike]:
+    """What tells images of one embedding apart: their attributes, and how many images their patient has."""
+    _, patient, images = np.unique(np.asarray(patients, dtype=str)[rows], return_inverse=True, return_counts=True)
+    return [np.asarray(attributes[name], dtype=object)[rows] for name in sorted(attributes)] + [images[patient]]
 
 
 def check_attributes(attributes: Mapping[str, Any], given: Mapping[str, Mapping[str, Any] | None]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from monai_shortcut.analyses.differences import DECISION, ODDS, PROBABILITY, RANK, SCALES
 from monai_shortcut.analyses.embedding_maps import METHODS, PCA
 from monai_shortcut.statistics.resampling import Resampling
+from monai_shortcut.storage.privacy import Privacy
 
 CORRECTIONS = ("holm", "fdr")
 
@@ -52,6 +53,7 @@ class AuditSettings(Resampling):
         giveaways: number of images listed that give their level away most.
         embedding_maps: maps of the embeddings under every masking strategy: "pca", and "tsne" and "umap", which take
             tens of seconds. Without strategies the page's own PCA is enough, and only the others are drawn.
+        privacy: what records and pages may hold of images when they are written: ids, paths, pixels. None by default.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -78,6 +80,7 @@ class AuditSettings(Resampling):
     alike: float = 0.6
     giveaways: int = 6
     embedding_maps: tuple[str, ...] = (PCA,)
+    privacy: Privacy = field(default_factory=Privacy)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,6 +98,7 @@ class AuditSettings(Resampling):
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
         # Lists come from JSON and from bundle configurations.
         object.__setattr__(self, "edges", _checked_edges(self.edges))
+        object.__setattr__(self, "privacy", Privacy.of(self.privacy))
         object.__setattr__(self, "adjust_for", _checked_names("adjust_for", self.adjust_for))
         unknown = isinstance(self.embedding_maps, str) or [name for name in self.embedding_maps if name not in METHODS]
         if unknown:

@@ -58,7 +58,8 @@ class Matched(NamedTuple):
     """Recorded images and the rows of one cohort that belong to them.
 
     Attributes:
-        cohort: the N rows with an image, in the order of the cohort, whichever process saw an image first.
+        cohort: the N rows with an image, in the order of their ids, so that the order of neither table nor images
+            moves a draw.
         rows: (N,) int64 position of each row's image among the recorded ones.
         strangers: reason by name, of the recorded images without a row, not even an excluded one.
         unseen: image ids of the rows whose image the evaluation did not see.
@@ -98,7 +99,7 @@ class CohortMatcher:
         found = self._ids.find_all(images.names)
         position = {image: row for row, image in enumerate(found) if image is not None}
         ids = self.cohort.image_ids
-        chosen = [image for image in ids if image in position]
+        chosen = sorted(position)
         nameless = zip(images.names, images.image_ids, found, strict=True)
         return Matched(
             cohort=self.cohort.select(chosen),
@@ -160,7 +161,7 @@ class ClinicalTask:
 
     @property
     def embeddings(self) -> Embeddings:
-        """(N, D) embeddings in the order of the cohort, a new array as precise as recorded."""
+        """(N, D) embeddings in the order of the cohort's rows, a new array as precise as recorded."""
         return self.images.embeddings[self.matched.rows]
 
     @property

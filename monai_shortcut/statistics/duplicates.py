@@ -24,7 +24,7 @@ _COLUMNS, _RARE, _TELLING = 64, 0.05, 8
 _BLOCK = 4096  # rows that are looked at at once; bounds the memory
 
 
-def near_duplicates(points: Points) -> Integers:
+def near_duplicates(points: Points, order: Integers | None = None) -> Integers:
     """Group of each image, those of one group having equal or nearly equal embeddings.
 
     Two embeddings are nearly equal if their distance is at most `TOLERANCE` of the median distance of two images. That
@@ -39,6 +39,7 @@ def near_duplicates(points: Points) -> Integers:
 
     Args:
         points: (N, D) embeddings, finite.
+        order: (N,) order of the images in which some are drawn; see `canonical_order`.
 
     Returns:
         (N,) numbers of groups, from 0; an image without a double has a number of its own.
@@ -55,7 +56,8 @@ def near_duplicates(points: Points) -> Integers:
     """
     count, rng = len(points), np.random.default_rng(0)
     alone = np.arange(count, dtype=np.int64)
-    sample = points[rng.permutation(count)[:_SAMPLE]].astype(np.float64)
+    drawn = alone if order is None else order
+    sample = points[drawn[rng.permutation(count)[:_SAMPLE]]].astype(np.float64)
     reach = _reach(sample, count)
     if reach is None or points.shape[1] < _TELLING:
         return alone
@@ -64,7 +66,8 @@ def near_duplicates(points: Points) -> Integers:
     sizes = np.bincount(groups)[groups]
     doubled = np.flatnonzero((sizes > 1) & (sizes <= max(4, count // 20)))
     _, first = np.unique(groups[doubled], return_index=True)
-    telling = groups[doubled[first]][_tells(points, doubled[first], groups, reach, rng)]
+    others = drawn[rng.permutation(count)[:_SAMPLE]]
+    telling = groups[doubled[first]][_tells(points, doubled[first], groups, reach, others)]
     kept = np.isin(groups, telling)
     return np.unique(np.where(kept, groups, groups.max() + 1 + alone), return_inverse=True)[1].astype(np.int64)
 
@@ -136,11 +139,8 @@ def _beside(places: Floats, rng: np.random.Generator) -> Integers:
     return np.concatenate(found, axis=1)
 
 
-def _tells(
-    points: Points, rows: Integers, groups: Integers, reach: float, rng: np.random.Generator
-) -> NDArray[np.bool_]:
+def _tells(points: Points, rows: Integers, groups: Integers, reach: float, others: Integers) -> NDArray[np.bool_]:
     """Whether the embedding of a row has enough values that other images do not share, for its double to be one."""
-    others = rng.permutation(len(points))[:_SAMPLE]
     columns = np.argsort(-points[others].var(axis=0), kind="stable")[:_COLUMNS]
     values, near = points[others][:, columns], reach / math.sqrt(points.shape[1])
     found = np.zeros(len(rows), dtype=bool)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
+from monai_shortcut.statistics.ordering import by_appearance
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 _LEAST = {
@@ -90,7 +92,7 @@ def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.ra
         >>> bool(fold[0] == fold[1])
         True
     """
-    patient, stratum = _by_appearance(patients), _by_appearance(strata)
+    patient, stratum = by_appearance(patients), by_appearance(strata)
     count = int(patient.max(initial=-1)) + 1
     if not 2 <= folds <= count:
         raise ValueError(f"folds must be between 2 and the number of patients ({count}), got {folds}.")
@@ -107,12 +109,6 @@ def patient_folds(patients: ArrayLike, strata: ArrayLike, folds: int, rng: np.ra
     # Without the random factor, cohorts in which every patient is of its own kind would have one partition only.
     fold[rest] = _placed(shares[rest], 1 + rng.random(len(size))[kind[rest]], folds)
     return np.asarray(rng.permutation(folds)[fold][patient])
-
-
-def _by_appearance(values: ArrayLike) -> Integers:
-    """Codes (N,) of values, numbered in the order in which they first appear."""
-    _, first, code = np.unique(np.asarray(values), return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(first))[code])
 
 
 def _shares(patient: Integers, stratum: Integers) -> csr_array:

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from monai_shortcut.statistics.ordering import ROWS, OrderedRows
 from monai_shortcut.types import Floats, Integers, Points
 
-_ROWS = 4096  # rows read at once; bounds the memory
-_KEPT_BYTES = 2**26  # embeddings up to this size are kept standardized beside the original
 _LEAST_SHRINKAGE = 1e-4
 
 
@@ -40,34 +39,35 @@ class Standardized:
     scale: Floats
     rotation: Floats | None
     shrinkage: float
-    _source: Points
+    _source: OrderedRows
     gram: Floats
 
     @classmethod
-    def of(cls, embeddings: Points) -> Standardized:
+    def of(cls, embeddings: Points | OrderedRows) -> Standardized:
         """Prepare embeddings (N, D), float32 or float64; sums over rows are float64."""
-        moments = Moments.of(embeddings)
-        centre, scale = moments.centre, moments.scale(embeddings.dtype)
-        if embeddings.shape[1] <= len(embeddings):
-            gram, fourth = _second_moments(_standard(block, centre, scale) for block in _blocks(embeddings))
-            share = _ledoit_wolf(gram, fourth, len(embeddings))
-            return cls(centre, scale, None, share, embeddings, gram)
-        dense = _standard(embeddings, centre, scale).astype(np.float64)
+        source = embeddings if isinstance(embeddings, OrderedRows) else OrderedRows(embeddings)
+        moments, dtype = Moments.of(source), source.points.dtype
+        centre, scale = moments.centre, moments.scale(dtype)
+        if source.points.shape[1] <= len(source):
+            gram, fourth = _second_moments(_standard(block, centre, scale) for block in source.blocks())
+            share = _ledoit_wolf(gram, fourth, len(source))
+            return cls(centre, scale, None, share, source, gram)
+        dense = _standard(source.rows(slice(None)), centre, scale).astype(np.float64)
         left, singular, rotation = np.linalg.svd(dense, full_matrices=False)
         gram, fourth = np.diag(singular**2), _fourth(dense)
         share = _ledoit_wolf(gram, fourth, len(dense), columns=dense.shape[1])
-        return cls(centre, scale, rotation, share, (left * singular).astype(embeddings.dtype), gram)
+        return cls(centre, scale, rotation, share, OrderedRows((left * singular).astype(dtype)), gram)
 
     @classmethod
     def frame(cls, moments: Moments, dtype: Any) -> Standardized:
         """Coordinates without rows, for images that come in blocks; `joined` gives the shrinkage afterwards."""
         width = len(moments.centre)
-        none, gram = np.zeros((0, width), dtype), np.zeros((width, width))
+        none, gram = OrderedRows(np.zeros((0, width), dtype)), np.zeros((width, width))
         return cls(moments.centre, moments.scale(dtype), None, 1.0, none, gram)
 
     def block(self, embeddings: Points) -> Standardized:
         """Other images (n, D) in the same coordinates."""
-        return replace(self, _source=embeddings)
+        return replace(self, _source=OrderedRows(embeddings))
 
     def joined(self, gram: Floats, fourth: float, images: int) -> Standardized:
         """The coordinates with what was summed over the blocks.
@@ -82,26 +82,26 @@ class Standardized:
     @property
     def fourth(self) -> float:
         """Sum of the fourth powers of the rows' lengths."""
-        starts = range(0, len(self._source), _ROWS)
-        return sum(_fourth(self.rows(slice(start, start + _ROWS)).astype(np.float64)) for start in starts)
+        starts = range(0, len(self._source), ROWS)
+        return sum(_fourth(self.rows(slice(start, start + ROWS)).astype(np.float64)) for start in starts)
 
     @cached_property
     def _kept(self) -> Points | None:
         """All coordinates, where they are small enough to be kept."""
         if self.rotation is not None:
-            return self._source
-        return _standard(self._source, self.centre, self.scale) if self._source.nbytes <= _KEPT_BYTES else None
+            return self._source.points
+        return _standard(self._source.rows(slice(None)), self.centre, self.scale) if self._source.small else None
 
     def rows(self, chosen: Integers | slice) -> Points:
         """(n, q) coordinates of some rows, in the precision of the embeddings."""
         if self._kept is not None:
             return self._kept[chosen]
-        return _standard(self._source[chosen], self.centre, self.scale)
+        return _standard(self._source.rows(chosen), self.centre, self.scale)
 
     def blocks(self, chosen: Integers) -> Iterator[tuple[slice, Points]]:
         """Coordinates of some rows, a few thousand at a time, with their place among the chosen ones."""
-        for start in range(0, len(chosen), _ROWS):
-            place = slice(start, min(start + _ROWS, len(chosen)))
+        for start in range(0, len(chosen), ROWS):
+            place = slice(start, min(start + ROWS, len(chosen)))
             yield place, self.rows(chosen[place])
 
     def coordinates(self, weight: Floats) -> Floats:
@@ -134,9 +134,10 @@ class Moments:
     largest: Points
 
     @classmethod
-    def of(cls, embeddings: Points) -> Moments:
+    def of(cls, embeddings: Points | OrderedRows) -> Moments:
         """Moments of rows (N, D), at least one."""
-        return reduce(cls.joined, map(cls._of_block, _blocks(embeddings)))
+        source = embeddings if isinstance(embeddings, OrderedRows) else OrderedRows(embeddings)
+        return reduce(cls.joined, map(cls._of_block, source.blocks()))
 
     @classmethod
     def _of_block(cls, block: Points) -> Moments:
@@ -155,10 +156,6 @@ class Moments:
         # Of float64 a few hundred units in the last place: seconds since 1970, 1.6e9, vary by more. Of float32 eight.
         scale, rounding = np.sqrt(self.square / self.count), 1e-13 if dtype == np.float64 else 1e-6
         return np.where(scale > rounding * self.largest, scale, np.inf)
-
-
-def _blocks(embeddings: Points) -> Iterator[Points]:
-    return (embeddings[start : start + _ROWS] for start in range(0, len(embeddings), _ROWS))
 
 
 def _standard(block: Points, centre: Floats, scale: Floats) -> Points:

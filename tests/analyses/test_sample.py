@@ -12,6 +12,7 @@ from scipy.special import softmax
 from monai_shortcut.analyses import sample as module
 from monai_shortcut.analyses.sample import Embeddings, Sample, percentiles, two_rows
 from monai_shortcut.cohort.levels import Levels
+from monai_shortcut.statistics.ordering import OrderedRows
 from monai_shortcut.statistics.resampling import Resampling, patient_folds, permuted_codes
 from monai_shortcut.types import Estimate, Unmeasurable
 
@@ -165,7 +166,7 @@ def test_rows_are_a_sample_of_their_own_and_all_of_them_are_the_same(rng):
 def test_principal_axes_are_those_of_a_singular_value_decomposition(rng, images, columns):
     points = rng.normal(size=(images, columns)) * 0.9 ** np.arange(columns) + 3
     points[:, 1] = 0.1
-    power, axes = Embeddings(points).axes
+    power, axes = Embeddings(OrderedRows(points)).axes
     _, singular, expected = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
     spanned = min(images, columns) - 1  # one column or, where there are few images, the mean
     assert len(axes) == spanned
