@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from monai_shortcut.workflows.add_on import attach_audit, audit_cohort, audited_network
+from monai_shortcut.workflows.add_on import attach_audit, audit_cohort, audited_network, exit_by_verdict
 from monai_shortcut.workflows.readers import analyse_readers, export_reader_study, read_predictions
 from monai_shortcut.workflows.region_study import RegionStudy
+from monai_shortcut.workflows.training import check_training
 
 __all__ = [
     "RegionStudy",
@@ -14,6 +15,8 @@ __all__ = [
     "attach_audit",
     "audit_cohort",
     "audited_network",
+    "check_training",
+    "exit_by_verdict",
     "export_reader_study",
     "read_predictions",
 ]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from ignite.engine import Engine
 from ignite.handlers import Checkpoint
 from monai.handlers import CheckpointSaver
 
+from monai_shortcut.audit.failing import FAILED, said_failing
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler
+from monai_shortcut.handlers.processes import on_first
+from monai_shortcut.handlers.shortcut_audit import ShortcutAudit
 from monai_shortcut.handlers.training_audit import TrainingAudit
 from monai_shortcut.heads.layers import unwrap
 
@@ -26,6 +30,7 @@ _SHOWN = (
     "id_key",
     "roi_key",
     "attribution",
+    "fail_on",
     "layer",
     "output",
     "output_dir",
@@ -115,3 +120,18 @@ def attach_audit(handler: CohortHandler, evaluator: Engine) -> None:
         told = "".join(f"\n    {name}: {getattr(handler, name)}" for name in _SHOWN if hasattr(handler, name))
         cohorts = "; ".join(f"{name} {cohort!r}".lstrip() for name, cohort in handler.cohorts.items())
         print(f"audit of {type(handler.network).__name__} on {cohorts}{told}", flush=True)
+
+
+def exit_by_verdict(handler: CohortHandler) -> None:
+    """End the process with status 2 if an attribute has a verdict of ``fail_on``, when all has been written.
+
+    Args:
+        handler: the audit, after its evaluator has run on all processes; of another handler nothing fails.
+
+    Raises:
+        SystemExit: If an attribute fails; the message is printed, on all processes of a distributed evaluation.
+    """
+    failed = on_first(lambda: handler.failed) if isinstance(handler, ShortcutAudit) else {}
+    if failed:
+        print(said_failing(failed), file=sys.stderr, flush=True)
+        raise SystemExit(FAILED)
