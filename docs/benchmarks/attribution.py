@@ -35,7 +35,7 @@ from monai.utils import set_determinism
 from scipy.stats import spearmanr
 
 from monai_shortcut.attribution.checks import run_checks
-from monai_shortcut.attribution.measure import hash_order
+from monai_shortcut.attribution.measure import first_images
 from monai_shortcut.attribution.methods import METHODS, Answers, Question, attributions, question_of
 from monai_shortcut.attribution.parts import OUTSIDE, region_parts
 from monai_shortcut.attribution.settings import REGIONAL, AttributionSettings
@@ -68,12 +68,8 @@ class Pictures:
 
     def first(self, count: int) -> Pictures:
         """So many images of each label, in the order of a hash of the patient."""
-        place = [hash_order(str(patient), name) for patient, name in zip(self.patients, self.names, strict=True)]
-        rows = [np.flatnonzero(self.labels == label) for label in (0, 1)]
-        chosen = sorted(
-            (row for own in rows for row in sorted(own, key=place.__getitem__)[:count]), key=place.__getitem__
-        )
-        return self.rows(np.array(chosen))
+        settings = AttributionSettings(images=2 * count)
+        return self.rows(np.array(first_images(self.patients.astype(str), self.names, self.labels, 2, settings)))
 
     def rows(self, rows: np.ndarray) -> Pictures:
         """Some of the images."""

@@ -1,11 +1,14 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How embeddings of breast ultrasound move under the nine masking strategies, in a published and a trained SonoNet-16.
+"""How embeddings of breast ultrasound move under the nine masking strategies, and where the trained network looks.
 
-Run from the root of the repository. Prints the tables of embeddings.md and writes the figures; the trained model is
-kept in the folder, so that a second run only reads it:
+Run from the root of the repository. Prints the tables of embeddings.md and writes the figures; the trained model, what
+it reads and where it looks are kept in the folder, so that a run goes on where the last one stopped:
 
     python docs/benchmarks/embeddings.py --busbra BUSBRA --weights SonoNet16.npz --folder output/embeddings
+    python docs/benchmarks/embeddings.py --busbra BUSBRA --network densenet121 --networks trained --folder OTHER
+
+Figures that show images stay in the folder; the others go where ``--images`` says.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ from monai_shortcut.networks import SonoNet  # noqa: E402
 from monai_shortcut.networks.sononet_weights import load_sononet_weights  # noqa: E402
 from monai_shortcut.region_study.embeddings import ModelEmbeddings, study_maps, study_moves  # noqa: E402
 from monai_shortcut.regions.strategies import STRATEGIES  # noqa: E402
+from monai_shortcut.report.attribution import attribution_table, looks  # noqa: E402
 from monai_shortcut.report.embeddings import PUBLISHED, cosines_table  # noqa: E402
+from monai_shortcut.report.figures.attribution import attribution_figures  # noqa: E402
 from monai_shortcut.report.figures.maps import embedding_figures  # noqa: E402
 from monai_shortcut.report.files import png  # noqa: E402
 from monai_shortcut.report.wording import limits, words  # noqa: E402
@@ -51,7 +56,9 @@ def the_study(arguments: argparse.Namespace) -> RegionStudy:
     """The region study of the bundle, of which one model is wanted."""
     overrides = {"network_name": arguments.network, "dataset_dir": arguments.busbra, "max_epochs": arguments.epochs}
     cohort, folder = read_busbra(arguments.busbra), Path(arguments.folder)
-    return RegionStudy(BUNDLE, cohort, folder, overrides=overrides, folds=3, attributes=["device", "side"])
+    return RegionStudy(
+        BUNDLE, cohort, folder, overrides=overrides, folds=3, attributes=["device", "side"], attribution=True
+    )
 
 
 def trained(cell: Cell) -> ModelEmbeddings:
@@ -107,6 +114,17 @@ def write(model: ModelEmbeddings, study: RegionStudy, name: str, arguments: argp
         Path(arguments.images, f"embeddings_{name}_{figure_name}.png").write_bytes(png(figure))
 
 
+def look(cell: Cell, arguments: argparse.Namespace) -> None:
+    """Print where the trained network looks, and write the table and figures."""
+    (found,) = cell.looks.answers(Path(cell.folder)).values()
+    print(looks(found), *found.not_computed.items(), sep="\n")
+    attribution_table(found).to_csv(Path(arguments.folder) / f"attribution_{arguments.network}.csv", index=False)
+    for name, figure in attribution_figures(found):
+        shows_images = name in ("attribution_panels", "attribution_masked")
+        place = Path(arguments.folder if shows_images else arguments.images)
+        (place / f"{name}_busbra_{arguments.network}.png").write_bytes(png(figure))
+
+
 def main() -> None:
     """Both networks, or one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,6 +146,7 @@ def main() -> None:
     if "trained" in arguments.networks:
         model = trained(cell)
         write(model, study, f"trained_{arguments.network}", arguments)
+        look(cell, arguments)
         scores = pd.read_csv(Path(cell.folder, "full_0.csv"), index_col="image_id")
         label = scores.columns[0]
         print(f"AUC on full images: {roc_auc_score(study.outcomes.loc[scores.index, label], scores[label]):.2f}")
