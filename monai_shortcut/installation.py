@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from monai.bundle import ConfigWorkflow
 
+from monai_shortcut.storage.tables import write_csv
 from monai_shortcut.versions import MISSING, PACKAGES, versions
 
 PACKAGE = Path(__file__).parent
@@ -124,7 +125,7 @@ def _small_audit(folder: Path) -> tuple[str, bool]:
     scanner, label = numbers % 2, np.where(numbers % 5 == 0, 1 - numbers % 2, numbers % 2)
     images = rng.normal(size=(200, 1, 4, 4)) + 2 * scanner[:, None, None, None]
     table = pd.DataFrame({"image_id": numbers, "patient_id": numbers, "label": label, "scanner": scanner})
-    table.to_csv(folder / "metadata.csv", index=False)
+    write_csv(table, folder / "metadata.csv")
     items = [{"image": image.tolist(), "image_id": str(number)} for image, number in zip(images, numbers, strict=True)]
     (folder / "items.json").write_text(json.dumps(items))
     weights = {"1.weight": torch.tensor([[-1.0], [1.0]]).repeat(1, 16) / 16, "1.bias": torch.zeros(2)}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from PIL import Image
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.storage.files import replacing
+from monai_shortcut.storage.folders import owned
 from monai_shortcut.storage.tables import named_columns, read_csv
+
+_PATIENCE = 3600.0  # seconds to wait for another program that writes the same regions
 
 
 def read_table(
@@ -131,18 +135,26 @@ def write_regions(makers: Mapping[Path, Callable[[], NDArray[np.bool_] | None]])
     """Write regions that are not there yet as one-bit PNG files, each in one step.
 
     A file is first written beside its place and then moved there, so that what is there is complete even if the
-    program was stopped, and several programs may write at once.
+    program was stopped. Of several programs one writes to a folder, and the others wait.
 
     Args:
         makers: path of the file -> function that gives the (H, W) bool region, or None if there is none.
 
     Returns:
         The paths that hold a region, in order.
+
+    Raises:
+        FolderInUseError: If another program writes to a folder for more than an hour.
+        PermissionError: If a folder cannot be written to.
     """
-    for path, make in makers.items():
-        region = None if path.exists() else make()
-        if region is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as part:
-                Image.fromarray(region).save(part, format="PNG")
+    folders: set[Path] = set()
+    with ExitStack() as owners:
+        for path, make in makers.items():
+            region = None if path.exists() else make()
+            if region is not None:
+                if path.parent not in folders:
+                    owners.enter_context(owned(path.parent, wait=_PATIENCE))
+                    folders.add(path.parent)
+                with replacing(path) as part:
+                    Image.fromarray(region).save(part, format="PNG")
     return [path for path in makers if path.exists()]

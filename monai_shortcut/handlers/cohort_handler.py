@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +29,13 @@ from monai_shortcut.handlers.tasks import (
     cohorts_by_label,
 )
 from monai_shortcut.handlers.timings import Timings
-from monai_shortcut.report.files import writable
-from monai_shortcut.storage.files import replacing
+from monai_shortcut.storage.folders import owned, replace_files, writable
+from monai_shortcut.storage.tables import write_csv
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+_UNMATCHED = "unmatched.csv"
 
 
 class CohortReading(Reading, total=False):
@@ -47,7 +51,7 @@ class CohortHandler(EmbeddingRecorder):
 
     In a distributed evaluation process 0 computes and writes, and all processes get the numbers. Images without a row
     and rows without an image are listed in ``unmatched.csv``. The engine's logger says where the time went, as in
-    ``timings``.
+    ``timings``. While the engine runs, no other process may write to the folder.
 
     Args:
         network: the classifier that the evaluator runs.
@@ -65,6 +69,7 @@ class CohortHandler(EmbeddingRecorder):
         ValueError: If an attribute or label is not in the cohort, no image of the run is, or the labels do not fit the
             head.
         PermissionError: If the folder cannot be written to.
+        FolderInUseError: If another process writes there.
     """
 
     def __init__(
@@ -89,14 +94,16 @@ class CohortHandler(EmbeddingRecorder):
         self.output_dir = None if output_dir is None else Path(output_dir)
         if self.output_dir is not None and process_rank() == 0:
             writable(self.output_dir)  # now, not after an hour of evaluation
+        self._folder = ExitStack()
         self.problems: dict[str, str] = {}
         self.timings = Timings()
         self._began = 0.0
         self._matchers = {label: CohortMatcher(own) for label, own in self.cohorts.items()}
-        self._unmatched: tuple[Unmatched, dict[str, str]] = Unmatched({}, ()), {}
+        self._unmatched: tuple[Unmatched, dict[str, str]] | None = None
         self._written: set[str] = set()
 
     def _epoch_started(self, engine: Engine) -> None:
+        self._own_folder()
         for name in self._written:  # an evaluator keeps its metrics between runs; old numbers must not stay
             engine.state.metrics.pop(name, None)
         self._written = set()
@@ -111,6 +118,18 @@ class CohortHandler(EmbeddingRecorder):
             numbers = on_first(lambda: self._computed(engine))
             self._written = set(numbers)
             engine.state.metrics.update(numbers)
+        self._leave_folder()
+
+    def _own_folder(self) -> None:
+        """Keep other processes from the folder; if the run fails, as long as this handler lives."""
+        if self.output_dir is not None and process_rank() == 0:
+            owner = ExitStack()
+            owner.enter_context(owned(self.output_dir))
+            self._folder.close()
+            self._folder = owner
+
+    def _leave_folder(self) -> None:
+        self._folder.close()
 
     def _computed(self, engine: Engine) -> dict[str, float]:
         images = self.recorded
@@ -126,18 +145,21 @@ class CohortHandler(EmbeddingRecorder):
         raise NotImplementedError
 
     def _table(self, rows: list[dict[str, object]], name: str) -> None:
+        """Write a table in the folder; without rows, that of a former run goes."""
         if self.output_dir is not None:
-            with replacing(self.output_dir / name) as part:
-                pd.DataFrame(rows).to_csv(part, index=False, errors="backslashreplace")
+            files = {name: partial(write_csv, pd.DataFrame(rows))} if rows else {}
+            replace_files(self.output_dir, files, name)
 
     def _list_unmatched(self, found: Unmatched, left_out: Mapping[str, str]) -> None:
         """Say and write which images and which rows have no counterpart, and which images are left out; once."""
-        if (found, left_out) == self._unmatched:
+        known, self._unmatched = self._unmatched, (found, dict(left_out))
+        if self._unmatched == known:
             return
-        self._unmatched = found, dict(left_out)
         problems = {**found.problems, **left_out}
-        self._table([{"name": name, "problem": why} for name, why in problems.items()], "unmatched.csv")
-        place = f", listed in {self.output_dir / 'unmatched.csv'}" if self.output_dir else ""
+        self._table([{"name": name, "problem": why} for name, why in problems.items()], _UNMATCHED)
+        if not problems and known is None:
+            return
+        place = f", listed in {self.output_dir / _UNMATCHED}" if self.output_dir else ""
         further = f", and {len(left_out)} images have the name of another one and are left out" if left_out else ""
         print(
             f"{type(self).__name__}: {len(found.images)} images have no row in the cohort and {len(found.rows)} of its "

@@ -93,6 +93,9 @@ class TrainingAudit(CohortHandler):
             print(f"{self.title}, epoch {engine.state.epoch}: not audited, the weights are not finite", flush=True)
         return finite
 
+    def _leave_folder(self) -> None:
+        """Not between epochs: another training must not continue these curves."""
+
     def _epoch_completed(self, engine: Engine) -> None:
         super()._epoch_completed(engine)
         self._ended = engine.state.epoch, time.perf_counter()

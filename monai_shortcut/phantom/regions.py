@@ -14,6 +14,9 @@ from PIL import Image as Picture
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.phantom.fetal_planes import SCANNERS, Image, scan
+from monai_shortcut.storage.files import replacing
+from monai_shortcut.storage.folders import owned
+from monai_shortcut.storage.tables import write_csv
 
 SOURCES = ("inside", "outside", "outline", "nowhere")
 LABELS = ("negative", "positive")
@@ -21,6 +24,7 @@ SITES = ("site 1", "site 2")
 _SMALLEST = 32
 _LOBES = ((4, 1.0), (7, 0.75))  # of the outline, negative and positive, with their depth: areas and boxes stay alike
 _AGREEING = 0.93  # share of the images whose outline is that of their class
+_PATIENCE = 3600.0  # seconds to wait for another program that saves to the folder
 _SPREAD = 1.5  # decibel, standard deviation of what images of one class have in an echo of their own
 
 
@@ -73,20 +77,26 @@ class RegionPhantom:
 
         Returns:
             The cohort with the paths of the files, as ``Cohort.from_csv`` reads it from ``metadata.csv``.
+
+        Raises:
+            FolderInUseError: If another program saves to the folder for more than an hour.
+            PermissionError: If the folder cannot be written to.
         """
-        place = Path(folder)
-        for name in ("images", "rois"):
-            (place / name).mkdir(parents=True, exist_ok=True)
-        for index, name in enumerate(self.cohort.image_ids):
-            image, region = self.draw(index)
-            Picture.fromarray(np.rint(255 * image[0]).astype(np.uint8)).save(place / "images" / f"{name}.png")
-            Picture.fromarray(255 * region[0]).save(place / "rois" / f"{name}.png")
         table = self.cohort.table.assign(
             image=[f"images/{name}.png" for name in self.cohort.image_ids],
             roi=[f"rois/{name}.png" for name in self.cohort.image_ids],
         )
-        table.to_csv(place / "metadata.csv")
-        return Cohort.from_csv(place / "metadata.csv", label_names=LABELS)
+        with owned(folder, wait=_PATIENCE) as place:
+            for name in ("images", "rois"):
+                (place / name).mkdir(exist_ok=True)
+            for index, paths in enumerate(zip(table["image"], table["roi"], strict=True)):
+                image, region = self.draw(index)
+                for path, grey in zip(paths, (np.rint(255 * image[0]).astype(np.uint8), 255 * region[0]), strict=True):
+                    with replacing(place / path) as part:
+                        Picture.fromarray(grey).save(part, format="PNG")
+            with replacing(place / "metadata.csv") as part:
+                write_csv(table, part, index=True)
+        return Cohort.from_csv(Path(folder, "metadata.csv"), label_names=LABELS)
 
 
 def draw_region_phantom(

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from monai_shortcut.reader_study.key import Presentation, StudyKey
+from monai_shortcut.storage.tables import named_columns, read_csv
 
 COLUMNS = ("study", "session", "reader", "case", "position", "answer", "confidence", "seconds", "answered_at")
 POSITIVE, NEGATIVE, UNSURE = "positive", "negative", "cannot tell"
@@ -49,8 +49,9 @@ def read_answers(paths: Sequence[str | Path], key: StudyKey) -> pd.DataFrame:
         tell), score (confidence with that sign), seconds.
 
     Raises:
-        ValueError: If a column is absent, or a row is of another study, of an unknown case or reader, holds an answer,
-            confidence or time that the page does not give, or answers a case again. The message names the rows.
+        ValueError: If a file is no table, a column is absent, or a row is of another study, of an unknown case or
+            reader, holds an answer, confidence or time that the page does not give, or answers a case again. The
+            message names the rows.
     """
     rows = [row for path in paths for row in _rows(Path(path))]
     cases = {shown.case: shown for shown in key.presentations}
@@ -68,16 +69,9 @@ def read_answers(paths: Sequence[str | Path], key: StudyKey) -> pd.DataFrame:
 
 
 def _rows(path: Path) -> Iterator[_Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, restval="", restkey="more")
-        absent = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if absent:
-            found = ", ".join(reader.fieldnames or ()) or "no line"
-            raise ValueError(
-                f"{path.name} line 1 must name the columns {', '.join(COLUMNS)}, got {found}: no {', '.join(absent)}."
-            )
-        for cells in reader:
-            yield _Row(path.name, reader.line_num, {name: cells[name].strip() for name in COLUMNS})
+    table = named_columns(read_csv(path, text=None), path, COLUMNS)[list(COLUMNS)]
+    for line, cells in zip(table.index, table.astype(object).fillna("").to_numpy(), strict=True):
+        yield _Row(path.name, int(line), dict(zip(COLUMNS, cells, strict=True)))
 
 
 def _problem(cells: dict[str, str], key: StudyKey, cases: dict[str, Presentation]) -> str:

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from monai_shortcut.report.files import writable
-from monai_shortcut.report.pages import write_overview, write_report
+from monai_shortcut.report.pages import write_overview, write_report, write_reports
 from monai_shortcut.report.reading_page import write_reader_report, write_reading_page
 from monai_shortcut.report.region_page import write_region_report
 from monai_shortcut.report.training_page import write_training_report
+from monai_shortcut.storage.folders import writable
 
 __all__ = [
     "writable",
@@ -17,5 +17,6 @@ __all__ = [
     "write_reading_page",
     "write_region_report",
     "write_report",
+    "write_reports",
     "write_training_report",
 ]

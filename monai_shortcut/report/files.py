@@ -1,6 +1,6 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a report: each appears when it is complete, in a folder that can be written to."""
+"""The files of a report, and names of folders for reports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import base64
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -15,8 +16,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from monai_shortcut.storage.files import replacing
+from monai_shortcut.storage.tables import write_csv
 
+Files = Mapping[str, Callable[[Path], object]]  # by path in the report's folder, the function that writes the file
+PAGE = "report.html"
 _LONGEST = 100  # bytes of a folder's name; file systems take 255, and a number may follow
 _RESERVED = re.compile(
     r"(?:con|prn|aux|nul|conin|conout|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(?:\.|$)", re.I
@@ -24,62 +27,28 @@ _RESERVED = re.compile(
 _OWN = re.compile(r"^figures$|\.(?:html|json|csv|part)$", re.I)  # of the report that the folders are in
 
 
-def write_files(
-    folder: str | Path,
-    records: Mapping[str, Callable[[Path], object]],
-    tables: Mapping[str, pd.DataFrame],
-    drawn: Mapping[str, bytes],
-    html: str,
-    page: str = "report.html",
-) -> Path:
-    """Write the files of a report. Each appears when it is complete, the page last.
+def report_files(
+    records: Files, tables: Mapping[str, pd.DataFrame], drawn: Mapping[str, bytes], html: str, page: str = PAGE
+) -> Files:
+    """The files of a report, to be given to `monai_shortcut.storage.folders.replace_files`.
 
     Args:
-        folder: where they go; made when absent.
         records: by file name, the function that writes the record to a path.
         tables: by file name without the suffix.
         drawn: PNG files by file name without the suffix.
         html: the page.
         page: file name of the page.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        PermissionError: If the folder cannot be written to.
     """
-    place = Path(folder)
-    writable(place)
-    for name, write in records.items():
-        with replacing(place / name) as part:
-            write(part)
-    for name, table in tables.items():
-        with replacing(place / f"{name}.csv") as part:
-            table.to_csv(part, index=False, errors="backslashreplace")
-    if drawn:
-        writable(place / "figures")
-    for name, content in drawn.items():
-        with replacing(place / "figures" / f"{name}.png") as part:
-            part.write_bytes(content)
-    with replacing(place / page) as part:
-        part.write_text(html, encoding="utf-8", errors="backslashreplace")
-    return place / page
+    return {
+        **records,
+        **{f"{name}.csv": partial(write_csv, table) for name, table in tables.items()},
+        **{f"figures/{name}.png": partial(_write, content) for name, content in drawn.items()},
+        page: partial(_write, html.encode("utf-8", "backslashreplace")),
+    }
 
 
-def writable(folder: str | Path) -> None:
-    """Make an output folder and check that files can be written to it.
-
-    Raises:
-        PermissionError: If the folder, or what stands in its place, cannot be written to.
-    """
-    place = Path(folder)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        probe = place / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise PermissionError(f"the output folder must be writable, got {place}: {error}.") from error
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def label_folders(labels: Iterable[str]) -> dict[str, str]:

@@ -10,11 +10,11 @@ import pandas as pd
 
 from monai_shortcut.reader_study import ReaderSet, ReaderStudy
 from monai_shortcut.report.figures.readers import reader_areas
-from monai_shortcut.report.files import in_base64, png, writable, write_files
+from monai_shortcut.report.files import PAGE, in_base64, png, report_files
 from monai_shortcut.report.pages import render
-from monai_shortcut.storage.files import replacing
+from monai_shortcut.storage.folders import replace_files
 
-FOR_READERS, FOR_ORGANISERS = Path("for_readers", "reading.html"), Path("for_organisers", "key.json")
+FOR_READERS, FOR_ORGANISERS = "for_readers/reading.html", "for_organisers/key.json"
 
 
 def write_reading_page(study: ReaderSet, folder: str | Path) -> Path:
@@ -32,15 +32,11 @@ def write_reading_page(study: ReaderSet, folder: str | Path) -> Path:
 
     Raises:
         PermissionError: If a folder cannot be written to.
+        FolderInUseError: If another process writes there.
     """
-    page, key = Path(folder) / FOR_READERS, Path(folder) / FOR_ORGANISERS
-    for path in (page, key):
-        writable(path.parent)
-    with replacing(key) as part:
-        study.key.to_json(part)
-    with replacing(page) as part:
-        part.write_text(_html(study), encoding="utf-8")
-    return page
+    html = _html(study)
+    files = {FOR_ORGANISERS: study.key.to_json, FOR_READERS: lambda path: path.write_text(html, encoding="utf-8")}
+    return replace_files(folder, files, FOR_READERS)
 
 
 def _html(study: ReaderSet) -> str:
@@ -83,7 +79,9 @@ def write_reader_report(study: ReaderStudy | str | Path, folder: str | Path) -> 
     picture = png(reader_areas(record))
     html = render("reader_study", title=record.title, readers=record, pictures={"readers": in_base64(picture)})
     files = {"reader_study.json": record.to_json}
-    return write_files(folder, files, {"readers": readers_table(record)}, {"readers": picture}, html)
+    return replace_files(
+        folder, report_files(files, {"readers": readers_table(record)}, {"readers": picture}, html), PAGE
+    )
 
 
 def readers_table(study: ReaderStudy) -> pd.DataFrame:

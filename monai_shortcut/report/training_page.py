@@ -9,11 +9,12 @@ from pathlib import Path
 from monai_shortcut.audit.training import TrainingCurves
 from monai_shortcut.report.differences import tolerances
 from monai_shortcut.report.figures.training import training_curves
-from monai_shortcut.report.files import in_base64, png, write_files
+from monai_shortcut.report.files import in_base64, png, report_files
 from monai_shortcut.report.pages import render
 from monai_shortcut.report.tables import curves_table
+from monai_shortcut.storage.folders import replace_files
 
-RECORD = "training_curves.json"
+RECORD, PAGE = "training_curves.json", "training_report.html"
 
 
 def write_training_report(
@@ -24,7 +25,7 @@ def write_training_report(
     Args:
         curves: the record, with at least one audited epoch, or the path of its JSON.
         folder: where ``training_report.html`` (self-contained), ``training_curves.json``, ``training_curves.csv`` and
-            ``figures/training_curves.png`` go; made when absent. Each file appears when it is complete, the page last.
+            ``figures/training_curves.png`` go; made when absent. They take the place of a former report as one.
         picture: PNG file of the figure; drawn by default.
 
     Returns:
@@ -49,4 +50,4 @@ def write_training_report(
         picture=in_base64(content),
     )
     tables, drawn = {"training_curves": curves_table(record)}, {"training_curves": content}
-    return write_files(folder, {RECORD: record.to_json}, tables, drawn, html, "training_report.html")
+    return replace_files(folder, report_files({RECORD: record.to_json}, tables, drawn, html, PAGE), PAGE)

@@ -13,8 +13,10 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from monai_shortcut.storage.files import file_digest
+
 # Places, and what follows from places, decide nothing.
-_PLACES = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "device")
+PLACES = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "device")
 _NEEDED = (
     "train#trainer",
     "train#dataset#data",
@@ -115,7 +117,7 @@ def with_contents(config: Mapping[str, Any]) -> dict[str, Any]:
         config: as from `merged`; only its own values are looked at, not those within them.
     """
     return {
-        name: f"content {_content(Path(value))}" if isinstance(value, str) and _is_file(value) else value
+        name: f"content {file_digest(value)}" if isinstance(value, str) and _is_file(value) else value
         for name, value in config.items()
     }
 
@@ -127,17 +129,9 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _content(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _without_places(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_places(item) for key, item in value.items() if key not in (*_PLACES, "_meta_")}
+        return {key: _without_places(item) for key, item in value.items() if key not in (*PLACES, "_meta_")}
     if isinstance(value, list | tuple):
         return [_without_places(item) for item in value]
     return value

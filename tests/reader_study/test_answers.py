@@ -63,6 +63,14 @@ def test_a_wrong_row_is_named(rows, tmp_path, change, message):
         read_answers([tmp_path / "a.csv"], KEY)
 
 
+def test_answers_are_read_as_every_table(rows, tmp_path):
+    path = write_answers(tmp_path / "a.csv", [row | {"reader": "'=R1"} for row in rows])
+    assert set(read_answers([path], KEY)["reader"]) == {"=R1"}
+    path.write_text(path.read_text() + "\n" + ",".join(["x"] * (len(COLUMNS) + 1)))
+    with pytest.raises(ValueError, match=r"a\.csv must have a cell for each of its 9 columns in every row, got 10 in"):
+        read_answers([path], KEY)
+
+
 def test_double_answers_are_named_with_both_places(rows, tmp_path):
     first, second = write_answers(tmp_path / "a.csv", rows), write_answers(tmp_path / "b.csv", rows[3:4])
     with pytest.raises(
@@ -79,10 +87,10 @@ def test_many_wrong_rows_are_counted(rows, tmp_path):
 
 def test_files_without_columns_or_answers_are_named(rows, tmp_path):
     path = write_answers(tmp_path / "a.csv", rows, columns=[name for name in COLUMNS if name not in ("case", "answer")])
-    with pytest.raises(ValueError, match=r"a\.csv line 1 must name the columns study, .*: no case, answer\."):
+    with pytest.raises(ValueError, match=r"a\.csv must have columns study, .*, got none named case, answer\."):
         read_answers([path], KEY)
     (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(ValueError, match=r"empty\.csv line 1 must name the columns .*, got no line: no study"):
+    with pytest.raises(ValueError, match=r"empty\.csv must start with the names of its columns, got none\."):
         read_answers([tmp_path / "empty.csv"], KEY)
     with pytest.raises(ValueError, match=r"files must hold answers, got none in .*a\.csv\."):
         read_answers([write_answers(tmp_path / "a.csv", [])], KEY)

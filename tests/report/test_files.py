@@ -6,45 +6,27 @@ import re
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
-from monai_shortcut.report import writable
-from monai_shortcut.report.files import label_folders, write_files
+from monai_shortcut.report.files import label_folders, report_files
+from monai_shortcut.storage.folders import replace_files
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*") if path.is_file()}
 
 
-@pytest.mark.parametrize("below", ["", "deeper/still"])
-def test_a_file_in_the_folders_place_is_refused(tmp_path, below):
-    place = tmp_path / "taken"
-    place.write_text("mine")
-    for call in (lambda: writable(place / below), lambda: write_files(place / below, {}, {}, {}, "")):
-        with pytest.raises(PermissionError, match=r"the output folder must be writable, got .*taken"):
-            call()
-    assert place.read_text() == "mine"
-
-
-@pytest.mark.parametrize("place", ["record.json", "rows.csv", "figures/drawn.png", "report.html"])
-def test_a_report_that_cannot_be_finished_leaves_the_former_files_whole(tmp_path, place):
-    def write(content: str) -> Path:
-        records = {"record.json": lambda path: path.write_text(content)}
-        tables = {"rows": pd.DataFrame({"content": [content]})}
-        return write_files(tmp_path, records, tables, {"drawn": content.encode()}, content)
-
-    assert write("first") == tmp_path / "report.html"
-    before = files(tmp_path)
-    assert list(before.values()).count(b"first") == 3
-    assert before["rows.csv"] == b"content\nfirst\n"
-    (tmp_path / place).unlink()
-    (tmp_path / place).mkdir()  # which no file can replace
-    with pytest.raises(OSError, match=place.rsplit("/", 1)[-1].replace(".", r"\.")):
-        write("second")
-    order = ["record.json", "rows.csv", "figures/drawn.png", "report.html"]
-    left = files(tmp_path)
-    assert set(left) == set(before) - {place}
-    assert {name for name in left if left[name] != before[name]} == set(order[: order.index(place)])
+def test_the_files_of_a_report_are_written_where_they_are_named(tmp_path):
+    table = pd.DataFrame({"content": ["first", "=1"]})
+    records = {"record.json": lambda path: path.write_text("[1]")}
+    found = report_files(records, {"rows": table}, {"drawn": b"PNG"}, "\u00e9\udcff", "page.html")
+    assert list(found)[-1] == "page.html"
+    assert replace_files(tmp_path, found, "page.html") == tmp_path / "page.html"
+    assert files(tmp_path) == {
+        "record.json": b"[1]",
+        "rows.csv": b"content\nfirst\n'=1\n",
+        "figures/drawn.png": b"PNG",
+        "page.html": b"\xc3\xa9\\udcff",
+    }
 
 
 def test_folders_of_labels_differ_on_every_file_system():

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -19,10 +20,12 @@ import pytest
 import torch
 from monai.bundle import run
 from sklearn.metrics import roc_auc_score
+from storage_processes import holding
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.phantom.regions import draw_region_phantom
 from monai_shortcut.region_study import RegionStudyRecord
+from monai_shortcut.storage.folders import FolderInUseError
 from monai_shortcut.workflows import RegionStudy
 from monai_shortcut.workflows.cell import Evaluation, run_cell, scores_of
 from monai_shortcut.workflows.configuration import digest_of, first_difference, merged, with_contents
@@ -148,8 +151,61 @@ def test_a_second_run_trains_nothing_and_gives_the_same_record(phantom, finished
     assert (finished / "region_study.json").read_text() == record
 
 
-@pytest.mark.slow
-def test_a_study_killed_in_the_middle_and_run_again_gives_identical_tables(phantom, finished, tmp_path):
+def test_every_file_of_a_cell_is_the_one_that_was_written(phantom, finished, tmp_path):
+    cell = replace(study(phantom, finished).cells()[0], folder=str(tmp_path / "cell"))
+    shutil.copytree(finished / "cells" / cell.name, cell.folder)
+    assert run_cell(cell) == 0
+    first, second = cell.path(cell.evaluations[0]), cell.path(cell.evaluations[1])
+    texts = [path.read_text() for path in (first, second)]
+    points = cell.embeddings(cell.evaluations[1]).read_bytes()
+    first.write_text(texts[1])  # that of another condition, whole and well-formed
+    cell.embeddings(cell.evaluations[1]).write_bytes(points[:100])
+    second.with_suffix(".json").write_text('{"phantom_0000_0": "of another run"}')
+    assert run_cell(cell) > 0
+    assert [path.read_text() for path in (first, second)] == texts
+    assert cell.embeddings(cell.evaluations[1]).read_bytes() == points
+    assert not second.with_suffix(".json").exists()
+    weights = Path(cell.folder, "model.pt")
+    shutil.copy(finished / "cells" / "silhouette_fold1" / "model.pt", weights)
+    with pytest.raises(
+        ValueError, match=r"weights of a cell must be those that it was trained to, got others in .*model"
+    ):
+        run_cell(cell)
+    former = json.loads(Path(cell.folder, "cell.json").read_text())
+    del former["files"]  # as former versions wrote it
+    Path(cell.folder, "cell.json").write_text(json.dumps(former))
+    assert run_cell(cell) == 0
+
+
+def test_a_training_begins_without_the_files_of_another(phantom, finished, tmp_path):
+    cell = replace(study(phantom, finished).cells()[0], folder=str(tmp_path / "cell"))
+    shutil.copytree(finished / "cells" / "silhouette_fold1", cell.folder)
+    Path(cell.folder, "cell.json").unlink()
+    for name in ("full_0.json", "best.part", ".model.pt.1.monai_shortcut.part", "full_9.csv"):
+        Path(cell.folder, name).write_text("{}")
+    evaluation = replace(cell, evaluations=cell.evaluations[:1])
+    assert run_cell(evaluation) > 0
+    names = {path.name for path in Path(cell.folder).iterdir()}
+    assert names == {"cell.json", "full_0.csv", "full_0.npz", "last.pt", "log.txt", "model.pt"}
+    kept = json.loads(Path(cell.folder, "cell.json").read_text())["files"]
+    digests = {name: hashlib.sha256(Path(cell.folder, name).read_bytes()).hexdigest() for name in names - {"log.txt"}}
+    assert kept == {name: digest for name, digest in digests.items() if name != "cell.json"}
+
+
+def test_a_folder_in_which_another_process_writes_is_refused(phantom, finished, tmp_path):
+    ready = study(phantom, tmp_path)
+    process = holding(tmp_path)
+    try:
+        for call in (ready.run, lambda: study(phantom, tmp_path)):
+            with pytest.raises(FolderInUseError, match=rf"got {tmp_path}, which process {process.pid} on host"):
+                call()
+        assert not (tmp_path / "cells").exists()
+    finally:
+        process.communicate()
+
+
+def started(phantom: Cohort, folder: Path) -> subprocess.Popen[str]:
+    """The study in a process of its own."""
     script = (
         "import sys, pandas as pd, test_region_study as t\n"
         "from monai_shortcut.cohort.table import Cohort\n"
@@ -162,14 +218,32 @@ def test_a_study_killed_in_the_middle_and_run_again_gives_identical_tables(phant
             map(str, [Path(__file__).parents[2], Path(__file__).parents[1], Path(__file__).parent])
         ),
     }
-    command = [sys.executable, "-W", "ignore", "-c", script, str(root / "metadata.csv"), str(tmp_path)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-W", "ignore", "-c", script, str(root / "metadata.csv"), str(folder)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+
+
+@pytest.mark.slow
+def test_of_two_studies_that_start_at_once_in_a_folder_one_is_made_and_one_refused(phantom, finished, tmp_path):
+    processes = [started(phantom, tmp_path) for _ in range(2)]
+    errors = [process.communicate()[1] for process in processes]
+    assert sorted(process.returncode for process in processes) == [0, 1]
+    (refused,) = [text for process, text in zip(processes, errors, strict=True) if process.returncode]
+    assert "FolderInUseError: a folder must be written by one process at a time, got " in refused
+    assert scores(tmp_path) == scores(finished)
+    assert (tmp_path / "matrix.csv").read_text() == (finished / "matrix.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_the_middle_and_run_again_gives_identical_tables(phantom, finished, tmp_path):
+    process = started(phantom, tmp_path)
     begun = time.monotonic()
     while len(list(tmp_path.rglob("cell.json"))) < 2 and process.poll() is None:
         assert time.monotonic() - begun < 120
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     left = scores(tmp_path)
     assert 0 < len(left) < len(scores(finished))
     study(phantom, tmp_path).run()
