@@ -38,6 +38,7 @@ OVERLAYS = {
     "training": "configs with the id train#trainer: an audit every few epochs of a training",
     "readers": "after one of the first two: a page for readers in place of the audit",
     "answers": "by itself: what readers answered on that page",
+    "repair": "configs with the id evaluator: repairs of the head, each audited on patients it was not fitted to",
 }
 _BUNDLE: dict[str, Any] = {
     "imports": ["$import json", "$import pathlib", "$import torch"],

@@ -10,6 +10,7 @@ numbers.
 from __future__ import annotations
 
 from monai_shortcut.handlers.epoch_seed import SeedEachEpoch
+from monai_shortcut.handlers.head_repair import HeadRepair
 from monai_shortcut.handlers.metadata_probe import MetadataProbe, WeightSpaceCorrelation
 from monai_shortcut.handlers.reader_export import ReaderExport
 from monai_shortcut.handlers.recording import EmbeddingRecorder
@@ -18,6 +19,7 @@ from monai_shortcut.handlers.training_audit import TrainingAudit
 
 __all__ = [
     "EmbeddingRecorder",
+    "HeadRepair",
     "MetadataProbe",
     "ReaderExport",
     "SeedEachEpoch",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from monai_shortcut.report.comparison_page import write_comparison
 from monai_shortcut.report.pages import write_overview, write_report, write_reports
 from monai_shortcut.report.reading_page import write_reader_report, write_reading_page
 from monai_shortcut.report.region_page import write_region_report
@@ -12,6 +13,7 @@ from monai_shortcut.storage.folders import writable
 
 __all__ = [
     "writable",
+    "write_comparison",
     "write_overview",
     "write_reader_report",
     "write_reading_page",

@@ -13,6 +13,13 @@ from matplotlib import rc_context
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED
 
 VERDICTS = {USED: "#D55E00", NOT_USED: "#0072B2", NOT_ENCODED: "#009E73", INCONCLUSIVE: "#777777"}
+RULINGS = {
+    "repaired": "#009E73",
+    "reduced": "#0072B2",
+    "no change": "#555555",
+    "worse": "#D55E00",
+    "cannot tell": "#777777",
+}
 ANSWERS = {"yes": "#D55E00", "no": "#0072B2", "inconclusive": "#777777"}
 MARKERS = {USED: "D", NOT_USED: "o", NOT_ENCODED: "s", INCONCLUSIVE: "X"}
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
