@@ -274,6 +274,8 @@ class Cohort:
     def with_folds(self, folds: int, seed: int) -> Cohort:
         """The same cohort with a new ``fold`` column: no patient in two folds, labels in equal shares.
 
+        Neither the order of the rows nor names of patients move the folds; names of images do.
+
         Args:
             folds: number K of folds, at least 2 and at most the number of patients; they are numbered from 0.
             seed: seed of the shuffle.
@@ -284,7 +286,9 @@ class Cohort:
         count = self.table["patient_id"].nunique()
         if not 2 <= folds <= count:
             raise ValueError(f"folds must not exceed the number of patients ({count}) nor be below 2, got {folds}.")
-        fold = patient_folds(self.patients, self.labels, folds, np.random.default_rng(seed))
+        order = np.argsort(np.array(self.image_ids))
+        fold = np.empty(len(self), dtype=np.int64)
+        fold[order] = patient_folds(self.patients[order], self.labels[order], folds, np.random.default_rng(seed))
         return replace(self, table=self.table.assign(fold=fold))
 
     def with_swapped_roi(self, seed: int) -> Cohort:

@@ -64,7 +64,7 @@ def _read(path: str | None, what: str, read: Any) -> tuple[Any, str]:
     try:
         return read(path), ""
     except Exception as error:  # each file format has errors of its own, and the reason is kept
-        message = (str(error).strip() or type(error).__name__).splitlines()[0]
+        message = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(path), Path(path).name)
         return None, f"{what} unreadable: {message}"
 
 

@@ -30,12 +30,14 @@ from monai_shortcut.handlers.tasks import (
 )
 from monai_shortcut.handlers.timings import Timings
 from monai_shortcut.storage.folders import owned, replace_files, writable
+from monai_shortcut.storage.privacy import listed
 from monai_shortcut.storage.tables import write_csv
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _UNMATCHED = "unmatched.csv"
+_TOLD = 5  # names on the console
 
 
 class CohortReading(Reading, total=False):
@@ -50,8 +52,9 @@ class CohortHandler(EmbeddingRecorder):
     """An `EmbeddingRecorder` that knows the cohort and reports numbers at the end of an epoch.
 
     In a distributed evaluation process 0 computes and writes, and all processes get the numbers. Images without a row
-    and rows without an image are listed in ``unmatched.csv``. The engine's logger says where the time went, as in
-    ``timings``. While the engine runs, no other process may write to the folder.
+    and rows without an image are listed in ``unmatched.csv``, by name where ``settings.privacy`` allows
+    ids. The engine's logger says where the time went, as in ``timings``. While the engine runs, no other process may
+    write to the folder.
 
     Args:
         network: the classifier that the evaluator runs.
@@ -156,13 +159,15 @@ class CohortHandler(EmbeddingRecorder):
         if self._unmatched == known:
             return
         problems = {**found.problems, **left_out}
-        self._table([{"name": name, "problem": why} for name, why in problems.items()], _UNMATCHED)
+        named = listed(problems, self.settings.privacy)
+        self._table([{"name": name, "problem": why} for name, why in named.items()], _UNMATCHED)
         if not problems and known is None:
             return
         place = f", listed in {self.output_dir / _UNMATCHED}" if self.output_dir else ""
+        some = ", ".join(list(problems)[:_TOLD]) + (", ..." if len(problems) > _TOLD else "")
         further = f", and {len(left_out)} images have the name of another one and are left out" if left_out else ""
         print(
             f"{type(self).__name__}: {len(found.images)} images have no row in the cohort and {len(found.rows)} of its "
-            f"rows no image{further}{place}",
+            f"rows no image{further}{place}: {some}",
             flush=True,
         )

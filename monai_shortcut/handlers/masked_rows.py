@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from monai_shortcut.analyses.embedding_moves import MaskedEmbeddings
 from monai_shortcut.handlers.processes import gather
 from monai_shortcut.handlers.tasks import CohortMatcher
+from monai_shortcut.statistics.ordering import by_appearance
 from monai_shortcut.statistics.two_samples import patients_within
 
 _NUMBERS = 2**26  # that are kept, 256 MiB in float32
@@ -81,7 +82,7 @@ class MaskedRows:
         tables = [matcher.cohort.table for matcher in self._matchers]
         patient = {str(image): str(name) for table in tables for image, name in table["patient_id"].items()}
         images = sorted(patient)
-        _, codes = np.unique([patient[image] for image in images], return_inverse=True)
+        codes = by_appearance([patient[image] for image in images])
         most = _NUMBERS // max(width * len(self._strategies), 1)
-        rows = patients_within(codes.astype(np.int64), most, np.random.default_rng(self._seed))
+        rows = patients_within(codes, most, np.random.default_rng(self._seed))
         return frozenset(images[row] for row in rows.tolist())

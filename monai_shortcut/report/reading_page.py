@@ -13,6 +13,7 @@ from monai_shortcut.report.figures.readers import reader_areas
 from monai_shortcut.report.files import PAGE, in_base64, png, report_files
 from monai_shortcut.report.pages import render
 from monai_shortcut.storage.folders import replace_files
+from monai_shortcut.storage.privacy import written
 
 FOR_READERS, FOR_ORGANISERS = "for_readers/reading.html", "for_organisers/key.json"
 
@@ -75,7 +76,7 @@ def write_reader_report(study: ReaderStudy | str | Path, folder: str | Path) -> 
         ValueError: If the JSON is not the record of a reader study, or of a newer version.
         PermissionError: If the folder cannot be written to.
     """
-    record = study if isinstance(study, ReaderStudy) else ReaderStudy.from_json(study)
+    record = written(study if isinstance(study, ReaderStudy) else ReaderStudy.from_json(study))
     picture = png(reader_areas(record))
     html = render("reader_study", title=record.title, readers=record, pictures={"readers": in_base64(picture)})
     files = {"reader_study.json": record.to_json}

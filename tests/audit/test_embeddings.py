@@ -11,6 +11,7 @@ from audit_cases import QUICK, simulated
 from monai_shortcut.analyses import embedding_maps
 from monai_shortcut.analyses.embedding_moves import ALL, MaskedEmbeddings
 from monai_shortcut.audit import Audit, audit, embeddings
+from monai_shortcut.statistics.ordering import canonical_order
 
 BRIEF = replace(QUICK, permutations=9, bootstraps=9)
 
@@ -45,9 +46,12 @@ def test_the_map_holds_each_image_once_per_strategy_with_its_label_level_and_fol
     (shown,) = found.maps.maps
     assert shown.method == "pca"
     assert {name: len(points) for name, points in shown.points.items()} == {"full": 120, "roi_only": 120}
-    names = simulated()["label_names"]
-    assert list(found.maps.labels) == [names[label] for label in simulated()["labels"]]
-    assert found.maps.colours == {"site": ("n", "s") * 60, "fold": ("0",) * 60 + ("1",) * 60}
+    names, order = simulated()["label_names"], canonical_order(simulated()["embeddings"], simulated()["labels"])
+    assert list(found.maps.labels) == [names[label] for label in simulated()["labels"][order]]
+    assert found.maps.colours == {
+        "site": tuple("ns"[row % 2] for row in order),
+        "fold": tuple(str(row // 60) for row in order),
+    }
     assert "fold" not in audited(folds=np.zeros(120)).maps.colours
 
 

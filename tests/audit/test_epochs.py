@@ -20,6 +20,7 @@ from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import NOT_USED, USED
 from monai_shortcut.audit.training import Onset, TrainingCurves
 from monai_shortcut.probes import fit_probe
+from monai_shortcut.statistics.ordering import canonical_order
 from monai_shortcut.statistics.resampling import holm
 
 NAMES = ("left", "right")
@@ -163,6 +164,9 @@ def test_what_cannot_be_measured_is_said_and_harms_nothing_else(rng):
 
 def test_the_numbers_are_those_of_a_whole_audit_with_the_same_settings(rng):
     points, labels, patients, table = cohort(rng, patients=60)
+    order = canonical_order(points, labels)  # an epoch takes the rows as they come
+    points, labels, patients = points[order], labels[order], [patients[row] for row in order]
+    table = {name: np.asarray(values)[order] for name, values in table.items()}
     settings = replace(QUICK, erasures=1, held_out=0)
     arguments = (points, rng.normal(size=(2, 5)), np.zeros(2), labels, patients, table)
     epoch = audit_epoch(1, *arguments, label_names=NAMES, settings=settings)

@@ -46,7 +46,10 @@ from monai_shortcut.audit.record import (
 from monai_shortcut.reader_study import ReaderStudy, StrategyReading
 from monai_shortcut.statistics.task_space import TaskMatrix
 from monai_shortcut.statistics.weight_space import Sweep
+from monai_shortcut.storage.privacy import Privacy
 from monai_shortcut.types import Estimate, Tested
+
+ALL = Privacy(ids=True, paths=True, pixels=True)
 
 
 def evidence() -> Evidence:
@@ -134,6 +137,7 @@ def record() -> Audit:
         patients=20,
         excluded={"x": "embedding not finite"},
         settings=AuditSettings(
+            privacy=ALL,
             permutations=9,
             tolerance=0.125,
             edges={"âge": (1.5, 2.5)},
@@ -196,7 +200,7 @@ def test_a_record_survives_its_json_without_loss(record, tmp_path):
 
 
 def test_an_audit_survives_its_json_without_loss(tmp_path):
-    whole = audit(**simulated() | {"settings": replace(QUICK, permutations=9, edges={"visible": ()})})
+    whole = audit(**simulated() | {"settings": replace(QUICK, permutations=9, edges={"visible": ()}, privacy=ALL)})
     whole.to_json(tmp_path / "audit.json")
     assert Audit.from_json(tmp_path / "audit.json") == whole
 

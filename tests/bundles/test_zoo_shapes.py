@@ -44,6 +44,7 @@ def audited(root: Path, monkeypatch: pytest.MonkeyPatch, configs: list[str], kin
     monkeypatch.chdir(root)
     files = [f"configs/{name}" for name in configs]
     settings = {f"audit_settings#{name}": value for name, value in SETTINGS.items()}
+    settings |= {"audit_privacy#ids": True, "audit_privacy#pixels": True} if kind != "training" else {}
     run(config_file=[*files, str(overlay(kind))], **{**settings, **overrides})
     return root / overrides.get("audit_dir", "audit")
 

@@ -198,6 +198,15 @@ def test_folds_keep_patients_whole_and_labels_even(frame):
     assert len(cohort.in_folds(0, 3)) == len(cohort.in_folds(0)) + len(cohort.in_folds(3))
 
 
+def test_folds_do_not_move_with_the_order_of_the_rows_and_names_of_patients(frame, rng):
+    """The same table, shuffled, its patients called otherwise."""
+    names = {name: f"x{number}" for number, name in enumerate(rng.permutation(frame["patient_id"].unique()))}
+    other = frame.assign(patient_id=frame["patient_id"].map(names)).sample(frac=1, random_state=1)
+    first, again = (Cohort.from_table(each).with_folds(3, seed=0).table["fold"] for each in (frame, other))
+    assert again.index.tolist() != first.index.tolist()
+    assert again[first.index].tolist() == first.tolist()
+
+
 def test_folds_depend_on_the_seed_only(frame):
     cohort = Cohort.from_table(frame)
     first, again, other = (cohort.with_folds(4, seed).table["fold"].tolist() for seed in (3, 3, 4))

@@ -22,7 +22,10 @@ from monai_shortcut.handlers import MetadataProbe, ShortcutAudit, WeightSpaceCor
 from monai_shortcut.statistics.probes import fit_probe
 from monai_shortcut.statistics.weight_space import weight_space_correlation
 
-SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=2, erasures=9, held_out=1)
+ALL = {"ids": True, "paths": True, "pixels": True}
+SETTINGS = AuditSettings(
+    permutations=19, bootstraps=19, minimum_patients=2, repeats=2, erasures=9, held_out=1, privacy=ALL
+)
 LABELS = ["mass", "edema", "fracture"]
 
 

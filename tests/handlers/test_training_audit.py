@@ -258,9 +258,11 @@ def test_rows_without_an_image_are_listed_once(network, phantoms, tmp_path, caps
     engine = evaluator(network, items[1:], [audit_of(network, phantom, tmp_path)])
     for epoch in (1, 2):
         engine.run(epoch)
-    assert capsys.readouterr().out.count("TrainingAudit: 0 images have no row in the cohort and 1 of its rows no") == 1
+    said = capsys.readouterr().out
+    assert said.count("TrainingAudit: 0 images have no row in the cohort and 1 of its rows no") == 1
+    assert f"unmatched.csv: {items[0]['image_id']}\n" in said
     table = pd.read_csv(tmp_path / "unmatched.csv")
-    assert table.to_numpy().tolist() == [[items[0]["image_id"], "no image in the evaluation"]]
+    assert table.to_numpy().tolist() == [["image 1", "no image in the evaluation"]]
 
 
 def test_a_file_of_something_else_is_not_overwritten(audited, tmp_path):

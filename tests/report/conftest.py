@@ -15,6 +15,9 @@ from monai_shortcut.report.figures.audit import picture
 from monai_shortcut.report.pages import write_report
 
 
+ALL = {"ids": True, "paths": True, "pixels": True}  # so that pages have all that they can
+
+
 @pytest.fixture(scope="session")
 def record() -> Audit:
     """Two classes; names that a page must not run; one attribute of each kind, and one that nobody knows."""
@@ -47,7 +50,7 @@ def record() -> Audit:
         without_roi={"image 9": "roi must hold at least one pixel"},
         unseen=["image 200", "<u>"],
         examples=(Example("image 0", "benign", {"full": picture(rng.normal(size=(1, 8, 8)))}),),
-        settings=AuditSettings(permutations=99, bootstraps=49, held_out=1),
+        settings=AuditSettings(permutations=99, bootstraps=49, held_out=1, privacy=ALL),
         title="Audit of <net> & co",
         software={"monai": "1.6.1"},
     )
