@@ -27,6 +27,7 @@ from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.columns import KINDS
 from monai_shortcut.reader_study.record import ReaderStudy
 from monai_shortcut.statistics.task_space import TaskMatrix
+from monai_shortcut.storage.privacy import written
 from monai_shortcut.storage.records import as_of_now, decode, read_record, write_record
 from monai_shortcut.types import Estimate
 
@@ -314,8 +315,8 @@ class Audit:
         return found[attribute]
 
     def to_json(self, path: str | Path) -> None:
-        """Write the record as JSON; `from_json` gives an equal one."""
-        write_record(self, path)
+        """Write the record as JSON, with what its ``settings.privacy`` allows; `from_json` gives an equal one."""
+        write_record(written(self), path)
 
     @classmethod
     def from_json(cls, path: str | Path) -> Audit:
