@@ -114,7 +114,7 @@ def test_figures_show_what_the_record_holds(found):
     assert points == pytest.approx([one.labels[0].of("outside").share.value for one in found.methods])
     masked = figures["attribution_masked"].axes
     assert len(masked) == 9 * 2 * 2 + 1
-    assert masked[-1].get_ylabel() or masked[-1].get_xlabel().startswith("absolute attribution of a pixel")
+    assert masked[-1].get_xlabel().endswith("bright decides, dark does not")
     titles = [axes.get_title() for axes in masked[:-1]]
     for column, panel in enumerate(found.masked):
         assert titles[2 * column].startswith(f"{panel.label}: {panel.image_id}\nfull")

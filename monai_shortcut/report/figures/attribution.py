@@ -137,7 +137,7 @@ def _scale(figure: Figure, grid: Any) -> None:
     scale = ScalarMappable(Normalize(0, 1), _MAP)
     bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.4, aspect=40, pad=0.01)
     bar.set_label(
-        "absolute attribution of a pixel, 1 the largest of its map: bright decides, dark does not", fontsize=8
+        "absolute attribution of a pixel, 1 the largest of its map:\nbright decides, dark does not", fontsize=8
     )
 
 
