@@ -25,7 +25,7 @@ from scipy.stats import norm
 from monai_shortcut.audit.record import Audit
 from monai_shortcut.phantom.regions import draw_region_phantom
 from monai_shortcut.reader_study import Display, ReaderSet, ReaderStudy, StudyKey, analyse, prepare
-from monai_shortcut.reader_study.answers import COLUMNS
+from monai_shortcut.reader_study.answers import COLUMNS, read_answers
 from monai_shortcut.report import write_reader_report, write_reading_page, write_report
 from monai_shortcut.types import with_limits
 
@@ -289,6 +289,17 @@ def test_a_code_that_is_none_is_refused(page):
         press(page, "Enter")
         assert page.get_by_role("alert").filter(has_text="Give your reader code").is_visible()
         assert (focused(page), page.locator("#reader").get_attribute("aria-invalid")) == ("reader", "true")
+
+
+def test_a_code_that_a_spreadsheet_takes_for_a_formula_is_none_in_the_file(page, small, tmp_path):
+    begin(page, "-A1")
+    press(page, "j", "5", "Enter", "p", "Tab")
+    path = downloaded(page, tmp_path / "answers.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["reader"] == "'-A1"
+    assert (row["study"], row["answer"], row["confidence"]) == (small.key.study, "positive", "5")
+    assert read_answers([path], small.key)["reader"].tolist() == ["-A1"]
 
 
 def test_leaving_the_page_pauses_it(page):
