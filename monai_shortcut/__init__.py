@@ -22,11 +22,13 @@ from monai_shortcut import (
     transforms,
     weight_space,
 )
+from monai_shortcut.handlers.classifier import audit_classifier
 from monai_shortcut.repair import compare_audits
 from monai_shortcut.versions import __version__
 
 __all__ = [
     "__version__",
+    "audit_classifier",
     "compare_audits",
     "datasets",
     "delong",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from scipy.stats import false_discovery_control
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from monai_shortcut.analyses.alignment import head_matrix, label_alignment
 from monai_shortcut.analyses.embedding_moves import MaskedEmbeddings
@@ -32,9 +32,10 @@ from monai_shortcut.audit.evidence import (
     held_equal,
     unadjusted,
 )
-from monai_shortcut.audit.intake import check_attributes, check_rows, taken_in
+from monai_shortcut.audit.intake import Taken, answers_taken_in, check_attributes, check_rows, taken_in
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.power import tell_power
+from monai_shortcut.audit.preview import Preview, cores, foreseen_audit
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import (
     INCONCLUSIVE,
@@ -76,14 +77,15 @@ def probabilities(embeddings: ArrayLike, weight: ArrayLike, bias: ArrayLike) -> 
 
 
 def audit(
-    embeddings: ArrayLike,
-    weight: ArrayLike,
-    bias: ArrayLike,
+    embeddings: ArrayLike | None,
+    weight: ArrayLike | None,
+    bias: ArrayLike | None,
     labels: ArrayLike,
     patients: Sequence[str],
     attributes: Mapping[str, Sequence[object] | ArrayLike],
     *,
     label_names: Sequence[str],
+    predicted: ArrayLike | None = None,
     kinds: Mapping[str, str] | None = None,
     orders: Mapping[str, Sequence[str]] | None = None,
     image_ids: Sequence[str] | None = None,
@@ -118,6 +120,8 @@ def audit(
         patients: (N,) patient of each image.
         attributes: (N,) values by attribute: numbers with NaN where missing, or strings with None where missing.
         label_names: C names in the order of the head's rows (two names for a single logit).
+        predicted: (N, C) predicted probabilities, NaN in all of a row where unknown, if only these are known:
+            embeddings, weight and bias are then None, and what takes them is not computed.
         kinds: "categorical", "ordinal" or "continuous" by attribute; by default numbers of floating point, and whole
             ones of which more than ten are different, are continuous and anything else categorical.
         orders: levels of ordinal attributes, low to high; by default in the order of their numbers.
@@ -153,17 +157,14 @@ def audit(
     heads = dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
     check_attributes(attributes, given | {"adjust_for": dict.fromkeys(chosen.adjust_for), "edges": chosen.edges})
-    taken = taken_in(embeddings, weight, bias, labels, patients, label_names, image_ids, chosen, attributes)
-    sample, rows, left_out, linked = taken
+    about = labels, patients, label_names, image_ids, chosen, attributes
+    sample, rows, left_out, linked = _taken_in(embeddings, weight, bias, predicted, *about)
     images = len(np.asarray(labels))
     check_rows({} if folds is None else {"folds": folds}, images)
     for columns in (regions or {}, counterfactuals or {}):
         check_rows(columns, images, sample.classes)
     values = {name: column_values(column)[rows] for name, column in attributes.items()}
-    coded = {
-        name: coded_levels(name, column, sample.patients, chosen, (kinds or {}).get(name), (orders or {}).get(name))
-        for name, column in values.items()
-    }
+    coded = _coded(values, sample, chosen, kinds or {}, orders or {})
     fine = {name: held_equal(coded[name], column, sample.patients) for name, column in values.items()}
     with progress or Progress() as bar:
         findings, analysed, spread = _findings(
@@ -178,18 +179,19 @@ def audit(
                 label_names,
                 confidence=chosen.confidence,
             )
-        if areas.classifies is False:
+        if not areas.classifies:
             findings = tuple(map(withheld, findings))
         with bar.step("label"):
             label = _answered(lambda: _clinical_label(sample, chosen, spread))
         with bar.step("all heads"):
-            matrix = head_matrix(sample, analysed, heads, chosen.variance, chosen.min_components) if analysed else None
+            among = chosen.variance, chosen.min_components
+            matrix = _answered(lambda: head_matrix(sample, analysed, heads, *among)) if analysed else None
             joint = _answered(lambda: joint_alignment(sample, analysed)) if analysed else None
         hidden, fold = masked and masked.among(rows), None if folds is None else np.asarray(folds)[rows]
         with bar.step("embedding moves"):
             moves = space.moved(sample, hidden, label_names)
         with bar.step("embedding maps"):
-            maps = space.mapped(sample, hidden, coded, label_names, chosen, fold)
+            maps = _answered(lambda: space.mapped(sample, hidden, coded, label_names, chosen, fold))
     classes, counts = np.unique(sample.labels, return_counts=True)
     return Audit(
         title=title,
@@ -213,6 +215,62 @@ def audit(
         maps=maps,
         answers=Answers.of(sample, coded, {name: fine[name] for name in chosen.adjust_for}),
     )
+
+
+def preview(
+    embeddings: ArrayLike | None,
+    weight: ArrayLike | None,
+    bias: ArrayLike | None,
+    labels: ArrayLike,
+    patients: Sequence[str],
+    attributes: Mapping[str, Sequence[object] | ArrayLike],
+    *,
+    label_names: Sequence[str],
+    predicted: ArrayLike | None = None,
+    kinds: Mapping[str, str] | None = None,
+    orders: Mapping[str, Sequence[str]] | None = None,
+    image_ids: Sequence[str] | None = None,
+    settings: AuditSettings | None = None,
+    audits: int = 1,
+) -> Preview:
+    """What an audit of these images would rest on, without it; arguments and errors are those of `audit`."""
+    chosen = (settings or AuditSettings()).able(len(attributes) * audits)
+    about = labels, patients, label_names, image_ids, chosen, attributes
+    sample, rows, *_ = _taken_in(embeddings, weight, bias, predicted, *about)
+    values = {name: column_values(column)[rows] for name, column in attributes.items()}
+    coded = _coded(values, sample, chosen, kinds or {}, orders or {})
+    return foreseen_audit(sample, coded, chosen, label_names, audits)
+
+
+def _taken_in(
+    embeddings: ArrayLike | None,
+    weight: ArrayLike | None,
+    bias: ArrayLike | None,
+    predicted: ArrayLike | None,
+    *about: Any,
+) -> Taken:
+    """The images of an audit: by what the head reads, or by their answers alone."""
+    if predicted is not None:
+        if not embeddings is weight is bias is None:
+            raise ValueError("predicted must go without embeddings, weight and bias, which give the answers.")
+        return answers_taken_in(predicted, *about)
+    if embeddings is None or weight is None or bias is None:
+        raise ValueError("embeddings, weight and bias must be given, or predicted in their place, got neither.")
+    return taken_in(embeddings, weight, bias, *about)
+
+
+def _coded(
+    values: Mapping[str, NDArray[Any]],
+    sample: Sample,
+    settings: AuditSettings,
+    kinds: Mapping[str, str],
+    orders: Mapping[str, Sequence[str]],
+) -> dict[str, Levels]:
+    """Levels of each attribute."""
+    return {
+        name: coded_levels(name, column, sample.patients, settings, kinds.get(name), orders.get(name))
+        for name, column in values.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -313,11 +371,11 @@ def _side_by_side(question: Callable[[Asked], Answer], asked: Iterable[Asked], m
         most: how many at once fit the memory.
     """
     every = list(asked)
-    cores = max([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], default=1)
+    at_once = min(cores(), len(every), most)
     with threadpool_limits(1, user_api="blas"):
-        if min(cores, len(every), most) < 2:
+        if at_once < 2:
             return [question(one) for one in every]
-        with ThreadPoolExecutor(min(cores, len(every), most)) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             return list(pool.map(question, every))
 
 
@@ -373,7 +431,7 @@ def _finding(
     names: Names,
 ) -> Finding:
     if evidence is None:
-        found = Judgement(INCONCLUSIVE, f"It could not be analysed: {reason}.")
+        found = Judgement(INCONCLUSIVE, f"Not computed: {reason}.")
     else:
         found = judge(evidence, settings, names)
     return Finding(
@@ -388,12 +446,14 @@ def _finding(
         patients=len(np.unique(sample.patients[levels.codes >= 0])),
         evidence=evidence,
         counterfactual=counterfactual,
-        giveaways=giveaways(analysed[name], settings.giveaways) if name in analysed else (),
+        giveaways=(_answered(lambda: giveaways(analysed[name], settings.giveaways)) or ()) if name in analysed else (),
         kind=levels.kind,
     )
 
 
 def _embedding_map(sample: Sample, coded: Mapping[str, Levels], label_names: Sequence[str]) -> EmbeddingMap:
+    if sample.embeddings is None or not sample.embeddings.vary:
+        return EmbeddingMap((), (0.0, 0.0), (), {})
     shown = np.sort(sample.rng("embedding map").permutation(len(sample))[:_MAPPED])
     power, axes = sample.points.axes
     total = max(float(power.sum()), 1e-300)

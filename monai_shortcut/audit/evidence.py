@@ -81,7 +81,8 @@ def attribute_evidence(
         The evidence, p-values not adjusted yet; ``not_computed`` says why an analysis has no answer.
 
     Raises:
-        Unmeasurable: If the encoding or the prediction gap, on which the verdict rests, has no answer.
+        Unmeasurable: If the encoding or the prediction gap, on which the verdict rests, has no answer; of the encoding,
+            if embeddings are known.
     """
     found: dict[str, Any] = {}
     unanswered: dict[str, str] = {}
@@ -90,9 +91,10 @@ def attribute_evidence(
             try:
                 found[name] = question(sample)
             except Unmeasurable as reason:
-                if name in ("encoding", "gap"):
+                if name == "gap" or (name == "encoding" and sample.images.embeddings is not None):
                     raise
                 unanswered[name] = str(reason)
+    found.setdefault("encoding", None)
     p_values: dict[str, Any] = {family: unadjusted(family, found) for family in FAMILIES}
     return Evidence(**found, **p_values, not_computed=unanswered)
 

@@ -9,20 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.columns import as_text, repeated, require_none, require_writable
-from monai_shortcut.statistics.checks import checked_length, checked_patients
+from monai_shortcut.statistics.checks import LARGEST, checked_length, checked_patients, usable_images
 from monai_shortcut.statistics.duplicates import linked_patients, near_duplicates
 from monai_shortcut.statistics.ordering import canonical_order
 from monai_shortcut.statistics.resampling import Resampling
 from monai_shortcut.types import Floats, Integers
 
-_ROWS = 4096  # rows looked at at once; bounds the memory
 _OFF = 1e-3  # by which rounded probabilities may miss a sum of 1
 _LOG = logging.getLogger(__name__)
+Taken = tuple[Sample, Integers, dict[str, str], tuple[tuple[str, ...], ...]]  # see `taken_in`
 
 
 def taken_in(
@@ -35,7 +35,7 @@ def taken_in(
     image_ids: Sequence[str] | None,
     draws: Resampling,
     attributes: Mapping[str, Any] | None = None,
-) -> tuple[Sample, Integers, dict[str, str], tuple[tuple[str, ...], ...]]:
+) -> Taken:
     """The images whose embedding is finite; see `monai_shortcut.audit.audit` for the arguments.
 
     Patients who share an image are one patient of the sample: in every fold, permutation and bootstrap. With attributes
@@ -52,26 +52,14 @@ def taken_in(
     points = np.asarray(embeddings)
     if points.ndim != 2:
         raise ValueError(f"embeddings must have shape (N, D), got {points.shape}.")
-    ids = np.asarray([str(i) for i in (range(len(points)) if image_ids is None else image_ids)])
-    for name, values in (("labels", labels), ("image_ids", ids)):
-        checked_length(name, values, len(points))
-    checked_patients(patients, len(points))
-    check_rows(attributes or {}, len(points))
-    if image_ids is not None:
-        check_names("image_ids", image_ids)
-    check_names("label_names", label_names)
+    ids = _checked_ids(len(points), labels, patients, image_ids, attributes or {})
     rows = np.asarray(weight)
     count = 2 if len(rows) == 1 else len(rows)
     if rows.ndim == 2 and len(label_names) != count:
         raise ValueError(f"label_names must hold {count} names to match the head, got {len(label_names)}.")
-    if isinstance(draws, AuditSettings):
-        strangers = sorted(set(draws.tolerances) - set(label_names))
-        require_none(strangers, f"tolerances must be of the labels {', '.join(label_names)}", "others")
-    finite = np.ones(len(points), dtype=bool)
-    for start in range(0, len(points), _ROWS):
-        finite[start : start + _ROWS] = np.isfinite(points[start : start + _ROWS]).all(axis=1)
-    if not finite.any():
-        raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
+    _check_labels(label_names, draws)
+    finite = usable_images(points)
+    left_out = {str(ids[row]): _unusable(points[row]) for row in np.flatnonzero(~finite).tolist()}
     points, used = points if finite.all() else points[finite], ids[finite]
     label, rows = np.asarray(labels)[finite], np.flatnonzero(finite)
     order = None if attributes is None else canonical_order(points, label, _told_apart(attributes, patients, rows))
@@ -82,7 +70,68 @@ def taken_in(
         count = sum(map(len, linked))
         _LOG.warning("%d images look the same as images of other patients, who are treated as one patient.", count)
     kept = rows if order is None else rows[order]
-    return sample, kept, dict.fromkeys(ids[~finite].tolist(), "embedding not finite"), linked
+    return sample, kept, left_out, linked
+
+
+def _unusable(embedding: NDArray[Any]) -> str:
+    return f"embedding above {LARGEST:g}" if np.isfinite(embedding).all() else "embedding not finite"
+
+
+def answers_taken_in(
+    predicted: ArrayLike,
+    labels: ArrayLike,
+    patients: Sequence[str],
+    label_names: Sequence[str],
+    image_ids: Sequence[str] | None,
+    draws: Resampling,
+    attributes: Mapping[str, Any],
+) -> Taken:
+    """The images whose answer is known, as `taken_in`; which of them look the same cannot be seen.
+
+    Raises:
+        ValueError: If the shapes disagree, fewer than two classes are present, rows are no probabilities, a patient is
+            unknown, names are missing, repeated or cannot be written, or tolerances are of no label.
+    """
+    answers = np.asarray(predicted, dtype=np.float64)
+    if answers.ndim != 2 or answers.shape[1] != len(label_names):
+        raise ValueError(
+            f"predicted must have shape (N, {len(label_names)}) to match label_names, got {answers.shape}."
+        )
+    ids = _checked_ids(len(answers), labels, patients, image_ids, attributes)
+    _check_labels(label_names, draws)
+    known = ~np.isnan(answers).all(axis=1)
+    if not known.any():
+        raise ValueError("at least one answer must be known, got none.")
+    rows, label = np.flatnonzero(known), np.asarray(labels)
+    rows = rows[canonical_order(answers[rows], label[rows], _told_apart(attributes, patients, rows))]
+    patient = np.asarray(patients, dtype=str)[rows]
+    sample = Sample.of_probabilities(answers[rows], label[rows], patient, image_ids=ids[rows].tolist(), draws=draws)
+    return sample, rows, dict.fromkeys(ids[~known].tolist(), "answer not known"), ()
+
+
+def _checked_ids(
+    count: int,
+    labels: ArrayLike,
+    patients: Sequence[str],
+    image_ids: Sequence[str] | None,
+    attributes: Mapping[str, Any],
+) -> NDArray[np.str_]:
+    """(N,) names of the images, one for each label, patient and value of an attribute."""
+    ids = np.asarray([str(i) for i in (range(count) if image_ids is None else image_ids)])
+    for name, values in (("labels", labels), ("image_ids", ids)):
+        checked_length(name, values, count)
+    checked_patients(patients, count)
+    check_rows(attributes, count)
+    if image_ids is not None:
+        check_names("image_ids", image_ids)
+    return ids
+
+
+def _check_labels(label_names: Sequence[str], draws: Resampling) -> None:
+    check_names("label_names", label_names)
+    if isinstance(draws, AuditSettings):
+        strangers = sorted(set(draws.tolerances) - set(label_names))
+        require_none(strangers, f"tolerances must be of the labels {', '.join(label_names)}", "others")
 
 
 def _told_apart(attributes: Mapping[str, Any], patients: Sequence[str], rows: Integers) -> Sequence[ArrayLike]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
 from monai_shortcut.audit.former import PREDICTION_GAP
 from monai_shortcut.audit.names import Names
-from monai_shortcut.audit.record import NOT_USED, Audit, Evidence, Finding
+from monai_shortcut.audit.record import NOT_USED, UNUSED, Audit, Evidence, Finding
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.types import Estimate
 
@@ -109,9 +109,9 @@ def least_noticed(found: Differences, settings: AuditSettings, names: Names) -> 
 
 
 def exceptions(finding: Finding, audit: Audit) -> list[str]:
-    """Cells with too few patients for "encoded, not used" to speak of them, in words; none of other verdicts."""
+    """Cells with too few patients for "not used" to speak of them, in words; none of other verdicts."""
     found = finding.evidence and finding.evidence.differences
-    if not found or finding.verdict != NOT_USED:
+    if not found or finding.verdict not in (NOT_USED, UNUSED):
         return []
     return too_small(found, audit.settings, naming(finding, audit))
 

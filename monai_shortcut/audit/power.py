@@ -35,9 +35,9 @@ def detectable(
     for name, levels in coded.items():
         try:
             one = sample.by(name, levels)
+            rows = foreseen(one, len(coded) * audits, 1 - settings.significance, settings.threshold)
         except Unmeasurable:
             continue
-        rows = foreseen(one, len(coded) * audits, 1 - settings.significance, settings.threshold)
         best: dict[int, tuple[float, int]] = {}
         for row in sorted((row for row in rows if row.scale == PROBABILITY), key=lambda row: row.patients):
             best[row.label] = row.detectable, row.patients
@@ -49,6 +49,15 @@ def tell_power(
     sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, label_names: Sequence[str], audits: int
 ) -> None:
     """Log what can be found, by attribute and label."""
+    for name, told in least_use(sample, coded, settings, label_names, audits).items():
+        logger.info("%s: %s.", name, told)
+
+
+def least_use(
+    sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, label_names: Sequence[str], audits: int
+) -> dict[str, str]:
+    """What can be found, in words, by attribute."""
+    found = {}
     for name, labels in detectable(sample, coded, settings, audits).items():
         parts = [
             f"{plain(min(settings.tolerated(label_names[label], PROBABILITY) + reach, 1.0))} in {label_names[label]} "
@@ -56,4 +65,5 @@ def tell_power(
             for label, (reach, patients) in sorted(labels.items())
         ]
         told = ", ".join(parts) or "none: fewer than five patients in each label and level"
-        logger.info("%s: smallest use that these images would show, in probability: %s.", name, told)
+        found[name] = f"smallest use that these images would show, in probability: {told}"
+    return found

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Any, ClassVar
 
 from monai_shortcut.analyses.alignment import Alignment
 from monai_shortcut.analyses.differences import Difference, Differences
@@ -32,10 +34,11 @@ from monai_shortcut.storage.records import as_of_now, decode, read_record, write
 from monai_shortcut.types import Estimate
 
 NOT_ENCODED = "not encoded"
+UNUSED = "not used"  # where the embedding is not known
 NOT_USED = "encoded, not used"
 USED = "used"
 INCONCLUSIVE = "inconclusive"
-VERDICTS = (USED, NOT_USED, NOT_ENCODED, INCONCLUSIVE)
+VERDICTS = (USED, NOT_USED, NOT_ENCODED, UNUSED, INCONCLUSIVE)
 VERSION = 5
 
 
@@ -94,7 +97,7 @@ class Evidence:
     """What was measured for an attribute.
 
     Attributes:
-        encoding: can it be read off the embedding?
+        encoding: can it be read off the embedding? None if only predicted probabilities are known.
         encoding_p_value: adjusted over the attributes by the correction of the settings.
         alignment: does the head point its way?
         gap: do predictions differ with it?
@@ -118,8 +121,8 @@ class Evidence:
         distributions: are the embeddings of a label distributed alike at all levels?
     """
 
-    encoding: Encoding
-    encoding_p_value: float
+    encoding: Encoding | None
+    encoding_p_value: float | None
     gap: PredictionGap
     gap_p_value: float
     alignment: Alignment | None = None
@@ -155,7 +158,7 @@ class Giveaway:
     margin: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """One attribute's verdict with its evidence.
 
@@ -191,12 +194,26 @@ class Finding:
     giveaways: tuple[Giveaway, ...] = ()
     kind: str = ""
     shared_with: tuple[str, ...] = ()
+    _audit: ClassVar[Audit | None] = None  # of the instance, where it is part of one
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
             raise ValueError(f"verdict must be one of {', '.join(VERDICTS)}, got {self.verdict!r}.")
         if self.kind not in ("", *KINDS):
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}.")
+
+    def __repr__(self) -> str:
+        return f"Finding({self.attribute}: {self.verdict}, {sum(self.levels.values())} images)"
+
+    def plot(self) -> Any:
+        """The figure of its evidence, as in the report (a ``matplotlib.figure.Figure``).
+
+        Raises:
+            ValueError: If it is part of no audit, or has no evidence.
+        """
+        if self._audit is None:
+            raise ValueError("a finding must be taken from its audit to be drawn, such as audit.finding('sex').plot().")
+        return _report("notebook").drawn(self, self._audit)
 
 
 @dataclass(frozen=True)
@@ -221,7 +238,7 @@ class EmbeddingMap:
     """The two main directions of the embeddings.
 
     Attributes:
-        points: (n, 2) coordinates of images, at most a few thousand drawn at random.
+        points: (n, 2) coordinates of images, at most a few thousand drawn at random; none if no embeddings are known.
         variance: share of the variance that each direction explains.
         labels: (n,) label names.
         levels: (n,) level names by attribute, "" where missing.
@@ -248,7 +265,7 @@ class Example:
     pictures: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Audit:
     """The frozen record of an audit: everything the report needs, without the model.
 
@@ -276,6 +293,7 @@ class Audit:
         readers: what people see in the images; None if nobody has read them.
         attribution: where the model looks; None if nobody asked.
         answers: what the model said of each image, for `monai_shortcut.compare_audits`; None in older records.
+        notes: what must be known to read it, a sentence each.
         version: version of this format.
     """
 
@@ -301,7 +319,20 @@ class Audit:
     readers: ReaderStudy | None = None
     attribution: Attribution | None = None
     answers: Answers | None = None
+    notes: tuple[str, ...] = ()
     version: int = VERSION
+
+    def __post_init__(self) -> None:
+        for finding in self.findings:
+            object.__setattr__(finding, "_audit", self)
+
+    def __repr__(self) -> str:
+        images, found = sum(self.labels.values()), ", ".join(f"{one.attribute}: {one.verdict}" for one in self.findings)
+        return f"Audit({self.title}: {images} images of {self.patients} patients; {found})"
+
+    def _repr_html_(self) -> str:
+        html: str = _report("notebook").notebook_html(self)
+        return html
 
     def finding(self, attribute: str) -> Finding:
         """The finding of an attribute.
@@ -313,6 +344,25 @@ class Audit:
         if attribute not in found:
             raise ValueError(f"attribute must be one of {sorted(found)}, got {attribute!r}.")
         return found[attribute]
+
+    def report(self, folder: str | Path) -> Path:
+        """Write the page, the record, tables and figures; see `monai_shortcut.report.write_report`.
+
+        Args:
+            folder: where they go; made when absent.
+
+        Returns:
+            The path of ``report.html``.
+
+        Raises:
+            PermissionError: If the folder cannot be written to.
+        """
+        page: Path = _report("pages").write_report(self, folder)
+        return page
+
+    def to_frame(self) -> Any:
+        """The findings as a ``pandas.DataFrame``: one row per attribute with verdict, evidence and counts."""
+        return _report("tables").findings_table(self)
 
     def to_json(self, path: str | Path) -> None:
         """Write the record as JSON, with what its ``settings.privacy`` allows; `from_json` gives an equal one."""
@@ -327,3 +377,8 @@ class Audit:
         """
         value = read_record(path, "an audit", VERSION, "findings")
         return decode(cls, as_of_now(modern, value, "audit"), "audit")
+
+
+def _report(module: str) -> Any:
+    """A module of the report. Reports are made of records, so these cannot import them before they are asked for."""
+    return import_module(f"monai_shortcut.report.{module}")

@@ -15,7 +15,7 @@ from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, D
 from monai_shortcut.analyses.encoding import Encoding
 from monai_shortcut.audit.leading import exceeds, judged, leading, tolerated, too_small
 from monai_shortcut.audit.names import Names
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Evidence, Finding
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, UNUSED, USED, Evidence, Finding
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.types import Estimate, plain, with_limits
 
@@ -28,7 +28,7 @@ class Judgement:
     """A verdict.
 
     Attributes:
-        verdict: "used", "encoded, not used", "not encoded" or "inconclusive".
+        verdict: "used", "encoded, not used", "not encoded", "not used" or "inconclusive".
         reason: why, in sentences with numbers.
         shared_with: attributes that cannot be told apart from this one, if the verdict is "used".
     """
@@ -45,6 +45,7 @@ def judge(evidence: Evidence, settings: AuditSettings, names: Names) -> Judgemen
     *Encoded, not used*: every difference of every label and pair of levels with enough patients stays below its
     tolerance (an intersection of one-sided tests, so that none needs to be adjusted for the others), and answers do not
     scatter more at one level. Attributes that are used or go along are held equal. Smaller cells are named.
+    *Not used*: the same where only predicted probabilities are known.
     *Not encoded*: no probe finds a trace, and the intervals of all of them stay below what counts as readable. Anything
     else is inconclusive. An attribute that goes along with others is judged at equal levels of them.
 
@@ -65,11 +66,19 @@ def judge(evidence: Evidence, settings: AuditSettings, names: Names) -> Judgemen
         said = "Answers do not differ with it over all images, but do in part of them"
         return Judgement(USED, f"{said}: {said_first(evidence.slices, settings, names)}. {_CAUSE}")
     rows = judged(evidence, settings)
-    if evidence.encoding_p_value > settings.significance:
-        return _unread(evidence, rows, differs, settings, names)
-    read = f"The embedding encodes it ({_read(evidence)})"
+    encoding = evidence.encoding
+    if encoding is not None and (evidence.encoding_p_value or 0.0) > settings.significance:
+        return _unread(encoding, rows, differs, settings, names)
+    read = "Whether the model sees it is not known"
+    if encoding is not None:
+        read = f"The embedding encodes it ({_read(encoding)})"
     cleared, why = without_use(found, evidence.spread_p_value, rows, settings, names)
-    return Judgement(NOT_USED, f"{read}, but {why}") if cleared else Judgement(INCONCLUSIVE, f"{read}; {why}")
+    return Judgement(_unused(evidence), f"{read}, but {why}") if cleared else Judgement(INCONCLUSIVE, f"{read}; {why}")
+
+
+def _unused(evidence: Evidence) -> str:
+    """The verdict on an attribute that answers do not differ with, although the model may see it."""
+    return UNUSED if evidence.encoding is None else NOT_USED
 
 
 def without_use(
@@ -105,23 +114,22 @@ def said_first(rows: Sequence[Difference], settings: AuditSettings, names: Names
     return _said(found, names)
 
 
-def _read(evidence: Evidence) -> str:
-    encoding = evidence.encoding
+def _read(encoding: Encoding) -> str:
     linear = encoding.anywhere is None or encoding.test.p_value <= encoding.anywhere.p_value
-    told = _read_linearly(evidence)
+    told = _read_linearly(encoding)
     return told if linear else f"{told}, a probe of one label or a non-linear one reads more"
 
 
-def _read_linearly(evidence: Evidence) -> str:
-    area = with_limits(evidence.encoding.own_auroc)
+def _read_linearly(encoding: Encoding) -> str:
+    area = with_limits(encoding.own_auroc)
     return f"a linear probe tells its levels apart with AUROC {area} among images of one label"
 
 
 def _unread(
-    evidence: Evidence, rows: Sequence[Difference], differs: bool, settings: AuditSettings, names: Names
+    encoding: Encoding, rows: Sequence[Difference], differs: bool, settings: AuditSettings, names: Names
 ) -> Judgement:
     """No probe finds a trace."""
-    encoding, read = evidence.encoding, _read_by_all(evidence)
+    read = _read_by_all(encoding)
     if differs and _open(rows, settings, names):
         return Judgement(
             INCONCLUSIVE, f"No reader finds a trace ({read}), yet answers differ with it: more images are needed."
@@ -129,7 +137,9 @@ def _unread(
     readers = [encoding.own_auroc, *encoding.by_label, encoding.nonlinear]
     if all(_at_most(area, settings) < settings.readable for area in readers if area is not None):
         unread = [names.labels[index] for index, area in enumerate(encoding.by_label) if area is None]
-        except_for = f" Within {' and '.join(unread)} there are too few patients to say." if unread else ""
+        except_for = (
+            f" Within {' and '.join(unread)} there are too few patients to say, or one embedding." if unread else ""
+        )
         return Judgement(NOT_ENCODED, f"The embedding holds no readable trace of it: {read}.{except_for}")
     return Judgement(INCONCLUSIVE, f"Too few images to say whether it is encoded: {read}{_widest(encoding, names)}.")
 
@@ -149,9 +159,9 @@ def _at_most(area: Estimate, settings: AuditSettings) -> float:
     return area.value + (area.high - area.value) * float(norm.ppf(settings.confidence)) / two_sided
 
 
-def _read_by_all(evidence: Evidence) -> str:
-    other = evidence.encoding.nonlinear
-    return _read_linearly(evidence) + (f", a non-linear one with {with_limits(other)}" if other else "")
+def _read_by_all(encoding: Encoding) -> str:
+    other = encoding.nonlinear
+    return _read_linearly(encoding) + (f", a non-linear one with {with_limits(other)}" if other else "")
 
 
 def _open(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> list[Difference]:
@@ -269,7 +279,7 @@ def _explained(evidence: Evidence, moved: str, settings: AuditSettings, names: N
         )
     noticed = max(row.detectable + tolerated(row, settings, names) for row in judged if row.scale == PROBABILITY)
     return Judgement(
-        NOT_USED,
+        _unused(evidence),
         f"{moved}, but not among images that agree in {kept}, which it goes along with: there a difference of "
         f"{plain(min(noticed, 1.0))} in probability would have been found.",
     )
@@ -330,7 +340,7 @@ def _listed(names: Sequence[str] | dict[str, float]) -> str:
 
 def withheld(finding: Finding) -> Finding:
     """The finding of a model that tells no class from the others: what it does not use or see reassures nobody."""
-    if finding.verdict not in (NOT_USED, NOT_ENCODED):
+    if finding.verdict not in (NOT_USED, NOT_ENCODED, UNUSED):
         return finding
     reason = (
         "These images do not show that the model tells any class from the others, so nothing is said of what it does "

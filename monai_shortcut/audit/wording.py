@@ -12,28 +12,36 @@ NO_CLASSIFIER = (
     "These images do not show that the model tells any class from the others. Is it trained, were its weights loaded, "
     "and are the label names in the order of its outputs? Nothing is said of what it does not use."
 )
-_HEAD = ("attribute", "verdict", "AUROC in label", "p", "difference", "scale, label: levels", "p", "when swapped")
+HEAD = ("attribute", "verdict", "AUROC in label", "p", "difference", "scale, label: levels", "p", "when swapped")
 
 
 def summary(audit: Audit) -> str:
     """The findings as a plain text table.
 
     Attributes that share a verdict are one finding of several lines: "scanner", then "or site". Below the table are
-    the cells that "encoded, not used" does not speak of.
+    the cells that "encoded, not used" does not speak of, and what must be known to read it.
     """
-    rows: list[tuple[str, ...]] = [_HEAD]
+    rows = [HEAD, *summary_rows(audit)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    below = (*_not_judged(audit), *(line for note in notes(audit) for line in ("", note)))
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *below])
+
+
+def summary_rows(audit: Audit) -> list[tuple[str, ...]]:
+    """A row of the table for each finding, with as many cells as its head."""
+    rows: list[tuple[str, ...]] = []
     for group in together(audit.findings):
         for place, (name, finding) in enumerate(group):
             first = (f"  {name}", "") if place else (name, finding.verdict)
             rows.append((*first, *_numbers(finding, audit)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *_not_judged(audit), *_no_classifier(audit)])
+    return rows
 
 
 def _numbers(finding: Finding, audit: Audit) -> tuple[str, ...]:
     shown, swapped, used = finding.evidence, finding.counterfactual, told(finding, audit)
-    read = (with_limits(shown.encoding.own_auroc), p_text(shown.encoding_p_value)) if shown else ("-", "-")
+    encoding = shown and shown.encoding
+    read = (with_limits(encoding.own_auroc), p_text(shown.encoding_p_value)) if shown and encoding else ("-", "-")
     differs = (with_limits(used.value), used.where, p_text(used.p_value)) if used else ("-", "-", "-")
     return *read, *differs, with_limits(swapped.change) if swapped else "-"
 
@@ -44,5 +52,6 @@ def _not_judged(audit: Audit) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _no_classifier(audit: Audit) -> list[str]:
-    return [] if audit.regions.classifies is not False else ["", NO_CLASSIFIER]
+def notes(audit: Audit) -> list[str]:
+    """What must be known before the findings are read."""
+    return [*([] if audit.regions.classifies else [NO_CLASSIFIER]), *audit.notes]

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import decollate_batch
+from monai.engines import default_prepare_batch
 from numpy.typing import NDArray
 from torch import nn
 
 from monai_shortcut.cohort.matching import short_names
 from monai_shortcut.handlers.processes import await_all, gather, process_count
 from monai_shortcut.handlers.tasks import Embeddings, RecordedImages
-from monai_shortcut.heads import LinearHead, linear_head, logit_map_head
+from monai_shortcut.heads import Inputs, LinearHead, linear_head, logit_map_head
 from monai_shortcut.heads.embeddings import EmbeddingHook
 from monai_shortcut.heads.layers import unwrap
 
@@ -180,9 +181,11 @@ class EmbeddingRecorder:
             raise ValueError(f"the batch must be a dict with the key {self.image_key!r}, got {found}.")
         self._check_size(torch.as_tensor(batch[self.image_key]))
         if self.head is None:
-            images = self._images(batch, self.image_key)[:2].nan_to_num(0.0, 0.0, 0.0)  # NaN would prove nothing
+            given = self.given(engine)
+            given = given.rows(range(min(2, len(given))))
+            example = given.showing(given.images.nan_to_num(0.0, 0.0, 0.0))  # NaN would prove nothing
             find = linear_head if self.embedding == "pooled" else logit_map_head
-            self.head = find(self.network, images=images, layer=self.layer, output=self.output)
+            self.head = find(self.network, images=example, layer=self.layer, output=self.output)
             self._hook = EmbeddingHook(self.network, self.head.layer, self._reads)
         self._of_files = self.id_key not in batch
         self._names += image_names(batch, self.image_key, self.id_key)
@@ -190,6 +193,16 @@ class EmbeddingRecorder:
     def _images(self, batch: Mapping[str, Any], key: str) -> torch.Tensor:
         parameter = next(unwrap(self.network).parameters())
         return torch.as_tensor(batch[key]).to(device=parameter.device, dtype=parameter.dtype)
+
+    def given(self, engine: Engine) -> Inputs:
+        """What the network is called with for the batch: its images, and what the evaluator puts beside them."""
+        batch, prepare = engine.state.batch, getattr(engine, "prepare_batch", default_prepare_batch)
+        images = self._images(batch, self.image_key)
+        if prepare is default_prepare_batch:
+            return Inputs(images)
+        prepared = prepare(batch, images.device, False, **getattr(engine, "to_kwargs", {}))
+        several = isinstance(prepared, tuple) and len(prepared) == 4
+        return Inputs(images, tuple(prepared[2]), prepared[3]) if several else Inputs(images)
 
     def _iteration_started(self, engine: Engine) -> None:
         if self._recording and self._hook is not None:
@@ -252,8 +265,16 @@ def image_names(batch: Mapping[str, Any], image_key: str, id_key: str) -> list[s
     """Names of the images of a batch: its entry, or the paths of the files they were loaded from."""
     if id_key in batch:
         names = batch[id_key]
+        if isinstance(names, str):
+            raise ValueError(f"{id_key} must hold a name for each image of a batch, got one alone: {names!r}.")
         return [str(name) for name in (names.tolist() if isinstance(names, torch.Tensor) else names)]
-    paths = [getattr(image, "meta", {}).get("filename_or_obj") for image in decollate_batch(batch[image_key])]
-    if any(path is None for path in paths):
+    paths = file_names(batch[image_key])
+    if paths is None:
         raise ValueError(f"the batch must have the key {id_key!r}, or images loaded from files, got {sorted(batch)}.")
-    return [str(path) for path in paths]
+    return paths
+
+
+def file_names(images: Any) -> list[str] | None:
+    """Paths of the files that the images of a batch were loaded from; None if any has none."""
+    paths = [getattr(image, "meta", {}).get("filename_or_obj") for image in decollate_batch(images)]
+    return None if any(path is None for path in paths) else [str(path) for path in paths]

@@ -10,18 +10,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from monai_shortcut.audit.assembly import probabilities
+from monai_shortcut.audit.assembly import audit, probabilities
 from monai_shortcut.audit.evidence import coded_levels
+from monai_shortcut.audit.record import Audit
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.cohort.matching import ImageMatcher
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.heads import LinearHead
+from monai_shortcut.statistics.checks import usable_images
+from monai_shortcut.statistics.fitted_heads import fitted_head
+from monai_shortcut.versions import versions
 
 NO_ROW, NO_IMAGE = "no row in the cohort", "no image in the evaluation"
 SAME_NAME = "another image of the same name is analysed: give patches of a file ids of their own"
+FITTED = (
+    "The network has no head of its own. Logistic regressions were fitted to what it returns, in {folds} folds of "
+    "patients; audited are the answers of each to patients that it was not fitted to."
+)
 FORMER = "label of the table"  # where findings take its place
 
 Embeddings = NDArray[np.floating[Any]]  # float32 or float64
@@ -34,10 +43,11 @@ class RecordedImages:
     Attributes:
         names: M ids of images or paths of files, all different.
         image_ids: M names to show, without folders and suffix where that tells them apart.
-        embeddings: (M, D) what the head read, float32 or float64.
+        embeddings: (M, D) what the head read, float32 or float64; D is 0 if only its answers are known.
         head: the head.
         others: by name, the number of further images of the same name, as of several patches of one file, which are not
             among these.
+        predicted: (M, C) predicted probabilities if only these are known.
     """
 
     names: tuple[str, ...]
@@ -45,6 +55,7 @@ class RecordedImages:
     embeddings: Embeddings
     head: LinearHead
     others: Mapping[str, int] = field(default_factory=dict)
+    predicted: NDArray[np.float64] | None = None
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -183,6 +194,47 @@ class ClinicalTask:
         """A title that tells the labels apart."""
         return f"{title}: {self.name}" if self.name else title
 
+    def given(self, settings: AuditSettings) -> dict[str, Any]:
+        """What `monai_shortcut.audit.audit` takes of the N images.
+
+        Args:
+            settings: settings of the audit.
+        """
+        cohort, images = self.cohort, self.images
+        known = {"embeddings": self.embeddings, "weight": self.weight, "bias": self.bias, "predicted": None}
+        if images.predicted is not None:
+            known = {**dict.fromkeys(known), "predicted": images.predicted[self.matched.rows]}
+        return {
+            **known,
+            "labels": cohort.labels,
+            "patients": cohort.patients.tolist(),
+            "attributes": {name: cohort.values(name) for name in self.attributes},
+            "label_names": cohort.label_names,
+            "kinds": {name: cohort.kinds[name] for name in self.attributes},
+            "orders": {name: order for name, order in cohort.orders.items() if name in self.attributes},
+            "image_ids": cohort.image_ids,
+            "settings": settings.about(self.attributes),
+        }
+
+    def audited(self, settings: AuditSettings, title: str, **measured: Any) -> Audit:
+        """The audit of the N images.
+
+        Args:
+            settings: settings of the audit.
+            title: what is audited.
+            **measured: what else of `monai_shortcut.audit.audit` is known.
+        """
+        cohort = self.cohort
+        return audit(
+            **self.given(settings),
+            excluded={**self.matched.strangers, **self.images.left_out, **cohort.excluded},
+            unseen=self.matched.unseen,
+            title=self.titled(title),
+            software=versions(),
+            folds=cohort.table["fold"].to_numpy() if "fold" in cohort.table else None,
+            **measured,
+        )
+
     def finite(self) -> ClinicalTask:
         """The same task without images whose embedding is not finite.
 
@@ -190,9 +242,7 @@ class ClinicalTask:
             ValueError: If no image is left.
         """
         rows = self.matched.rows
-        finite = np.asarray(np.isfinite(self.images.embeddings).all(axis=1))[rows]
-        if not finite.any():
-            raise ValueError("at least one embedding must be finite, got none: check the model's weights and inputs.")
+        finite = usable_images(self.images.embeddings[rows])
         cohort = self.cohort.select(np.array(self.cohort.image_ids)[finite].tolist())
         return replace(self, matched=self.matched._replace(cohort=cohort, rows=rows[finite]))
 
@@ -241,6 +291,22 @@ def clinical_tasks(
     if not any(len(task.cohort) for task in tasks):
         _refuse(images, matches, problems)
     return tasks, problems
+
+
+def with_fitted_head(images: RecordedImages, matched: Matched, settings: AuditSettings) -> RecordedImages:
+    """Images of an encoder with the head that is fitted to those in the cohort; the others have no embedding.
+
+    Raises:
+        ValueError: As `fitted_head`.
+    """
+    finite = np.flatnonzero(np.isfinite(images.embeddings[matched.rows]).all(axis=1))
+    rows, cohort = matched.rows[finite], matched.cohort
+    known = images.embeddings[rows], cohort.labels[finite], cohort.patients[finite]
+    found = fitted_head(*known, settings.folds, np.random.default_rng(settings.seed))
+    points = np.full(images.embeddings.shape, np.nan)
+    points[rows] = found.embeddings
+    head = LinearHead(torch.as_tensor(found.weight), torch.as_tensor(found.bias), "fitted head")
+    return replace(images, embeddings=points, head=head)
 
 
 def head_outputs(head: LinearHead, labels: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

@@ -80,11 +80,11 @@ def _finding_row(finding: Finding, audit: Audit) -> dict[str, object]:
 
 def _tested(shown: Evidence) -> dict[str, object]:
     """What the verdict rests on."""
-    row = _limits("own_auroc", shown.encoding.own_auroc) | {"own_auroc_p": shown.encoding_p_value}
-    row |= {
-        "auroc": shown.encoding.auroc.value,
-        **{name: value.value for name, value in shown.encoding.metrics.items()},
-    }
+    row: dict[str, object] = {}
+    if shown.encoding is not None:
+        row |= _limits("own_auroc", shown.encoding.own_auroc) | {"own_auroc_p": shown.encoding_p_value}
+        row |= {"auroc": shown.encoding.auroc.value}
+        row |= {name: value.value for name, value in shown.encoding.metrics.items()}
     return row | _limits("gap", shown.gap.effect) | {"gap_p": shown.gap_p_value}
 
 

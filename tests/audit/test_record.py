@@ -30,6 +30,7 @@ from monai_shortcut.attribution.record import (
     Plane,
 )
 from monai_shortcut.audit import Audit, AuditSettings, Finding, audit
+from monai_shortcut.audit.answers import Answers
 from monai_shortcut.audit.record import (
     INCONCLUSIVE,
     USED,
@@ -160,6 +161,8 @@ def record() -> Audit:
         linked=(("y", "w"),),
         readers=ReaderStudy("Read", "5f", "Is it?", ("a", "b"), ("R1",), 5, (StrategyReading("full", 4, 2, 4, ()),)),
         attribution=looked(),
+        answers=Answers(("y",), "AACAPwAAAAA=", "AQAAAA==", "AAAAAA==", {"âge": "AAAAAA=="}, {"âge": "AAAAAA=="}),
+        notes=("Its head was fitted.",),
     )
 
 

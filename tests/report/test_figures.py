@@ -19,6 +19,7 @@ from monai_shortcut.audit.record import (
     INCONCLUSIVE,
     NOT_ENCODED,
     NOT_USED,
+    UNUSED,
     USED,
     Audit,
     Counterfactual,
@@ -187,8 +188,8 @@ def test_the_overview_has_what_shares_a_verdict_together():
 
 def test_verdicts_differ_in_colour_and_marker():
     for look in (VERDICTS, MARKERS):
-        assert len(set(look.values())) == 4
-        assert set(look) == {USED, NOT_USED, NOT_ENCODED, INCONCLUSIVE}
+        assert len(set(look.values())) == 5
+        assert set(look) == {USED, NOT_USED, NOT_ENCODED, UNUSED, INCONCLUSIVE}
     assert len(set(ANSWERS.values())) == 3
     assert ANSWERS["inconclusive"] == VERDICTS[INCONCLUSIVE]  # the pages look both up by their word
 

@@ -48,7 +48,8 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
     yield "overview", overview(audit)
     if len({score.evaluated_on for score in audit.regions.scores}) > 1:
         yield "regions", regions(audit)
-    yield "embeddings", embeddings(audit)
+    if audit.embedding_map.points:
+        yield "embeddings", embeddings(audit)
     if audit.weight_space is not None:
         yield "weight_space", weight_space(audit)
     if audit.examples:
@@ -125,7 +126,7 @@ def evidence(finding: Finding, audit: Audit) -> Figure:
     halves: Any = figure.subfigures(2, 1)
     top, bottom = halves
     tests, aligned = _tests(shown), shown.alignment
-    axes: Any = top.subplots(1, len(tests))
+    axes: Any = top.subplots(1, len(tests), squeeze=False)[0]
     for panel, (title, test) in zip(axes, tests.items(), strict=True):
         panel.hist(test.null, bins=30, color=NULL)
         panel.axvline(test.observed, color=VERDICTS[finding.verdict], linewidth=3)
@@ -145,7 +146,8 @@ def _tests(shown: Evidence) -> dict[str, Tested]:
     used = {"used? prediction gap": shown.gap.test}
     if shown.differences is not None:
         used = {"used? largest difference": shown.differences.test}
-    tests = {"encoded? AUROC within labels": shown.encoding.test, **used}
+    tests = {} if shown.encoding is None else {"encoded? AUROC within labels": shown.encoding.test}
+    tests |= used
     if shown.alignment is not None:
         tests["aligned? largest |WSC|"] = shown.alignment.wsc_test
     if shown.erasure is not None:

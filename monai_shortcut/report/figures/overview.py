@@ -30,10 +30,10 @@ def overview(audit: Audit) -> Figure:
     figure = Figure(figsize=(9, 1.8 + 0.6 * max(len(found), 1)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for place, finding in enumerate(found):
-        assert finding.evidence is not None
-        _point(left, finding.evidence.encoding.own_auroc, place, finding)
+        if finding.evidence and finding.evidence.encoding:
+            _point(left, finding.evidence.encoding.own_auroc, place, finding)
         _use(right, place, finding, audit)
-    lowest = [f.evidence.encoding.own_auroc.low - 0.02 for f in found if f.evidence is not None]
+    lowest = [f.evidence.encoding.own_auroc.low - 0.02 for f in found if f.evidence and f.evidence.encoding]
     left.axvline(0.5, color=INK, linewidth=1)
     left.set(xlabel="encoded: AUROC of the probe within labels", xlim=(min([0.35, *lowest]), 1.02))
     left.set_yticks(range(len(found)), [fill(name, 24) for name, _ in named])

@@ -10,9 +10,15 @@ from __future__ import annotations
 
 from matplotlib import rc_context
 
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, UNUSED, USED
 
-VERDICTS = {USED: "#D55E00", NOT_USED: "#0072B2", NOT_ENCODED: "#009E73", INCONCLUSIVE: "#777777"}
+VERDICTS = {
+    USED: "#D55E00",
+    NOT_USED: "#0072B2",
+    NOT_ENCODED: "#009E73",
+    UNUSED: "#8055A0",
+    INCONCLUSIVE: "#777777",
+}
 RULINGS = {
     "repaired": "#009E73",
     "reduced": "#0072B2",
@@ -21,7 +27,7 @@ RULINGS = {
     "cannot tell": "#777777",
 }
 ANSWERS = {"yes": "#D55E00", "no": "#0072B2", "inconclusive": "#777777"}
-MARKERS = {USED: "D", NOT_USED: "o", NOT_ENCODED: "s", INCONCLUSIVE: "X"}
+MARKERS = {USED: "D", NOT_USED: "o", NOT_ENCODED: "s", UNUSED: "P", INCONCLUSIVE: "X"}
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 INK = "#333333"
 TOLERANCE, NULL, MISSING, GUIDE = "#DDDDDD", "#BBBBBB", "#CCCCCC", "#999999"

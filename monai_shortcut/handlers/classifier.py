@@ -1,0 +1,187 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The audit of any classifier, without an evaluator or a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from monai_shortcut.audit.record import Audit
+from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.handlers.loading import NamedBatches
+from monai_shortcut.handlers.shortcut_audit import ShortcutAudit
+from monai_shortcut.handlers.tasks import FITTED, ClinicalTask, RecordedImages, with_fitted_head
+from monai_shortcut.heads.embeddings import averaged_output
+from monai_shortcut.heads.layers import evaluating, unwrap
+
+Table = Cohort | pd.DataFrame | str | Path
+
+
+def audit_classifier(
+    network: nn.Module,
+    loader: Iterable[Any],
+    metadata: Table,
+    *,
+    labels: Sequence[str] | None = None,
+    attributes: Sequence[str] | None = None,
+    image_key: str | int = "image",
+    label_key: str | int = "label",
+    id_key: str | int = "image_id",
+    ids: Sequence[str] | None = None,
+    extra_keys: str | int | Sequence[str | int] | Mapping[str, str | int] = (),
+    fit_head: bool = False,
+    embedding: str = "pooled",
+    layer: str | None = None,
+    output: str | int | None = None,
+    adjust_for: Sequence[str] = (),
+    settings: AuditSettings | None = None,
+    title: str = "Shortcut audit",
+) -> Any:
+    """Audit a classifier on images that it was not trained on.
+
+    The network runs once over the loader, in evaluation mode, without gradients and on its own device. On the first
+    images it is proved that its head gives its logits. Training flags, hooks and torch's random state are afterwards as
+    before.
+
+    Args:
+        network: a classifier that returns logits or probabilities: a tensor, or a tuple, dict or dataclass with one.
+        loader: gives batches: dicts, tuples whose first entry are the images, or tensors of images.
+        metadata: the images' table: a `Cohort`, a data frame, or the path of a CSV, with the columns ``image_id``,
+            ``patient_id``, ``label`` and the attributes. `Cohort.from_csv` takes other names.
+        labels: the findings that a multi-label network predicts, in the order of its outputs.
+        attributes: columns to audit; by default all that are no labels.
+        image_key: entry of the batch that holds the images; a number of a tuple.
+        label_key: entry of the batch that holds the labels. They are read only where the order of the table names the
+            images, to make sure that it does.
+        id_key: entry of the batch that holds the names of the images. Without it the files that they were loaded from
+            name them, else the order of the rows, if the loader keeps it.
+        ids: names of the images in the order of the loader, if batches hold none.
+        extra_keys: entries of the batch that the network takes beside the images: one or several in their order, or
+            entries by the name of the argument, as of MONAI's ``PrepareBatchExtraInput``.
+        fit_head: whether the network is an encoder without a head. One is then fitted to what it returns.
+        embedding: "pooled" or "logit_map", as in `EmbeddingRecorder`.
+        layer: name of the head; by default the last Linear or 1x1 convolution to run.
+        output: entry of what the network returns that holds the logits, or the embedding of an encoder.
+        adjust_for: attributes that may rightly move the answers, in addition to those of the settings.
+        settings: see `AuditSettings`.
+        title: what is audited.
+
+    Returns:
+        The `Audit`; with labels a dict of it by label.
+
+    Raises:
+        ValueError: If the images cannot be named or matched, the head cannot be read, or as `ShortcutAudit`. The
+            message says what to pass.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> images, label = torch.randn(60, 1, 2, 2), torch.arange(60) % 2
+        >>> table = pd.DataFrame({"image_id": range(60), "patient_id": range(60), "label": label})
+        >>> table["sex"] = 20 * ["F", "M", "M"]
+        >>> loader, quick = zip(images.split(20), label.split(20)), AuditSettings(permutations=19, bootstraps=19)
+        >>> audit_classifier(network, loader, table, settings=quick).finding("sex").levels
+        {'F': 20, 'M': 40}
+    """
+    if fit_head:
+        _require_default(embedding=embedding, layer=layer, labels=labels)
+    cohort = _cohort(metadata, labels)
+    chosen = settings or AuditSettings()
+    chosen = replace(chosen, adjust_for=(*chosen.adjust_for, *adjust_for))
+    keys = {"image_key": str(image_key), "id_key": str(id_key)}
+    reading: dict[str, Any] = {"attributes": attributes, "labels": labels, "settings": chosen, "title": title, **keys}
+    handler: ShortcutAudit
+    if fit_head:
+        network = _WithHead(network, output)
+        handler = _EncoderAudit(network, cohort, None, **reading)
+    else:
+        handler = ShortcutAudit(network, cohort, None, embedding=embedding, layer=layer, output=output, **reading)
+    engine = Engine(lambda engine, batch: handler.given(engine).plain().into(network))
+    engine.prepare_batch = _beside(extra_keys)
+    handler.attach(engine)
+    batches = NamedBatches(
+        loader, label_key=str(label_key), ids=ids, cohort=cohort if isinstance(cohort, Cohort) else None, **keys
+    )
+    with evaluating(unwrap(network)):
+        engine.run(batches)
+    return handler.audits if labels is not None else handler.audits[""]
+
+
+def _cohort(metadata: Table, labels: Sequence[str] | None) -> Cohort | str | Path:
+    if not isinstance(metadata, pd.DataFrame):
+        return metadata if isinstance(metadata, Cohort) or labels is not None else Cohort.from_csv(metadata)
+    return Cohort.from_table(metadata, **({} if labels is None else {"findings": labels}))
+
+
+def _require_default(*, embedding: str, layer: str | None, labels: Sequence[str] | None) -> None:
+    given = {"embedding": embedding != "pooled", "layer": layer is not None, "labels": labels is not None}
+    wrong = [name for name, changed in given.items() if changed]
+    if wrong:
+        raise ValueError(f"fit_head=True must go without embedding, layer and labels, got {', '.join(wrong)}.")
+
+
+def _beside(extra_keys: str | int | Sequence[str | int] | Mapping[str, str | int]) -> Callable[..., Any]:
+    """What a batch holds beside the images for the network, as MONAI's evaluators prepare it."""
+    named = {name: str(key) for name, key in extra_keys.items()} if isinstance(extra_keys, Mapping) else {}
+    several = [extra_keys] if isinstance(extra_keys, (str, int)) else [] if named else extra_keys
+
+    def prepare(batch: Mapping[str, Any], device: torch.device, non_blocking: bool = False) -> tuple[Any, ...]:
+        absent = [key for key in (*map(str, several), *named.values()) if key not in batch]
+        if absent:
+            raise ValueError(f"the batch must have the extra_keys, got {sorted(batch)} without {', '.join(absent)}.")
+        args = tuple(_placed(batch[str(key)], device) for key in several)
+        return None, None, args, {name: _placed(batch[key], device) for name, key in named.items()}
+
+    return prepare
+
+
+def _placed(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
+class _WithHead(nn.Module):
+    """An encoder with a head that says nothing, before which its embeddings are recorded.
+
+    Args:
+        encoder: returns (N, D), or maps (N, D, ...) that are averaged.
+        output: entry of what it returns that holds these, as in `first_output`.
+    """
+
+    def __init__(self, encoder: nn.Module, output: str | int | None) -> None:
+        super().__init__()
+        self.encoder, self.output = unwrap(encoder), output
+        self.head = nn.Sequential()
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        points = averaged_output(self.encoder(*args, **kwargs), self.output)
+        if not len(self.head):
+            self.head.append(nn.Linear(points.shape[1], 2).to(points))
+        found: torch.Tensor = self.head(points)
+        return found
+
+
+class _EncoderAudit(ShortcutAudit):
+    """A `ShortcutAudit` of the head that is fitted to what an encoder returns."""
+
+    def _look(self, engine: Engine) -> None:
+        if self.head is None:
+            self.given(engine).plain().into(self.network)  # which then has a layer that can be found
+        super()._look(engine)
+
+    @property
+    def recorded(self) -> RecordedImages:
+        """The images that have a row, with the head that was fitted to them."""
+        images = super().recorded
+        return with_fitted_head(images, self._matchers[""].match(images), self.settings)
+
+    def _audit(self, task: ClinicalTask, audits: int) -> Audit:
+        record = super()._audit(task, audits)
+        return replace(record, notes=(FITTED.format(folds=self.settings.folds), *record.notes))
