@@ -497,7 +497,7 @@ def test_a_run_after_one_that_broke_is_as_if_nothing_had_happened(sononet, phant
 def test_a_run_that_breaks_leaves_no_hook_no_number_and_no_file(sononet, phantom, items, tmp_path, place):
     handlers = all_handlers(sononet, phantom.cohort, tmp_path, attributes=["scanner"])
     run("decollated", sononet, items, *handlers)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("[!.]*") if path.is_file()}
 
     class Breaking(nn.Module):
         """Gives way at the 21st image."""
@@ -537,7 +537,7 @@ def test_a_run_that_breaks_leaves_no_hook_no_number_and_no_file(sononet, phantom
     assert hooks(network) == 0
     assert not [name for name in engine.state.metrics if name.startswith("scanner")]
     assert handlers[2].audit is None
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in tmp_path.rglob("[!.]*") if path.is_file()} == before
 
 
 def test_files_of_one_name_in_several_folders_are_told_apart(sononet, phantom, items, tmp_path):
