@@ -13,6 +13,7 @@ from sklearn.manifold import TSNE
 
 from monai_shortcut.analyses.sample import Embeddings
 from monai_shortcut.statistics.ordering import OrderedRows
+from monai_shortcut.statistics.variation import SAME
 from monai_shortcut.types import Booleans, Floats, Points, Unmeasurable
 
 PCA, TSNE_MAP, UMAP_MAP = "pca", "tsne", "umap"
@@ -123,6 +124,8 @@ def _components(points: Points, most: int) -> tuple[Floats, Floats]:
     if len(points) < 2:
         raise Unmeasurable(f"a map takes at least 2 points, got {len(points)}")
     whole = Embeddings(OrderedRows(points))
+    if not whole.vary:
+        raise Unmeasurable(SAME)
     power, axes = whole.axes
     found = (points - whole.standardized.centre) @ axes[:most].T
     return np.asarray(found, dtype=np.float64), power[:most] / max(float(power.sum()), 1e-300)
@@ -172,8 +175,6 @@ def _umap(points: Points, seed: int) -> Map:
 def _enough(found: Floats) -> None:
     if len(found) < _FEWEST:
         raise Unmeasurable(f"it takes at least {_FEWEST} points, got {len(found)}")
-    if found.shape[1] == 0:
-        raise Unmeasurable("all embeddings are equal")
 
 
 _LAYOUTS: Mapping[str, Callable[[Points, int], Map]] = {PCA: _pca, TSNE_MAP: _tsne, UMAP_MAP: _umap}

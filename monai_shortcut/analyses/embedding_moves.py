@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from monai_shortcut.statistics.cosines import other_patients, patient_means, row_cosines
+from monai_shortcut.statistics.ordering import OrderedRows
 from monai_shortcut.statistics.resampling import Resampling
+from monai_shortcut.statistics.variation import SAME, vary
 from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Points
 
 ANOTHER = "another patient"  # stands where a strategy does: full images of two patients of one label
@@ -171,6 +173,8 @@ def embedding_moves(
     References:
         Sourget et al. (2025), Mask of truth, arXiv 2412.04030 (the cosine of full and masked embeddings).
     """
+    if not any(vary(OrderedRows(space.full)) for space in spaces):
+        return EmbeddingMoves((), 0, images or 0, {ALL: SAME})
     named = list(dict.fromkeys(name for space in spaces for name in space.masked))
     found: dict[str, list[_Values]] = {name: [] for name in [*named, ANOTHER]}
     for space in spaces:

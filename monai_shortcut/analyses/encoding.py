@@ -23,6 +23,7 @@ from monai_shortcut.statistics.areas import (
 )
 from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.discriminant import Folded, Totals
+from monai_shortcut.statistics.variation import vary
 from monai_shortcut.statistics.whitened import Sums, Whitened
 from monai_shortcut.types import Estimate, Floats, Integers, Tested, Unmeasurable
 
@@ -47,7 +48,7 @@ class Encoding:
             when the folds were drawn once.
         by_label: area among the images of each class of the head, by a probe fitted to that class alone: it finds
             traces that differ between labels or cancel. None where fewer than two levels have ten patients with the
-            label. Empty where it was not computed.
+            label, or its embeddings do not vary. Empty where it was not computed.
         nonlinear: area among images of one label, by a non-linear reader of the leading principal components; None
             where it was not computed.
         anywhere: the largest of own_auroc, by_label and nonlinear, each as deviation from its mean in standard
@@ -212,7 +213,7 @@ def _areas(folded: Folded, totals: Totals, sample: AttributeSample) -> Floats:
 
 
 def _by_label(sample: AttributeSample) -> list[tuple[Estimate, Floats] | None]:
-    """Area of the probe of each label and its draws, None where too few patients have two levels."""
+    """Area of the probe of each label and its draws, None where few patients have two levels or embeddings are one."""
     reader, classes = sample.images.whitened, range(sample.images.classes)
     every = [np.flatnonzero(sample.labels == label) for label in classes]
     found: list[tuple[Estimate, Floats] | None] = [None] * len(every)
@@ -225,7 +226,7 @@ def _by_label(sample: AttributeSample) -> list[tuple[Estimate, Floats] | None]:
             rest.remove(sums)
         people = [len(np.unique(sample.patients[own[sample.codes[own] == level]])) for level in range(sample.count)]
         levels = np.flatnonzero(np.array(people) >= _FEWEST_PATIENTS).tolist()
-        if len(levels) > 1:
+        if len(levels) > 1 and vary(sample.images.points.source, sample.rows[own]):
             found[label] = _read(sample, reader, own, levels, sums)
     return found
 

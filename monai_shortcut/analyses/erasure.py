@@ -7,13 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 from scipy.special import softmax
 
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.areas import clustered_auroc, clustered_concordance
 from monai_shortcut.statistics.delong import auc_covariance, compare_aucs
-from monai_shortcut.statistics.discriminant import Folded, Probes, Totals
+from monai_shortcut.statistics.discriminant import Folded, Probes, Solver, Totals
 from monai_shortcut.statistics.gaps import CellSums, mean_gaps
 from monai_shortcut.types import Estimate, Floats, Tested, Unmeasurable
 
@@ -203,13 +202,9 @@ def _erased_probe(
     A V: nothing is read again. The shift that the map adds to all embeddings alike goes into no logit within a label.
     """
     covariance = eraser.linear(eraser.linear(folded.covariance(folds)).T)
-    share = folded.points.shrinkage
-    ridge = share * max(float(np.trace(covariance)) / len(folded.points.scale), 1e-12)
-    covariance *= 1 - share
-    covariance[np.diag_indices_from(covariance)] += ridge
-    factor = cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)
+    solver = Solver.of_covariance(covariance, folded.points.shrinkage, len(folded.points.scale))
     means = eraser.linear(probe.means[:, 0])
-    weight = cho_solve(factor, means, check_finite=False)
+    weight = solver(means)
     constant = 0.0 if ordered else -0.5 * (means * weight).sum(axis=0)  # as of the probe itself
     bias = constant - eraser.linear(probe.centre)[:, 0] @ weight
     bias[~np.isfinite(probe.bias[0])] = -np.inf

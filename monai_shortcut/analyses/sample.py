@@ -29,6 +29,7 @@ from monai_shortcut.statistics.ordering import OrderedRows, by_appearance
 from monai_shortcut.statistics.resampling import Resampling, patient_bootstrap, patient_folds, permuted_codes
 from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.statistics.subspaces import leading_axes, symmetric_root
+from monai_shortcut.statistics.variation import SAME, SAME_WITHIN, answers_vary, vary, vary_within
 from monai_shortcut.statistics.whitened import Whitened
 from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Unmeasurable
 
@@ -51,6 +52,11 @@ class Embeddings:
     def standardized(self) -> Standardized:
         """Centred and scaled, with their shrinkage."""
         return Standardized.of(self.source)
+
+    @cached_property
+    def vary(self) -> bool:
+        """Whether they are not the same for all images."""
+        return vary(self.source)
 
     @cached_property
     def axes(self) -> tuple[Floats, Floats]:
@@ -230,7 +236,8 @@ class Sample:
             levels: its levels, (N,) codes in the order of the sample.
 
         Raises:
-            Unmeasurable: If it has no two levels, or no label holds images of two levels.
+            Unmeasurable: If it has no two levels, no label holds images of two levels, or the embedding does not vary
+                among images of one label.
         """
         if levels.problem:
             raise Unmeasurable(levels.problem)
@@ -238,6 +245,8 @@ class Sample:
         codes, labels = levels.codes[known], self.labels[known]
         if all(len(np.unique(codes[labels == value])) < 2 for value in np.unique(labels)):
             raise Unmeasurable(COINCIDES)
+        if self.embeddings is not None and not vary_within(self.embeddings.source, self.labels, known):
+            raise Unmeasurable(SAME_WITHIN if self.embeddings.vary else SAME)
         return AttributeSample(self, attribute, levels, known, codes)
 
     def rng(self, *purpose: str) -> np.random.Generator:
@@ -276,11 +285,20 @@ class Sample:
         """The embeddings.
 
         Raises:
-            Unmeasurable: If only the answers are known.
+            Unmeasurable: If only the answers are known, or the embeddings do not vary.
         """
         if self.embeddings is None:
             raise Unmeasurable("it takes the embeddings, and only the predicted probabilities are known")
+        if not self.embeddings.vary:
+            raise Unmeasurable(SAME)
         return self.embeddings
+
+    @cached_property
+    def logits(self) -> Floats:
+        """(N, C) what the head says; where only the answers are known, their logarithms."""
+        if self.embeddings is None:
+            return np.asarray(np.log(np.maximum(self.probabilities, 1e-300)))
+        return np.asarray(self.embeddings.source.times(self.weight) + self.bias)
 
     @cached_property
     def placements(self) -> Floats:
@@ -290,10 +308,7 @@ class Sample:
         over the images of a class is its area under the ROC curve. Logits are taken where embeddings are known, for
         probabilities may be rounded to 0 and 1.
         """
-        if self.embeddings is None:
-            logits = np.log(np.maximum(self.probabilities, 1e-300))
-        else:
-            logits = self.embeddings.source.times(self.weight) + self.bias
+        logits = self.logits
         found = np.empty(len(self))
         for value in np.unique(self.labels):
             odds = logits[:, value] - np.delete(logits, value, axis=1).max(axis=1)
@@ -420,8 +435,16 @@ class AttributeSample:
 
     @cached_property
     def probabilities(self) -> Floats:
-        """(n, C) answers."""
-        return self.images.probabilities[self.rows]
+        """(n, C) answers.
+
+        Raises:
+            Unmeasurable: If they are the same for all images.
+        """
+        images = self.images
+        dtype = np.dtype(np.float64) if images.embeddings is None else images.embeddings.source.points.dtype
+        if not answers_vary(images.logits[self.rows], images.bias, dtype):
+            raise Unmeasurable("the answers do not vary")
+        return images.probabilities[self.rows]
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A random stream of its own for each purpose."""

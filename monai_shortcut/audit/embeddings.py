@@ -26,10 +26,10 @@ def moved(sample: Sample, masked: MaskedEmbeddings | None, label_names: Sequence
         masked: their masked embeddings.
         label_names: names of the classes.
     """
-    if masked is None or not len(masked.rows):
+    if masked is None or sample.embeddings is None or not len(masked.rows):
         return None
     rows, own = masked.rows, replace(masked, rows=np.arange(len(masked.rows)))
-    points = sample.points.source.rows(rows)
+    points = sample.embeddings.source.rows(rows)
     space = one_network(points, own, sample.labels[rows], sample.patients[rows], label_names)
     return embedding_moves([space], sample.draws, sample.rng("embedding moves"), len(sample))
 

@@ -29,7 +29,7 @@ def failing_words(given: str | Sequence[str] | None) -> tuple[str, ...]:
         ('used', 'encoded, not used', 'not computed')
     """
     # One verdict has a comma of its own.
-    parts = re.split(r"(?<!encoded),", given) if isinstance(given, str) else list(given or ())
+    parts = re.split(r"(?<!(?<!not )encoded),", given) if isinstance(given, str) else list(given or ())
     words = tuple(dict.fromkeys(str(part).strip() for part in parts if str(part).strip()))
     require_none([word for word in words if word not in WORDS], f"words that fail must be among {'; '.join(WORDS)}")
     return words

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_shortcut.types import Floats, Integers, Points
 
+LARGEST = 1e15  # size of a number of an embedding; in float32, squares of larger ones are no numbers
+_BEYOND = f" (numbers above {LARGEST:g} count as infinite)"
 _UNKNOWN = ("nan", "NaN", "None", "<NA>", "NaT")  # what missing values say of themselves
 
 
@@ -32,10 +34,30 @@ def checked_points(embeddings: ArrayLike, least: int = 1) -> Points:
     if points.ndim != 2 or len(points) < least:
         number = f" with N at least {least}" if least > 1 else ""
         raise ValueError(f"embeddings must have shape (N, D){number}, got {points.shape}.")
-    unfit = sum(int((~np.isfinite(points[i : i + 4096])).any(axis=1).sum()) for i in range(0, len(points), 4096))
+    unfit = int((~usable_rows(points)).sum())
     if unfit:
-        raise ValueError(f"embeddings must be finite, got {unfit} images not so.")
+        raise ValueError(f"embeddings must be finite, got {unfit} images not so{_BEYOND}.")
     return points
+
+
+def usable_rows(points: NDArray[Any]) -> NDArray[np.bool_]:
+    """(N,) whether all numbers of a row (N, D) are finite and at most 1e15 in size, so that squares stay finite."""
+    blocks = (points[start : start + 4096] for start in range(0, len(points), 4096))
+    return np.concatenate([np.zeros(0, dtype=bool), *((np.abs(block) <= LARGEST).all(axis=1) for block in blocks)])
+
+
+def usable_images(points: NDArray[Any]) -> NDArray[np.bool_]:
+    """`usable_rows` of a model's embeddings.
+
+    Raises:
+        ValueError: If none is usable.
+    """
+    usable = usable_rows(points)
+    if not usable.any():
+        raise ValueError(
+            f"at least one embedding must be finite, got none: check the model's weights and inputs{_BEYOND}."
+        )
+    return usable
 
 
 def checked_rows(name: str, values: ArrayLike, columns: int, axes: str = "M", dims: tuple[int, ...] = (2,)) -> Floats:

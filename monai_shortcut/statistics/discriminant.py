@@ -17,6 +17,8 @@ from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.types import Floats, Integers
 
+_LEAST_VARIANCE = 1e-8  # mean one of columns of variance 1, of which nothing but rounding is left
+
 
 @dataclass(frozen=True, eq=False)
 class Solver:
@@ -40,10 +42,15 @@ class Solver:
             columns: D, over which the mean variance is taken.
         """
         covariance = (gram - sums.T @ (sums / np.maximum(counts, 1)[:, None])) / counts.sum()
-        ridge = shrinkage * max(float(np.trace(covariance)) / columns, 1e-12)
+        return cls.of_covariance(covariance, shrinkage, columns)
+
+    @classmethod
+    def of_covariance(cls, covariance: Floats, shrinkage: float, columns: int) -> Solver:
+        """Shrink a covariance (q, q) of standardized columns in place, and factorize it; the rest as `of`."""
+        ridge = shrinkage * max(float(np.trace(covariance)) / columns, _LEAST_VARIANCE)
         covariance *= 1 - shrinkage
         covariance[np.diag_indices_from(covariance)] += ridge
-        return cls(cho_factor(covariance, lower=True, check_finite=False))
+        return cls(cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False))
 
     def __call__(self, values: Floats) -> Floats:
         """Inverse covariance times values (q, ...)."""

@@ -15,6 +15,7 @@ from monai_shortcut.statistics.ordering import ROWS, OrderedRows
 from monai_shortcut.types import Floats, Integers, Points
 
 _LEAST_SHRINKAGE = 1e-4
+_LEAST = 1e-12  # standard deviation that counts; smaller ones have squares that float32 soon cannot hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +154,16 @@ class Moments:
 
     def scale(self, dtype: Any) -> Floats:
         """(D,) standard deviation, infinite where a column varies by no more than its rounding and has no say."""
-        # Of float64 a few hundred units in the last place: seconds since 1970, 1.6e9, vary by more. Of float32 eight.
-        scale, rounding = np.sqrt(self.square / self.count), 1e-13 if dtype == np.float64 else 1e-6
-        return np.where(scale > rounding * self.largest, scale, np.inf)
+        scale = np.sqrt(self.square / self.count)
+        return np.where(scale > np.maximum(rounding(dtype) * self.largest, _LEAST), scale, np.inf)
+
+
+def rounding(dtype: Any) -> float:
+    """Share of a number that is rounding where it was computed in a precision.
+
+    Of float64 a few hundred units in the last place: seconds since 1970, 1.6e9, vary by more. Of float32 eight.
+    """
+    return 1e-13 if dtype == np.float64 else 1e-6
 
 
 def _standard(block: Points, centre: Floats, scale: Floats) -> Points:

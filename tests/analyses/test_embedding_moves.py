@@ -15,6 +15,7 @@ from monai_shortcut.analyses.embedding_moves import (
     one_network,
 )
 from monai_shortcut.statistics.resampling import Resampling
+from monai_shortcut.statistics.variation import SAME
 from monai_shortcut.storage.records import decode, encode
 
 DRAWS = Resampling(bootstraps=199)
@@ -57,6 +58,13 @@ def test_an_image_that_masking_leaves_as_it_is_has_cosine_one(rng):
     for mean, spread in ((one.mean, one.spread), (one.centred, one.centred_spread)):
         assert (mean.value, mean.low, mean.high) == pytest.approx((1, 1, 1))
         assert spread == pytest.approx(0, abs=1e-7)
+
+
+def test_embeddings_that_are_all_one_do_not_stay_where_they_are(rng):
+    """Full and masked images would have cosine 1, as if nothing had been hidden that matters."""
+    same = np.full((40, 8), 0.1)
+    found = moves(same, {"without_roi": same.copy()})
+    assert (found.cosines, found.of, found.not_computed) == ((), 40, {ALL: SAME})
 
 
 def test_embeddings_without_negative_numbers_have_high_cosines_and_centred_ones_have_not(rng):

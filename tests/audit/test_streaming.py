@@ -16,6 +16,7 @@ from monai_shortcut.audit.streaming import stream
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.statistics.hashing import PatientHash
 from monai_shortcut.statistics.resampling import Resampling
+from monai_shortcut.statistics.variation import SAME, SAME_WITHIN
 from monai_shortcut.types import Unmeasurable
 
 FEW = Resampling(folds=3, repeats=1, permutations=4, bootstraps=25)
@@ -278,7 +279,11 @@ def broken(position, values, block=1):
             lambda given: given[:, :-1],
             r"^block 1: embeddings must have shape \(n, 6\) to match weight, got \(\d+, 5\)\.$",
         ),
-        (0, lambda given: given * np.nan, r"^block 1: embeddings must be finite, got \d+ images not so\.$"),
+        (
+            0,
+            lambda given: given * np.nan,
+            r"^block 1: embeddings must be finite, got \d+ images not so \(numbers above .*\)\.$",
+        ),
         (1, lambda given: given[1:], r"^block 1: labels must have shape \(\d+,\) to match embeddings, got \(\d+,\)\.$"),
         (1, lambda given: given + 1, r"^block 1: labels must be in 0 to 1, got \[1, 2\]\.$"),
         (2, lambda given: given[:5], r"^block 1: patients must have shape \(\d+,\) to match embeddings, got \(5,\)\.$"),
@@ -294,6 +299,14 @@ def test_a_block_that_does_not_fit_is_named(position, values, message):
     blocks = broken(position, values)
     with pytest.raises(ValueError, match=message):
         stream(lambda: blocks, np.eye(2, 6), np.zeros(2), levels=2, draws=FEW)
+
+
+@pytest.mark.parametrize(("label_alone", "said"), [(False, SAME), (True, SAME_WITHIN)])
+def test_embeddings_that_do_not_vary_are_not_measured(rng, label_alone, said):
+    points, label, person, code = cohort(rng)
+    points = np.outer(label * label_alone, np.arange(6.0)) + 0.1
+    with pytest.raises(Unmeasurable, match=f"^{said}$"):
+        stream(lambda: cut((points, label, person, code), 40), np.eye(2, 6), np.zeros(2), levels=2, draws=FEW)
 
 
 def test_blocks_must_come_again(rng):

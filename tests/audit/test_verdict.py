@@ -176,7 +176,7 @@ def test_an_attribute_that_no_reader_finds_names_the_labels_that_have_too_few():
     answer = judge(replace(evidence, encoding=some), SETTINGS, NAMES)
     assert answer.verdict == NOT_ENCODED
     assert "a non-linear one with 0.50 (0.40 to 0.58)" in answer.reason
-    assert answer.reason.endswith("Within malignant there are too few patients to say.")
+    assert answer.reason.endswith("Within malignant there are too few patients to say, or one embedding.")
     for change in ({"nonlinear": Estimate(0.5, 0.38, 0.62)}, {"by_label": (Estimate(0.5, 0.38, 0.62), None)}):
         assert verdict(replace(evidence, encoding=replace(some, **change))) == INCONCLUSIVE
     labels = (Estimate(0.5, 0.38, 0.62), Estimate(0.52, 0.4, 0.64))  # the widest is named, for it keeps the answer open

@@ -49,7 +49,10 @@ UNFIT = np.where(np.isin(POINTS, [3, 6, 7]), [np.nan, np.inf], POINTS)  # three 
     [
         (lambda: checked_points(POINTS[0]), r"embeddings must have shape \(N, D\), got \(2,\)\."),
         (lambda: checked_points(POINTS[:1], 2), r"embeddings must have shape \(N, D\) with N at least 2, got \(1, 2\)"),
-        (lambda: checked_points(UNFIT), r"embeddings must be finite, got 2 images not so\."),
+        (
+            lambda: checked_points(UNFIT),
+            r"embeddings must be finite, got 2 images not so \(numbers above 1e\+15 count as infinite\)\.",
+        ),
         (lambda: checked_rows("probe", POINTS, 3), r"probe must have shape \(M, 3\) to match embeddings, got \(6, 2\)"),
         (lambda: checked_rows("probes", POINTS[0], 2, "B, M", (3,)), r"probes must have shape \(B, M, 2\) to match"),
         (lambda: checked_rows("head", UNFIT, 2), r"head must be finite, got 3 numbers that are not\."),

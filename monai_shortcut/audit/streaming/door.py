@@ -67,7 +67,8 @@ def stream(
     Raises:
         ValueError: If arrays of a block disagree or a number is out of range, with the number of the block; or if the
             blocks differ between calls.
-        Unmeasurable: If a level or all labels but one have no image, no label holds two levels, or a fold is empty.
+        Unmeasurable: If a level or all labels but one have no image, no label holds two levels, a fold is empty,
+            or the embeddings do not vary among images of one label.
 
     References:
         Candes, Fan, Janson and Lv (2018), J. R. Stat. Soc. B 80(3), section 4 (conditional randomization test).

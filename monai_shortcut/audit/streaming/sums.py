@@ -20,7 +20,10 @@ from monai_shortcut.statistics.gaps import CellSums
 from monai_shortcut.statistics.hashing import SampledPatients
 from monai_shortcut.statistics.resampling import patient_bootstrap
 from monai_shortcut.statistics.standardized import Moments, Standardized
+from monai_shortcut.statistics.variation import SAME, SAME_WITHIN
 from monai_shortcut.types import Floats, Unmeasurable
+
+_LEAST = 1e-9  # variance within labels, of all columns of variance 1, that is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +59,10 @@ def _counts(source: Source) -> _Counts:
     _require_contrast(labels, counts)
     chances = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # Two images that both keep the patient's level agree beyond chance.
-    kept = float(np.sqrt(sampled.agreement(chances)))
-    return _Counts(moments.count, Standardized.frame(moments, dtype), chances, kept)
+    kept, frame = float(np.sqrt(sampled.agreement(chances))), Standardized.frame(moments, dtype)
+    if not np.isfinite(frame.scale).any():
+        raise Unmeasurable(SAME)
+    return _Counts(moments.count, frame, chances, kept)
 
 
 def _require_contrast(labels: Floats, cells: Floats) -> None:
@@ -107,6 +112,8 @@ class Sums:
         empty = np.flatnonzero(folded.counts.sum(axis=1) == 0)
         if len(empty):
             raise Unmeasurable(f"each of {source.draws.folds} folds must have a patient, got none in {empty.tolist()}")
+        if np.trace(folded.covariance(tuple(range(folded.folds)))) < _LEAST:
+            raise Unmeasurable(SAME_WITHIN)
         whole = replace(folded, points=counts.frame.joined(folded.gram.sum(axis=0), fourth, counts.images))
         return replace(found, totals=replace(totals, folded=whole), named=replace(named, folded=whole))
 
