@@ -32,10 +32,14 @@ from scanner_images import bundle_modules, first_cause, fitted, keep, metadata, 
 from monai_shortcut import installation
 from monai_shortcut.__main__ import main
 from monai_shortcut.audit.assembly import Audit, AuditSettings
+from monai_shortcut.audit.failing import failing
 from monai_shortcut.audit.training import TrainingCurves
-from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES
+from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.handlers.cohort_handler import CohortHandler
+from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES, ShortcutAudit
 from monai_shortcut.installation import OVERLAYS, installed, overlay, problems, shared
-from monai_shortcut.workflows import attach_audit, audited_network
+from monai_shortcut.storage.privacy import Privacy
+from monai_shortcut.workflows import attach_audit, audited_network, exit_by_verdict
 from monai_shortcut.workflows.add_on import without_savers
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +76,8 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
     assert {key for key in inference if inference[key] != evaluate[key]} == {"audited_evaluator"}
     training = content("training")
     own = {"audited_trainer", "audit_interval", "audit_tensorboard"}
-    others = {"audit_roi_key", "audit_attribution", "audit_embeddings", "audit_readers"}
+    others = {"audit_roi_key", "audit_attribution", "audit_embeddings", "audit_fail_on", "audit_privacy"}
+    others |= {"audit_readers"}
     assert set(training) == set(inference) - others | own
     assert training["audit_cohort"] == inference["audit_cohort"]
 
@@ -90,6 +95,12 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
 def test_maps_of_embeddings_are_drawn_where_they_are_asked_for(asked, maps):
     parser = ConfigParser(content("inference") | {"audit_embeddings": asked})
     assert parser.get_parsed_content("audit_settings").embedding_maps == maps
+
+
+def test_privacy_may_be_said_on_a_command_line():
+    parser = ConfigParser(content("inference"))
+    parser["audit_privacy#pixels"] = "true"
+    assert parser.get_parsed_content("audit_settings").privacy == Privacy(pixels=True)
 
 
 def test_an_evaluator_without_a_network_is_refused():
@@ -326,6 +337,43 @@ def test_the_first_command_of_the_guide_runs_in_a_shell(bundle):
 
 
 def check_quick(folder: Path) -> None:
+@pytest.mark.slow
+def test_a_run_fails_by_verdict_after_the_report_is_written(bundle):
+    """On the command line, where "used,inconclusive" comes as a list, and a text with blanks as it is."""
+    root = bundle("two_classes")
+    command = [sys.executable, *words(commands()[0][1])[1:], "--audit_settings#permutations", "99"]
+    for asked, status in (("used,inconclusive", 2), ("encoded, not used,not computed", 0)):
+        folder = root / f"failing_{status}"
+        more = ["--audit_dir", str(folder), "--audit_attributes", "['scanner']", "--audit_fail_on", asked]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([*command, *more], cwd=root, env=environment, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        assert ("the audit fails by its verdicts: scanner (used)\n" in done.stderr) == (status == 2)
+        assert Audit.from_json(folder / "audit.json").finding("scanner").verdict == "used"
+        assert (folder / "report.html").is_file()
+
+
+def test_the_verdicts_asked_for_end_the_process(capsys):
+    columns = {"image_id": list("abcd"), "patient_id": list("abcd"), "label": [0, 1, 0, 1], "scanner": list("xyxy")}
+    cohort = Cohort.from_table(pd.DataFrame(columns))
+    record = Audit.from_json(ROOT / "tests" / "audit" / "records" / "version_3.json")
+    handlers = [ShortcutAudit(torch.nn.Linear(2, 2), cohort, None, fail_on=asked) for asked in (None, "used")]
+    for handler in handlers:
+        handler.audits = {"": record}
+    exit_by_verdict(handlers[0])
+    with pytest.raises(SystemExit) as ended:
+        exit_by_verdict(handlers[1])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "the audit fails by its verdicts: scanner (used)\n"
+    exit_by_verdict(CohortHandler(torch.nn.Linear(2, 2), cohort))  # of a reader study nothing fails
+    handler = ShortcutAudit(torch.nn.Linear(2, 2), cohort, None, fail_on=["used", "not computed"])
+    handler.audits, handler.problems = {"first": record, "second": record}, {"third": "no image has it"}
+    found = failing(record, handler.fail_on).items()
+    named = {f"{label} {name}": word for label in handler.audits for name, word in found}
+    assert handler.failed == named | {"third": "not computed"}
+    assert named["second scanner"] == "used"
+
+
     record = Audit.from_json(folder / "audit.json")
     assert [finding.attribute for finding in record.findings] == ["scanner"]
     assert record.settings.permutations == 99
@@ -404,6 +452,7 @@ def test_the_commands_of_the_guide_run(bundle, name, monkeypatch):
         ),
         (["inference.json"], "inference", {"metadata_csv": "other.csv"}, "image ids must match those of the cohort ("),
     ],
+        (["inference.json"], "inference", {"audit_fail_on": "guilty"}, "words that fail must be among"),
 )
 def test_errors_are_those_of_the_guide(bundle, monkeypatch, configs, kind, overrides, said):
     root = bundle("two_classes")
