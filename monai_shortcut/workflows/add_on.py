@@ -11,8 +11,6 @@ from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine
-from ignite.handlers import Checkpoint
-from monai.handlers import CheckpointSaver
 
 from monai_shortcut.audit.failing import FAILED, said_failing
 from monai_shortcut.cohort.table import Cohort
@@ -21,6 +19,7 @@ from monai_shortcut.handlers.processes import on_first
 from monai_shortcut.handlers.shortcut_audit import ShortcutAudit
 from monai_shortcut.handlers.training_audit import TrainingAudit
 from monai_shortcut.heads.layers import unwrap
+from monai_shortcut.workflows.containment import redirected, without_savers
 
 _SHOWN = (
     "title",
@@ -75,33 +74,13 @@ def audited_network(evaluator: Any) -> Any:
     return network
 
 
-def without_savers(evaluator: Engine) -> list[str]:
-    """Take the handlers off an engine that write checkpoints, MONAI's and Ignite's.
-
-    Args:
-        evaluator: the engine.
-
-    Returns:
-        Their classes, each once.
-    """
-    found: dict[str, None] = {}
-    for event, handlers in evaluator._event_handlers.items():
-        for handler, *_ in list(handlers):
-            parent = getattr(handler, "_parent", None)  # of a handler that listens to some events only
-            plain = handler if parent is None else parent()
-            owner = getattr(plain, "__self__", plain)
-            if isinstance(owner, CheckpointSaver | Checkpoint):
-                evaluator.remove_event_handler(plain, event)
-                found[type(owner).__name__] = None
-    return list(found)
-
-
 def attach_audit(handler: CohortHandler, evaluator: Engine) -> None:
     """Attach an audit to an evaluator, and print the settings that reached it.
 
     MONAI takes ids that an overlay does not know without a word; they are missing from what is printed. An evaluation
     that is audited saves no checkpoint: with a training configuration alone, the bundle's validator would replace the
-    trained model by the one that happens to be in memory.
+    trained model by the one that happens to be in memory. What its other handlers save goes to the folder ``bundle`` of
+    the audit.
 
     Args:
         handler: the audit of an evaluation or a training.
@@ -112,7 +91,11 @@ def attach_audit(handler: CohortHandler, evaluator: Engine) -> None:
     """
     if not isinstance(evaluator, Engine):
         raise ValueError(f"audited_evaluator must be an Ignite engine, got {type(evaluator).__name__}.")
-    silenced = [] if isinstance(handler, TrainingAudit) else without_savers(evaluator)
+    silenced = []
+    if not isinstance(handler, TrainingAudit):  # a training is the user's own, and saves as ever
+        silenced = without_savers(evaluator)
+        if handler.output_dir is not None:
+            redirected(evaluator, handler.output_dir / "bundle")
     handler.attach(evaluator)
     if idist.get_rank() == 0:
         for name in silenced:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,10 +19,14 @@ import numpy as np
 import pandas as pd
 import torch
 from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint
 from monai.bundle import ConfigParser
 from monai.data import decollate_batch
+from monai.engines.utils import IterationEvents
 from monai.utils import set_determinism
+from torch import nn
 
+from monai_shortcut.heads.embeddings import first_output
 from monai_shortcut.region_study.fits import TRAINING
 from monai_shortcut.regions.strategies import RegionError
 from monai_shortcut.storage.files import file_digest, replacing
@@ -30,12 +35,16 @@ from monai_shortcut.storage.tables import write_csv
 from monai_shortcut.workflows.cell_attribution import Looks
 from monai_shortcut.workflows.cell_embeddings import TestReader
 from monai_shortcut.workflows.configuration import cell_parser, digest_of, first_difference, with_contents
+from monai_shortcut.workflows.containment import redirected, saved_best
+from monai_shortcut.workflows.preparation import require_shown
 
 Item = dict[str, Any]
 Result = TypeVar("Result")
 _ENDED = "cell.json"
 _SWAPPED = "swapped_roi"
 _WEIGHTS = ("last.pt", "model.pt")
+_SAVED, _BEST = "saved", "best.pt"  # what the bundle saves while it trains, and its best weights among it
+_ROUNDING = 1e-3  # by which probabilities of half precision do not sum to 1
 _PATIENCE = 600.0  # seconds to wait for a worker whose study was killed, and which ends the cell
 
 
@@ -77,6 +86,7 @@ class Cell:
             epoch are tested, which show what the training could fit, on all others the chosen ones.
         evaluations: what to test on, in order.
         labels: names of the columns of scores.
+        exclusive: whether an image has one of the labels only, so that the network's outputs belong together.
         threads: number of threads of torch; results are equal for equal numbers only.
         embedded: names of test images whose embeddings are kept.
         looks: what is asked about where the model looks; None if nothing is.
@@ -92,6 +102,7 @@ class Cell:
     test: Mapping[str, Sequence[Item]]
     evaluations: Sequence[Evaluation]
     labels: Sequence[str]
+    exclusive: bool = False
     threads: int = 1
     embedded: frozenset[str] = frozenset()
     looks: Looks | None = None
@@ -255,38 +266,40 @@ def _keep(folder: Path, record: Mapping[str, Any], files: Iterable[Path]) -> Non
 def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
     for stale in [path for end in ("csv", "json", "npz", "part", "pt") for path in folder.glob(f"*.{end}")]:
         stale.unlink()
-    checkpoint, started = folder / "best.part", time.monotonic()
+    saved, started = folder / _SAVED, time.monotonic()
 
     def attempt(excluded: Mapping[str, str]) -> tuple[_Curve, dict[str, Any], dict[str, Any]]:
-        checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(saved, ignore_errors=True)
+        saved.mkdir()
         set_determinism(cell.seed)
         parser = cell_parser(
             cell.config,
-            {"seed": cell.seed, "strategy": cell.trained_on, "margin": 0.0, "ckpt_path": str(checkpoint)}
+            {"seed": cell.seed, "strategy": cell.trained_on, "margin": 0.0, "ckpt_path": str(saved / _BEST)}
             | {"output_dir": str(folder)},
             {"train#dataset#data": _for(cell.train, cell.trained_on, excluded)}
             | {"validate#dataset#data": _for(cell.validation, cell.trained_on, excluded)},
+            saved,
         )
         if "initialize" in parser:
             parser.get_parsed_content("initialize")
         trainer, curve = parser.get_parsed_content("train#trainer"), _Curve()
-        curve.attach(trainer, parser.get_parsed_content("validate#evaluator"))
+        validator, network = (parser.get_parsed_content(name) for name in ("validate#evaluator", "network"))
+        redirected(trainer, saved)
+        savers = redirected(validator, saved)
+        curve.attach(trainer, validator)
         trainer.run()
         if not curve.epochs or not trainer.state.iteration:
             raise ValueError(
                 f"there must be images for at least one batch of training, got {len(cell.train)} images: "
                 "choose a smaller batch_size or fewer folds."
             )
-        last = {name: value.cpu() for name, value in parser.get_parsed_content("network").state_dict().items()}
-        if not checkpoint.is_file():
-            return curve, last, last
-        kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        return curve, last, kept.get("model", kept)
+        last = {name: value.cpu() for name, value in network.state_dict().items()}
+        return curve, last, _best(saved, savers, network) or last
 
     (curve, last, weights), excluded = _usable_only(
         attempt, cell, [*cell.train, *cell.validation], Evaluation("", cell.trained_on)
     )
-    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(saved, ignore_errors=True)
     for name, values in zip(_WEIGHTS, (last, weights), strict=True):
         with replacing(folder / name) as part:
             torch.save(values, part)
@@ -302,6 +315,24 @@ def _train(cell: Cell, folder: Path, configuration: Mapping[str, Any]) -> None:
     _keep(folder, record, [folder / name for name in _WEIGHTS])
 
 
+def _best(saved: Path, savers: Sequence[Checkpoint], network: nn.Module) -> dict[str, Any] | None:
+    """The weights that the bundle's saver kept: at the path that it was given, else by the validator's score."""
+    found = {path: saver for saver in savers if (path := saved_best(saver)) is not None}
+    path = saved / _BEST if (saved / _BEST).is_file() else next(iter(found), None)
+    if path is None:
+        return None
+    kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    names = [name for saver in savers for name, value in saver.to_save.items() if value is network]
+    return next((kept[name] for name in (*names, "model") if name in kept), kept)
+
+
+def require_controls(cell: Cell) -> None:
+    """Refuse a preparation that erases what the masking strategy of a cell shows, as `require_shown`."""
+    evaluation = Evaluation("", cell.trained_on)
+    prepare = _evaluation(cell, evaluation, []).get_parsed_content("validate#preprocessing")
+    require_shown(prepare, _for(cell.train, cell.trained_on, {}), cell.trained_on)
+
+
 def _test(cell: Cell, evaluation: Evaluation) -> None:
     path, items, embeddings = cell.path(evaluation), cell.test[evaluation.cohort], cell.embeddings(evaluation)
     weights = torch.load(cell.weights(evaluation), map_location="cpu", weights_only=True)
@@ -313,16 +344,20 @@ def _test(cell: Cell, evaluation: Evaluation) -> None:
         network.load_state_dict(weights)
         evaluator, reader = parser.get_parsed_content("validate#evaluator"), TestReader(network)
         scores: dict[str, list[float]] = {}
+        returned: list[torch.Tensor] = []
+
+        def forward(engine: Engine) -> None:  # what follows may turn it into a class, which has no order
+            returned[:] = [first_output(engine.state.output["pred"])]
 
         def record(engine: Engine) -> None:
-            batch, output = engine.state.batch, engine.state.output
+            batch = engine.state.batch
             batch = batch if isinstance(batch, list) else decollate_batch(batch)
-            output = output if isinstance(output, list) else decollate_batch(output)
-            for item, result in zip(batch, output, strict=True):
-                scores[str(item["image_id"])] = scores_of(result["pred"], len(cell.labels))
+            for item, values in zip(batch, *returned, strict=True):
+                scores[str(item["image_id"])] = scores_of(values, len(cell.labels), exclusive=cell.exclusive)
 
         if embeddings is not None:
             reader.attach(evaluator)
+        evaluator.add_event_handler(IterationEvents.FORWARD_COMPLETED, forward)
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, record)
         evaluator.run()
         return scores, reader
@@ -367,6 +402,7 @@ def _evaluation(cell: Cell, evaluation: Evaluation, items: Sequence[Item]) -> Co
         cell.config,
         settings | {"output_dir": cell.folder, "validate#evaluator#val_handlers": []},
         {"validate#dataset#data": items},
+        Path(cell.folder, _SAVED),
     )
 
 
@@ -412,12 +448,14 @@ def _reason(error: BaseException) -> str:
     return next((str(cause) for cause in _causes(error) if isinstance(cause, RegionError)), str(error).splitlines()[-1])
 
 
-def scores_of(output: torch.Tensor, columns: int) -> list[float]:
-    """One score per label from a model's output for one image.
+def scores_of(output: torch.Tensor, columns: int, *, exclusive: bool = False) -> list[float]:
+    """One score per label from what a network returns for one image.
 
     Args:
         output: as many values as labels, of any shape; or two, of two classes with one label.
         columns: number of labels.
+        exclusive: whether an image has one of the labels only. Logits then become probabilities, since the logit of a
+            class has no order between images.
 
     Returns:
         The values; of two classes, how far the second is ahead.
@@ -425,12 +463,15 @@ def scores_of(output: torch.Tensor, columns: int) -> list[float]:
     Raises:
         ValueError: If there are more or fewer values.
     """
-    values = torch.as_tensor(output).double().flatten().tolist()
+    values = torch.as_tensor(output).double().flatten()
+    together = len(values) > 1 and (exclusive or len(values) > columns)
+    if together and not (bool((values >= 0).all()) and abs(float(values.sum()) - 1) < _ROUNDING):
+        values = values.softmax(dim=0)
     if columns == 1 and len(values) == 2:
-        return [values[1] - values[0]]
+        return [float(values[1] - values[0])]
     if len(values) != columns:
-        raise ValueError(f"the entry 'pred' must hold {columns} values per image, got {len(values)}.")
-    return values
+        raise ValueError(f"the network must return {columns} values per image, got {len(values)}.")
+    return [float(value) for value in values]
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from monai_shortcut.storage.files import file_digest
+from monai_shortcut.workflows.containment import within
 
 # Places, and what follows from places, decide nothing.
-PLACES = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "device")
+PLACES = ("bundle_root", "dataset_dir", "output_dir", "ckpt_path", "ckpt_dir", "device")
 _NEEDED = (
     "train#trainer",
     "train#dataset#data",
@@ -24,7 +25,6 @@ _NEEDED = (
     "validate#dataset#data",
     "validate#preprocessing",
     "network",
-    "ckpt_path",
 )
 
 
@@ -65,18 +65,24 @@ def merged(config_file: str | Path | Sequence[str | Path], overrides: Mapping[st
 
 
 def cell_parser(
-    config: Mapping[str, Any], settings: Mapping[str, Any], content: Mapping[str, Sequence[Any]]
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    content: Mapping[str, Sequence[Any]],
+    folder: str | Path | None = None,
 ) -> ConfigParser:
     """A parser of the configuration with settings changed and lists of data put in.
 
     Args:
         config: as from `merged`.
+        folder: where its components are to write; None leaves them as they are.
         settings: plain value by id.
         content: list by id; passed as it is, for parsing a list of many images would take long.
     """
     names = {place: f"study_data_{index}" for index, place in enumerate(content)}
+    own = copy.deepcopy(dict(config))
     parser = ConfigParser(
-        copy.deepcopy(dict(config)), globals={names[place]: list(content[place]) for place in content}
+        own if folder is None else within(own, folder),
+        globals={names[place]: list(content[place]) for place in content},
     )
     for name, value in settings.items():
         parser[name] = value

@@ -35,7 +35,7 @@ from monai_shortcut.storage.folders import owned, writable
 from monai_shortcut.storage.privacy import Privacy
 from monai_shortcut.storage.tables import read_csv
 from monai_shortcut.versions import versions
-from monai_shortcut.workflows.cell import Cell, Evaluation, Item, finished, run_cell
+from monai_shortcut.workflows.cell import Cell, Evaluation, Item, finished, require_controls, run_cell
 from monai_shortcut.workflows.cell_attribution import Look, Looks
 from monai_shortcut.workflows.cell_embeddings import read_embeddings
 from monai_shortcut.workflows.configuration import PLACES, merged
@@ -59,8 +59,8 @@ class RegionStudy:
     The bundle's own training configuration is run, with its keys ``strategy``, ``margin``, ``seed``, ``ckpt_path``,
     ``output_dir``, ``train#dataset#data`` and ``validate#dataset#data`` changed for each cell. Its preprocessing must
     hold a `MaskROId` that reads ``@strategy`` and ``@margin``, before any step that computes from the pixels, such as
-    ``ScaleIntensityd``. After training, the checkpoint at ``ckpt_path`` is taken if the bundle saved one there, else
-    the last weights.
+    ``ScaleIntensityd``. After training, the weights that the bundle saved at ``ckpt_path``, or else for the best
+    validation, are taken, else the last ones. Nothing of the bundle's own files is changed.
 
     A study can be stopped at any moment and run again: finished cells are kept, unfinished ones done anew, with equal
     results. Cells run through joblib: ``n_jobs`` of them at once, or wherever ``parallel`` says, for example
@@ -102,7 +102,8 @@ class RegionStudy:
         privacy: what record and page may hold of images, as in `AuditSettings`: ids, paths, pixels.
 
     Raises:
-        ValueError: If a setting is not as described, the cohort has no regions or patients are tested and trained on.
+        ValueError: If a setting is not as described, the cohort has no regions, patients are tested and trained on, or
+            a step of the preprocessing erases what a strategy shows.
         PermissionError: If the folder cannot be written to.
         FolderInUseError: If another process writes there.
 
@@ -239,6 +240,7 @@ class RegionStudy:
             **parts,
             evaluations=evaluations,
             labels=tuple(self.outcomes.columns),
+            exclusive=self.findings is None,
             threads=self.threads,
             looks=self._looks(self.splits[fold]) if trained_on == "full" else None,
         )
@@ -300,8 +302,9 @@ class RegionStudy:
 
     def _run(self) -> RegionStudyRecord:
         cells = self.cells()
-        for cell in cells:
-            finished(Path(cell.folder), cell.configuration())  # refuse before hours of training, not after
+        for cell in cells:  # refuse before hours of training, not after
+            if not finished(Path(cell.folder), cell.configuration()) and cell.fold == 0:
+                require_controls(cell)
         context = joblib.parallel_config(**self.parallel) if self.parallel else nullcontext()
         with context:
             jobs = (joblib.delayed(run_cell)(cell) for cell in cells)
@@ -351,9 +354,7 @@ class RegionStudy:
             settings=self._settings(),
             software=versions(),
         )
-        record = replace(
-            record, attribution=self._attributions(cells), readers=self.readers, privacy=self.privacy
-        )
+        record = replace(record, attribution=self._attributions(cells), readers=self.readers, privacy=self.privacy)
         return self._with_embeddings(record, cells, patients)
 
     def _attributions(self, cells: Sequence[Cell]) -> tuple[ModelAttribution, ...]:

@@ -22,7 +22,11 @@ from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.audit.assembly import Audit
 from monai_shortcut.audit.training import TrainingCurves
+from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.installation import overlay
+from monai_shortcut.workflows import RegionStudy
+from monai_shortcut.workflows.cell import require_controls, run_cell
+from monai_shortcut.workflows.configuration import cell_parser
 
 SHAPES = Path(__file__).parent / "zoo_shapes"
 SETTINGS = {"folds": 3, "permutations": 59, "bootstraps": 49, "repeats": 1, "erasures": 9, "held_out": 0}
@@ -93,26 +97,115 @@ def test_a_json_bundle_in_its_evaluate_form(endoscopy, monkeypatch):
     changed = {"audit_dir": "other", "audit_attributes": ["scanner"], "audit_title": "Endoscopy"}
     folder = audited(endoscopy, monkeypatch, ["train.json", "evaluate.json"], "evaluate", **changed)
     check_scanner_is_used(folder, 43, "Endoscopy", {"scanner"})
-    assert (endoscopy / "eval" / "metrics.csv").is_file()  # the bundle's own handlers have run
+    assert (folder / "bundle" / "metrics.csv").is_file()  # the bundle's own handlers have run
 
 
-def test_an_audit_leaves_the_bundles_files_as_they_are(endoscopy, monkeypatch, capsys):
+SAVER = {
+    "_target_": "CheckpointSaver",
+    "save_dir": "@ckpt_dir",
+    "save_dict": {"model": "@network"},
+    "save_final": True,
+    "final_filename": "final.pt",
+    "save_key_metric": True,
+    "key_metric_filename": "model.pt",
+    "save_interval": 1,
+}
+METRICS = {"_target_": "MetricsSaver", "save_dir": "@output_dir", "metrics": "*"}
+
+
+def contents(root: Path) -> dict[str, bytes | None]:
+    """What every file of a bundle holds, and its folders."""
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+
+
+def test_an_audit_leaves_the_bundles_files_as_they_are(endoscopy, monkeypatch, capsys, tmp_path):
     """A training configuration alone, whose validator saves: the trained file was replaced by untrained weights."""
-    saver = {
-        "_target_": "CheckpointSaver",
-        "save_dir": "@ckpt_dir",
-        "save_dict": {"model": "@network"},
-        "save_final": True,
-        "final_filename": "model.pt",
-        "save_key_metric": True,
-        "save_interval": 1,
-    }
-    before = {path: path.read_bytes() for path in (endoscopy / "models").rglob("*")}
-    assert len(before) == 1
-    folder = audited(endoscopy, monkeypatch, ["train.json"], "evaluate", **{"validate#handlers": [saver]})
-    assert {path: path.read_bytes() for path in (endoscopy / "models").rglob("*")} == before
+    before = contents(endoscopy)
+    assert "models/model.pt" in before
+    changed = {"validate#handlers": [SAVER, METRICS], "audit_dir": str(tmp_path / "audit")}
+    folder = audited(endoscopy, monkeypatch, ["train.json"], "evaluate", **changed)
+    assert contents(endoscopy) == before
     assert (folder / "report.html").is_file()
+    assert (folder / "bundle" / "metrics.csv").is_file()
     assert "the audit takes CheckpointSaver off the evaluator" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory) -> Path:
+    """The same with regions, whose trainer and validator save; regions are masked before a normalisation."""
+    root = copied("endoscopy", tmp_path_factory.mktemp("regions"))
+    images, table = scanned(24, 2, (32, 32), 0.5, 3)
+    items = saved(root / "data", (images, table), ".png", channels=3)
+    masks = np.zeros_like(images)
+    for row, mask in enumerate(masks):
+        mask[8 + row % 4 : 20, 8:22] = 1
+    regions = saved(root / "regions", (masks, table), ".png")
+    for name in ("train", "test"):
+        written(root / "label" / f"{name}_samples.json", items)
+    table.assign(
+        image=[item["image"] for item in items], roi=[item["image"] for item in regions], label=table["label"]
+    ).to_csv(root / "metadata.csv", index=False)
+    load = {"_target_": "LoadImaged", "keys": ["image", "roi"], "ensure_channel_first": True}
+    mask = {"_target_": "monai_shortcut.transforms.MaskROId", "keys": "image", "roi_key": "roi"}
+    normal = {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": "@nonzero", "channel_wise": True}
+    network = {"_target_": "DenseNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 2, "init_features": 4}
+    changed = {
+        **{"strategy": "full", "margin": 0.0, "nonzero": True},
+        "network_def": {**network, "growth_rate": 2, "block_config": [1, 1]},
+        "train#deterministic_transforms": [load, {**mask, "strategy": "@strategy", "margin": "@margin"}, normal],
+        "train#random_transforms": [],
+        "validate#handlers": [SAVER, METRICS],
+    }
+    written(root / "configs" / "masked.json", changed)
+    (root / "models").mkdir()
+    (root / "models" / "model.pt").write_bytes(b"trained for weeks")
+    return root
+
+
+def study(root: Path, folder: Path, **overrides: Any) -> RegionStudy:
+    configs = [root / "configs" / name for name in ("train.json", "masked.json")]
+    settings = {"folds": 2, "validation_folds": 2, "strategies": ("full", "silhouette"), "embeddings": False}
+    cohort = Cohort.from_csv(root / "metadata.csv")
+    return RegionStudy(configs, cohort, folder, overrides={"bundle_root": str(root), **overrides}, **settings)
+
+
+def test_a_region_study_leaves_the_bundles_files_as_they_are_and_keeps_the_best_weights(studied, tmp_path):
+    before = contents(studied)
+    cell = study(studied, tmp_path, nonzero=False).cells()[0]
+    assert run_cell(cell) > 0
+    assert contents(studied) == before
+    kept = json.loads(Path(cell.folder, "cell.json").read_text())
+    metrics = [metric for _, _, metric in kept["curve"]]
+    weights, last = (torch.load(Path(cell.folder, name), weights_only=True) for name in ("model.pt", "last.pt"))
+    same = all(torch.equal(weights[name], last[name]) for name in last)
+    assert same == (metrics[1] > metrics[0])
+    assert not Path(cell.folder, "saved").exists()
+
+
+def test_a_region_study_reads_what_the_network_returns_and_not_the_class_that_is_made_of_it(studied, tmp_path):
+    """The postprocessing of the Zoo ends in argmax and one-hot: scores were -1 and 1."""
+    cell = study(studied, tmp_path, nonzero=False).cells()[0]
+    run_cell(cell)
+    scores = pd.read_csv(cell.path(cell.evaluations[0]), index_col="image_id")["1"]
+    parser = cell_parser(cell.config, {"strategy": "full"}, {})
+    network = parser.get_parsed_content("network").eval()
+    network.load_state_dict(torch.load(Path(cell.folder, "model.pt"), weights_only=True))
+    prepare = parser.get_parsed_content("validate#preprocessing")
+    images = {item["image_id"]: prepare(dict(item))["image"].as_tensor() for item in cell.test[""]}
+    with torch.no_grad():
+        first, second = network(torch.stack([images[name] for name in scores.index])).softmax(dim=1).T
+    assert scores.to_numpy() == pytest.approx((second - first).numpy(), abs=1e-6)
+    assert scores.nunique() == len(scores) == 12
+
+
+def test_a_control_that_a_normalisation_erases_is_refused_with_the_step(studied, tmp_path):
+    """Silhouettes are 1 where they are not 0; what is normalised over these is 0 everywhere."""
+    said = r"got NormalizeIntensityd, which makes one grey of images under 'silhouette': see the order"
+    with pytest.raises(ValueError, match=said):
+        study(studied, tmp_path).run()
+    assert not list(tmp_path.rglob("cell.json"))
+    for cell in study(studied, tmp_path, nonzero=False).cells():
+        require_controls(cell)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -460,5 +461,10 @@ def test_scores_of_two_classes_are_how_far_the_second_is_ahead():
     assert scores_of(torch.tensor([0.25, 0.75]), 1) == [0.5]
     assert scores_of(torch.tensor([[2.0], [-1.0], [0.5]]), 3) == [2.0, -1.0, 0.5]
     assert scores_of(torch.tensor(0.75), 1) == [0.75]
-    with pytest.raises(ValueError, match="the entry 'pred' must hold 2 values per image, got 3"):
+    assert scores_of(torch.tensor([0.0, math.log(3.0)]), 1) == pytest.approx([0.5])  # logits of 1/4 and 3/4
+    assert scores_of(torch.tensor(0.75), 1, exclusive=True) == [0.75]
+    exclusive = scores_of(torch.tensor([0.0, math.log(2.0), 0.0]), 3, exclusive=True)
+    assert exclusive == pytest.approx([0.25, 0.5, 0.25])
+    assert scores_of(torch.tensor(exclusive), 3, exclusive=True) == pytest.approx(exclusive)  # of a softmax
+    with pytest.raises(ValueError, match="the network must return 2 values per image, got 3"):
         scores_of(torch.zeros(3), 2)
