@@ -39,6 +39,7 @@ OVERLAYS = {
     "readers": "after one of the first two: a page for readers in place of the audit",
     "answers": "by itself: what readers answered on that page",
     "repair": "configs with the id evaluator: repairs of the head, each audited on patients it was not fitted to",
+    "compare": "by itself: two audits, before and after",
 }
 _BUNDLE: dict[str, Any] = {
     "imports": ["$import json", "$import pathlib", "$import torch"],
