@@ -354,7 +354,7 @@ def sample_of(seed, offset=3.0, **changes):
 @pytest.mark.parametrize("offset", [3.0, 1e5])
 def test_a_sample_is_compared_with_its_own_draws(offset):
     sample = sample_of(0, offset)
-    points = sample.images.points.points
+    points = sample.images.points.source.points
     points = (points - points.mean(axis=0)) / points.std(axis=0)
     expected = compared_heads(
         points[1:].astype(np.float32),

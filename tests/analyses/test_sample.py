@@ -28,7 +28,7 @@ def example(rng, images: int = 90, columns: int = 6, classes: int = 3):
 def test_answers_are_those_of_the_head(rng, kind):
     points, labels, patients, weight, bias = example(rng)
     images = Sample.of(points.astype(kind), weight, bias, labels, patients)
-    assert images.points.points.dtype == kind
+    assert images.points.source.points.dtype == kind
     assert (len(images), images.classes) == (90, 3)
     expected = softmax(points @ weight.T + bias, axis=1)
     np.testing.assert_allclose(images.probabilities, expected, atol=1e-12 if kind == np.float64 else 1e-5)
@@ -50,7 +50,7 @@ def test_a_single_logit_is_that_of_the_second_class(rng):
 def test_patients_may_have_names_and_classes_may_be_absent(rng):
     points, _, _, weight, bias = example(rng)
     images = Sample.of(points, weight, bias, np.repeat([0, 2], 45), np.repeat(["b", "a", "c"], 30))
-    assert images.patients.tolist() == np.repeat([1, 0, 2], 30).tolist()
+    assert images.patients.tolist() == np.repeat([0, 1, 2], 30).tolist()  # as they appear
     assert images.strata.tolist() == np.repeat([0, 1], 45).tolist()
     assert images.labels[-1] == 2
 
@@ -154,7 +154,7 @@ def test_rows_are_a_sample_of_their_own_and_all_of_them_are_the_same(rng):
     assert images.rows(np.ones(90, bool)) is images
     chosen = patients % 2 == 0
     found, expected = images.rows(chosen), images_of(labels[chosen], patients[chosen], points=points[chosen])
-    np.testing.assert_array_equal(found.points.points, points[chosen])
+    np.testing.assert_array_equal(found.points.source.rows(slice(None)), points[chosen])
     np.testing.assert_array_equal(found.labels, expected.labels)
     np.testing.assert_array_equal(found.patients, expected.patients)
     np.testing.assert_array_equal(found.probabilities, images.probabilities[chosen])
