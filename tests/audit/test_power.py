@@ -59,7 +59,9 @@ def test_of_a_use_as_small_as_foreseen_four_in_five_are_found():
     found = 0
     for seed in range(60):
         images, code = cohort(np.random.default_rng(seed + 1), 1000, effect)
-        points = np.concatenate([images.points.source.points, np.random.default_rng(seed).normal(size=(1000, 1))], axis=1)
+        points = np.concatenate(
+            [images.points.source.points, np.random.default_rng(seed).normal(size=(1000, 1))], axis=1
+        )
         record = audit(
             points,
             [[0, 0], [1.0, 0]],
