@@ -156,14 +156,20 @@ def _move_in(place: Path, ready: Path) -> None:
     if new is not None:
         kept = _hidden(place, new.page, _NAMES)
         former = _names(kept) or _Names(new.page, {})
-        if (ready / new.page).exists():
+        stale = [name for name in former.files.keys() - new.files.keys() if _is(place / name, former.files[name])]
+        coming = sorted((name for name in new.files if (ready / name).exists()), key=lambda name: name == new.page)
+        for name in coming:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+        # From here on the folder has no page, and soon a new one.
+        if new.page in coming:
             (place / new.page).unlink(missing_ok=True)
-        for name in former.files.keys() - new.files.keys():
-            _remove(place, name, former.files[name])
-        for name in sorted(new.files, key=lambda name: name == new.page):
-            if (ready / name).exists():
-                (place / name).parent.mkdir(parents=True, exist_ok=True)
-                (ready / name).replace(place / name)
+        for name in stale:
+            (place / name).unlink()
+        for name in coming:
+            (ready / name).replace(place / name)
+        for folder in {(place / name).parent for name in stale} - {place}:
+            with suppress(OSError):  # where other files are
+                folder.rmdir()
         with replacing(kept) as part:
             shutil.copyfile(ready / _NAMES, part)
         if not new.files:
@@ -173,15 +179,12 @@ def _move_in(place: Path, ready: Path) -> None:
     shutil.rmtree(done)
 
 
-def _remove(place: Path, name: str, digest: str) -> None:
-    """Remove a file of a former set, unless somebody changed it, and its folder if nothing else is there."""
-    path = place / name
-    with suppress(FileNotFoundError):
-        if file_digest(path) == digest:
-            path.unlink()
-            if path.parent != place:
-                with suppress(OSError):
-                    path.parent.rmdir()
+def _is(path: Path, digest: str) -> bool:
+    """Whether a file is there and has this digest."""
+    try:
+        return file_digest(path) == digest
+    except OSError:
+        return False
 
 
 def _recover(place: Path) -> None:
