@@ -11,6 +11,7 @@ from scipy.special import expit, softmax
 
 from monai_shortcut.analyses.prediction_gap import PredictionGap, prediction_gap
 from monai_shortcut.storage.records import decode, encode
+from monai_shortcut.types import Unmeasurable
 
 QUICK = {"permutations": 39, "bootstraps": 2}
 
@@ -236,9 +237,11 @@ def test_a_gap_of_the_size_called_detectable_is_found_in_about_four_of_five_coho
     assert np.mean([found(detectable / 2).test.p_value <= 0.05 for _ in range(100)]) < 0.6  # the negative control
 
 
-def test_predictions_that_never_vary_have_nothing_to_detect():
-    found = gap_of(np.full((40, 2), 0.5), np.arange(40) % 2, np.arange(40) // 2 % 2)
-    assert found.detectable == 0.0
+def test_predictions_that_vary_between_labels_alone_have_nothing_to_detect():
+    code, label = np.arange(40) % 2, np.arange(40) // 2 % 2
+    assert gap_of(np.array([[0.75, 0.25], [0.25, 0.75]])[label], code, label).detectable == 0.0
+    with pytest.raises(Unmeasurable, match=r"^the answers do not vary$"):
+        gap_of(np.full((40, 2), 0.5), code, label)
 
 
 def test_images_with_answers_alone_have_a_gap(rng):

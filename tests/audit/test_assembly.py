@@ -147,7 +147,7 @@ def test_an_attribute_that_cannot_be_analysed_is_inconclusive_and_its_images_cou
     odd = found.finding("odd")
     assert odd.verdict == INCONCLUSIVE
     assert odd.evidence is None
-    assert odd.reason.startswith("It could not be analysed: ")
+    assert odd.reason.startswith("Not computed: ")
     with pytest.raises(ValueError, match=reason):
         raise ValueError(odd.reason)
     if counts is not None:
@@ -159,7 +159,7 @@ def test_an_attribute_that_cannot_be_analysed_is_inconclusive_and_its_images_cou
 def test_six_hundred_categories_are_refused_by_number():
     arguments = simulated(patients=200)
     arguments["attributes"] = {"serial number": [str(index) for index in range(600)]}
-    reason = "It could not be analysed: 600 different categories in 600 images, more than the 20 that are analysed."
+    reason = "Not computed: 600 different categories in 600 images, more than the 20 that are analysed."
     assert audit(**arguments).finding("serial number").reason == reason
 
 

@@ -58,7 +58,7 @@ def test_breast_ultrasound_trains_evaluates_audits_and_infers(published, tmp_pat
     audit = Audit.from_json(tmp_path / "audit" / "audit.json")
     assert audit.label_names == ("benign", "malignant")
     assert {finding.attribute for finding in audit.findings} >= {"device", "side", "lesion_fraction"}
-    assert audit.finding("width").reason == "It could not be analysed: every image has the same value (48)."
+    assert audit.finding("width").reason == "Not computed: every image has the same value (48)."
     assert next(score.evaluated_on for score in audit.regions.scores) == "full"
     assert sum(audit.labels.values()) == 40  # two of six folds of 120 images
     assert {found.method for found in audit.attribution.methods} == set(AttributionSettings().methods)
