@@ -65,6 +65,7 @@ def outside(folder: Path, events: list[tuple[str, Any]]) -> list[tuple[str, Any]
     return kept
 
 
+@pytest.mark.slow
 def test_an_audit_of_hostile_names_writes_in_its_folder_alone_and_asks_no_network(tmp_path, watched, monkeypatch):
     monkeypatch.chdir(tmp_path)
     numbers, label = np.arange(80), "../../evil"

@@ -179,7 +179,8 @@ def test_every_file_of_a_cell_is_the_one_that_was_written(phantom, finished, tmp
 
 
 def test_a_training_begins_without_the_files_of_another(phantom, finished, tmp_path):
-    cell = replace(study(phantom, finished).cells()[0], folder=str(tmp_path / "cell"))
+    brief = study(phantom, finished, overrides={**SMALL, "max_epochs": 1})
+    cell = replace(brief.cells()[0], folder=str(tmp_path / "cell"))
     shutil.copytree(finished / "cells" / "silhouette_fold1", cell.folder)
     Path(cell.folder, "cell.json").unlink()
     for name in ("full_0.json", "best.part", ".model.pt.1.monai_shortcut.part", "full_9.csv"):
@@ -281,6 +282,13 @@ def test_cells_of_another_configuration_are_refused_before_anything_is_trained(p
 def test_a_moved_folder_of_images_is_the_same_configuration(phantom, tmp_path):
     one, other = (study(phantom, tmp_path, overrides={**SMALL, "dataset_dir": place}) for place in ("a", "b"))
     assert digest_of(one.cells()[0].configuration()) == digest_of(other.cells()[0].configuration())
+
+
+def test_the_page_does_not_say_where_the_images_are(phantom, tmp_path):
+    place = {"overrides": {**SMALL, "dataset_dir": "/data/Ann Lee"}}
+    assert "dataset_dir" not in study(phantom, tmp_path, **place)._settings()
+    allowed = study(phantom, tmp_path, **place, privacy={"paths": True})
+    assert allowed._settings()["dataset_dir"] == "/data/Ann Lee"
 
 
 def test_more_conditions_are_tested_without_training_again(phantom, finished, tmp_path):
