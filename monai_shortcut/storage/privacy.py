@@ -19,6 +19,7 @@ _ROOT = r"(?<![\w.~/\\:])(?:file:/*)?(?:[A-Za-z]:[\\/]|\\\\|~?/)(?=[^\s/])"
 _PATH = re.compile(
     rf"(?P<quote>['\"]){_ROOT}[^'\"\n]*(?P=quote)|{_ROOT}(?:[^'\"\n,;:]*?{_ENDS}|[^\s'\",;:)]+)", re.IGNORECASE
 )
+_BEGINS = re.compile(_ROOT, re.IGNORECASE)
 _NAME = re.compile(rf"[^\s'\",;:()\[\]]+{_ENDS}", re.IGNORECASE)
 _CONDITION = re.compile("(, (?:trained|tested) on .*)")  # behind the name of an image in a region study
 _DIGEST = re.compile("#[0-9a-f]{20}")
@@ -27,7 +28,8 @@ _LEAST = 3  # letters of a name that is looked for in a sentence
 # Fields of records, by what they hold.
 _OF_IMAGES, _JOINED = ("image_id", "linked", "unseen"), "image_ids"  # by which records are joined
 _REASONS = ("excluded", "without_roi", "unusable")  # by image
-_SENTENCES = ("title", "notes", "not_computed", "not_moved", "settings", "problems")
+_SENTENCES = ("title", "notes", "not_computed", "not_moved", "problems")
+_SETTINGS = "settings"  # where they are texts
 _PIXELS = ("examples", "panels", "masked")
 
 
@@ -137,6 +139,8 @@ class _Written:
             return self._called(value)
         if name in _REASONS and isinstance(value, dict):
             return self.reasons(value)
+        if name == _SETTINGS and isinstance(value, dict):
+            return {key: self._set(item) for key, item in value.items()}
         return self._told(value) if name in _SENTENCES and not is_dataclass(value) else self.of(value)
 
     def reasons(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -159,6 +163,11 @@ class _Written:
         plain = image if self.privacy.paths or not _PATH.fullmatch(image) else _file(image)
         same = sum(name == plain or name.startswith(f"{plain} (") for name in self._names.values())
         return f"{plain} ({same + 1})" if same else plain
+
+    def _set(self, value: Any) -> Any:
+        if isinstance(value, str) and _BEGINS.match(value) and not self.privacy.paths:
+            return _file(value) if self.privacy.ids else FILE
+        return self._told(value)
 
     def _told(self, value: Any) -> Any:
         if isinstance(value, str):

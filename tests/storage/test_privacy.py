@@ -112,6 +112,18 @@ def test_paths_are_found_and_nothing_else(sentence, told):
     assert Privacy().told(sentence) == told
 
 
+def test_a_setting_may_be_a_path_with_blanks():
+    @dataclass(frozen=True)
+    class Run:
+        settings: dict[str, str]
+        privacy: Privacy = field(default_factory=Privacy)
+
+    given = {"data": "/data/Ann Lee/set", "folds": "5", "table": "lists/Ann_Lee.csv"}
+    assert written(Run(given)).settings == {"data": "(file)", "folds": "5", "table": "(file)"}
+    assert written(Run(given, Privacy(ids=True))).settings == {**given, "data": "set"}
+    assert written(Run(given, ALL)).settings == given
+
+
 def test_short_names_and_numbers_stay_words():
     assert Privacy().told("image 7 of no. 7 is cut", "7") == "image 7 of no. 7 is cut"
     assert Privacy().told("absent: abs is cut", "abs") == "absent: the image is cut"
