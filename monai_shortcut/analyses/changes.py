@@ -116,7 +116,9 @@ def changes(
     draws = before.draws
     if paired:
         test = Tested.of(_swapped([pair.parts for pair in joined], before))
-        critical = float(np.quantile(test.null, draws.confidence, method="higher"))
+        # Of one change alone it is no lower: answers that hardly change may all swap alike.
+        alone = float(-ndtri((1 - draws.confidence) / 2))
+        critical = max(float(np.quantile(test.null, draws.confidence, method="higher")), alone)
         p_value = test.p_value
     else:
         test, critical = None, float(-ndtri((1 - draws.confidence) / 2 / len(joined)))

@@ -17,7 +17,7 @@ import pytest
 import torch
 from monai.bundle import run
 from monai.data import load_decathlon_datalist
-from repair_cases import BIAS, WEIGHT, draw
+from repair_cases import BIAS, WEIGHT, WIDE, draw
 
 from monai_shortcut.audit import Audit
 from monai_shortcut.installation import OVERLAYS, overlay
@@ -52,14 +52,15 @@ def bundle(tmp_path, monkeypatch) -> Path:
     """A bundle that knows nothing of repairs, with two tables of its images, and the folder to work in."""
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "inference.json").write_text(json.dumps(BUNDLE))
-    images = draw(9, patients=500)
+    images = draw(9, patients=300)
     names = [f"i{row:04}" for row in range(len(images.labels))]
-    items = [{"image": point, "image_id": name} for point, name in zip(images.points.tolist(), names, strict=True)]
+    shown = images.points.reshape(-1, 1, 2, 4).tolist()
+    items = [{"image": image, "image_id": name} for image, name in zip(shown, names, strict=True)]
     (tmp_path / "items.json").write_text(json.dumps(items))
     torch.save({"1.weight": torch.as_tensor(WEIGHT), "1.bias": torch.as_tensor(BIAS)}, tmp_path / "model.pt")
     frame = pd.DataFrame({"image_id": names, "patient_id": images.patients, "label": images.labels})
     frame = frame.assign(scanner=np.array(["A", "B"])[images.scanner], image=[f"{name}.png" for name in names])
-    for name, rows in (("metadata", slice(0, 500)), ("others", slice(500, None))):
+    for name, rows in (("metadata", slice(0, 300)), ("others", slice(300, None))):
         frame[rows].drop(columns="image" if name == "others" else []).to_csv(tmp_path / f"{name}.csv", index=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -84,6 +85,7 @@ def test_the_commands_of_the_guide_lead_from_a_bundle_to_a_repaired_one(bundle, 
     lines = [line for block in blocks("") for line in block.strip().splitlines()]
     assert len(lines) == 4
     few = {f"audit_settings#{name}": 29 for name in ("permutations", "bootstraps")} | {"audit_settings#erasures": 1}
+    few |= {f"audit_settings#{name}": value for name, value in WIDE.items()}
     for line in lines:
         command(line, monkeypatch, **({} if "overlay compare" in line else few))
     before, after = (Audit.from_json(bundle / name / "audit.json") for name in ("before", "after"))
@@ -103,7 +105,7 @@ def test_the_program_of_the_guide_writes_weights_for_a_training(bundle):
     values: dict[str, object] = {}
     exec(compile(program, "after-used.md", "exec"), values)
     items = load_decathlon_datalist(str(bundle / "datalist.json"), data_list_key="training")
-    assert len(items) == 500
+    assert len(items) == 300
     assert np.mean([item["weight"] for item in items]) == pytest.approx(1)
     drawn = pd.crosstab(values["balanced"].table["label"], values["balanced"].table["scanner"]).to_numpy()
     assert len(set(drawn.ravel().tolist())) == 1
@@ -138,7 +140,7 @@ def test_the_untouched_planted_bundle_loads_a_repaired_network_as_its_own(tmp_pa
         own = {"output_dir": str(tmp_path), "strength": 0.0, "ckpt_path": str(tmp_path / checkpoint)}
         run(config_file=str(configs / "inference.json"), **own)
         answers.append(pd.read_csv(tmp_path / "predictions.csv", header=None, index_col=0))
-    assert answers[0].shape == answers[1].shape == (400, 4)
+    assert answers[0].shape == answers[1].shape == (300, 4)
     assert np.abs(answers[0] - answers[1]).to_numpy().max() > 0.02
     old, new = torch.load(tmp_path / "model.pt"), torch.load(tmp_path / "repair" / "repaired.pt")
     assert {name: value.shape for name, value in old.items()} == {name: value.shape for name, value in new.items()}
