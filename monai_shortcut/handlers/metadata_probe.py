@@ -15,7 +15,9 @@ from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.handlers.cohort_handler import CohortHandler
 from monai_shortcut.handlers.tasks import ClinicalTask, Embeddings, analysable_levels
+from monai_shortcut.statistics.ordering import OrderedRows
 from monai_shortcut.statistics.probes import fit_probe
+from monai_shortcut.statistics.variation import vary
 from monai_shortcut.statistics.weight_space import weight_space_correlation
 from monai_shortcut.storage.records import encode
 from monai_shortcut.types import Unmeasurable
@@ -85,7 +87,7 @@ class MetadataProbe(AttributeTable):
         sample = Sample.of(embeddings, task.weight, task.bias, cohort.labels, cohort.patients, draws=self.settings)
         try:
             found = encoding(sample.by(name, levels))
-        except Unmeasurable:  # it coincides with the label, or too few patients have it
+        except Unmeasurable:  # it coincides with the label, too few patients have it, or the embedding is one
             return Measured({}, [])
         label = {"label": task.name} if task.name else {}
         values = {**found.metrics, "auroc": found.auroc, "own_auroc": found.own_auroc}
@@ -99,7 +101,7 @@ class WeightSpaceCorrelation(AttributeTable):
     """Reports the weight space correlation between the clinical head and each attribute's probe, as published.
 
     Adds ``<attribute>_wsc``, the largest absolute value, to the engine's metrics and writes
-    ``weight_space_correlation.csv`` with one row per class and level.
+    ``weight_space_correlation.csv`` with one row per class and level. An embedding that does not vary has no number.
 
     Args:
         network, cohort: the classifier and the images' table, as in `CohortHandler`.
@@ -123,6 +125,8 @@ class WeightSpaceCorrelation(AttributeTable):
         classes = (task.name,) if task.name else names
         known = levels.codes >= 0
         points = embeddings[known]
+        if not vary(OrderedRows(points)):
+            return Measured({}, [])
         probe = fit_probe(points, levels.codes[known]).weight
         values = weight_space_correlation(
             task.weight, probe, points, self.settings.variance, self.settings.min_components

@@ -394,6 +394,16 @@ def test_numbers_are_floats_and_are_logged(densenet, phantom, items, tmp_path, c
         assert engine.state.metrics[f"{finding.attribute}_prediction_gap"] == shown.gap.effect.value
 
 
+def test_a_network_that_reads_the_same_of_every_image_has_no_numbers(sononet, phantom, items, tmp_path):
+    network = deepcopy(sononet)
+    for part in network.features.parameters():
+        part.data.zero_()
+    handlers = all_handlers(network, phantom.cohort, tmp_path, attributes=["scanner"])
+    assert run("engine", network, items, *handlers).state.metrics == {}
+    finding = handlers[-1].audit.finding("scanner")
+    assert (finding.verdict, finding.reason) == ("inconclusive", "Not computed: the embedding does not vary.")
+
+
 def test_tables_hold_the_numbers_of_the_analyses(sononet, phantom, items, tmp_path):
     cohort = phantom.cohort
     probe = MetadataProbe(sononet, cohort, output_dir=tmp_path, settings=SETTINGS)
