@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sized
 from numbers import Integral
 
-import ignite.distributed as idist
+from monai_shortcut.handlers.processes import process_count
 
 
 def check_training(
@@ -34,7 +34,7 @@ def check_training(
     for name, images in (("train#dataset", training), ("validate#dataset", validation)):
         if not len(images):
             raise ValueError(f"{name} must hold images, got none: look at the folds and at the images left out.")
-    most = len(training) // idist.get_world_size()
+    most = len(training) // process_count()
     _check("max_epochs", max_epochs, 1)
     _check("val_interval", val_interval, 1, max_epochs, "max_epochs")
     _check("batch_size", batch_size, 1, most, "training images of a process; what is left of them is dropped")
