@@ -23,6 +23,7 @@ from monai_shortcut.handlers.tasks import FITTED, ClinicalTask, RecordedImages, 
 from monai_shortcut.heads.embeddings import averaged_output
 from monai_shortcut.heads.layers import evaluating, unwrap
 
+_MANY = 10  # times as many outputs as classes in the table are an embedding
 Table = Cohort | pd.DataFrame | str | Path
 
 
@@ -60,8 +61,8 @@ def audit_classifier(
         labels: the findings that a multi-label network predicts, in the order of its outputs.
         attributes: columns to audit; by default all that are no labels.
         image_key: entry of the batch that holds the images; a number of a tuple.
-        label_key: entry of the batch that holds the labels. They are read only where the order of the table names the
-            images, to make sure that it does.
+        label_key: entry of the batch that holds the labels. They are read to make sure that the table is of these
+            images.
         id_key: entry of the batch that holds the names of the images. Without it the files that they were loaded from
             name them, else the order of the rows, if the loader keeps it.
         ids: names of the images in the order of the loader, if batches hold none.
@@ -98,12 +99,13 @@ def audit_classifier(
     chosen = replace(chosen, adjust_for=(*chosen.adjust_for, *adjust_for))
     keys = {"image_key": str(image_key), "id_key": str(id_key)}
     reading: dict[str, Any] = {"attributes": attributes, "labels": labels, "settings": chosen, "title": title, **keys}
+    reading["label_key"] = str(label_key)
     handler: ShortcutAudit
     if fit_head:
         network = _WithHead(network, output)
         handler = _EncoderAudit(network, cohort, None, **reading)
     else:
-        handler = ShortcutAudit(network, cohort, None, embedding=embedding, layer=layer, output=output, **reading)
+        handler = _ClassifierAudit(network, cohort, None, embedding=embedding, layer=layer, output=output, **reading)
     engine = Engine(lambda engine, batch: handler.given(engine).plain().into(network))
     engine.prepare_batch = _beside(extra_keys)
     handler.attach(engine)
@@ -168,8 +170,25 @@ class _WithHead(nn.Module):
         return found
 
 
+class _ClassifierAudit(ShortcutAudit):
+    """A `ShortcutAudit` that does not take an encoder for a classifier."""
+
+    def _name_classes(self) -> None:
+        outputs, names = len(self._head().bias), self.cohorts.get("", next(iter(self.cohorts.values()))).label_names
+        if self.labels is None and outputs > _MANY * len(names):
+            raise ValueError(
+                f"the network must have an output for each class, got {outputs} outputs for {', '.join(names[:5])}. Of "
+                "an encoder without a head, fit_head=True fits one; else name all classes: "
+                "Cohort.from_csv(path, label_names=[...])."
+            )
+        super()._name_classes()
+
+
 class _EncoderAudit(ShortcutAudit):
     """A `ShortcutAudit` of the head that is fitted to what an encoder returns."""
+
+    def _name_classes(self) -> None:
+        """The head that is found first says nothing of classes."""
 
     def _look(self, engine: Engine) -> None:
         if self.head is None:

@@ -152,7 +152,8 @@ def _found(
             f"head(embedding) must equal the network's logits, got {found} with layer {layer!r}, after which ran "
             f"{[type(other).__name__ for other in after[:5]]}{hidden}; make the network return the logits of one head "
             "without an activation other than sigmoid and softmax (torch.nn.Identity in its place), or pass layer= one "
-            f"of {heads[:5]}, or output= the entry of its logits."
+            f"of {heads[:5]}, or output= the entry of its logits. An encoder without a head is none of these: "
+            "audit_classifier(..., fit_head=True) fits one."
         ) from None
 
 

@@ -319,15 +319,19 @@ class Nonlinear(nn.Module):
             {"network": Nonlinear()},
             r"head\(embedding\) must equal the network's logits, got a difference of .*Identity",
         ),
-        ({"network": nn.Conv2d(1, 3, 1)}, r"the network's logits must have shape \(N, C\), got \(2, 3, 16, 16\)"),
+        ({"network": nn.Conv2d(1, 3, 1)}, r"logits must have shape \(N, C\), got .*\(2, 3, 16, 16\).*fit_head=True"),
         (
             {"fit_head": True, "layer": "6", "embedding": "logit_map", "labels": ["a"]},
             "fit_head=True must go without embedding, layer and labels, got embedding, layer, labels",
         ),
         ({"attributes": ["age"]}, r"attributes must be among \['scanner', 'operator'\], got \['age'\]"),
         (
-            {"network": nn.Sequential(nn.Flatten(), nn.Linear(256, 5))},
-            "label_names must hold 5 names to match the head",
+            {"network": nn.Sequential(nn.Flatten(), nn.Linear(256, 64))},
+            r"an output for each class, got 64 outputs for 0, 1\. Of an encoder without a head, fit_head=True fits one",
+        ),
+        (
+            {"network": nn.Sequential(nn.Conv2d(1, 8, 1), nn.ReLU(), nn.Flatten())},
+            r"head\(embedding\) must equal the network's logits, .* audit_classifier\(\.\.\., fit_head=True\) fits one",
         ),
     ],
 )
