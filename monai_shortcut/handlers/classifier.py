@@ -107,11 +107,11 @@ def audit_classifier(
     else:
         handler = _ClassifierAudit(network, cohort, None, embedding=embedding, layer=layer, output=output, **reading)
     engine = Engine(lambda engine, batch: handler.given(engine).plain().into(network))
-    engine.prepare_batch = _beside(extra_keys)
+    several, named = _extra(extra_keys)
+    engine.prepare_batch = _beside(several, named)
     handler.attach(engine)
-    batches = NamedBatches(
-        loader, label_key=str(label_key), ids=ids, cohort=cohort if isinstance(cohort, Cohort) else None, **keys
-    )
+    known, beside = cohort if isinstance(cohort, Cohort) else None, (*several, *named.values())
+    batches = NamedBatches(loader, label_key=str(label_key), ids=ids, cohort=known, beside=beside, **keys)
     with evaluating(unwrap(network)):
         engine.run(batches)
     return handler.audits if labels is not None else handler.audits[""]
@@ -130,16 +130,23 @@ def _require_default(*, embedding: str, layer: str | None, labels: Sequence[str]
         raise ValueError(f"fit_head=True must go without embedding, layer and labels, got {', '.join(wrong)}.")
 
 
-def _beside(extra_keys: str | int | Sequence[str | int] | Mapping[str, str | int]) -> Callable[..., Any]:
+def _extra(
+    keys: str | int | Sequence[str | int] | Mapping[str, str | int],
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Entries of the batch that the network takes in their order, and by the name of the argument."""
+    if isinstance(keys, Mapping):
+        return (), {name: str(key) for name, key in keys.items()}
+    return tuple(map(str, [keys] if isinstance(keys, (str, int)) else keys)), {}
+
+
+def _beside(several: Sequence[str], named: Mapping[str, str]) -> Callable[..., Any]:
     """What a batch holds beside the images for the network, as MONAI's evaluators prepare it."""
-    named = {name: str(key) for name, key in extra_keys.items()} if isinstance(extra_keys, Mapping) else {}
-    several = [extra_keys] if isinstance(extra_keys, (str, int)) else [] if named else extra_keys
 
     def prepare(batch: Mapping[str, Any], device: torch.device, non_blocking: bool = False) -> tuple[Any, ...]:
-        absent = [key for key in (*map(str, several), *named.values()) if key not in batch]
+        absent = [key for key in (*several, *named.values()) if key not in batch]
         if absent:
             raise ValueError(f"the batch must have the extra_keys, got {sorted(batch)} without {', '.join(absent)}.")
-        args = tuple(_placed(batch[str(key)], device) for key in several)
+        args = tuple(_placed(batch[key], device) for key in several)
         return None, None, args, {name: _placed(batch[key], device) for name, key in named.items()}
 
     return prepare

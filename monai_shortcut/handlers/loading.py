@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from monai_shortcut.handlers.recording import file_names
 class NamedBatches:
     """The batches of a loader as dictionaries, each image with its name.
 
-    Entries of tuples and lists are named "0", "1" and so on; the first is the image and the second the label, too.
+    Entries of tuples and lists are named "0", "1" and so on. The first is the image, too, and the next one that the
+    network does not take is the label.
 
     Args:
         loader: gives batches: dicts, tuples, lists, or tensors of images alone.
@@ -26,6 +27,7 @@ class NamedBatches:
         label_key: entry that holds the labels.
         id_key: entry that holds the names of the images. Without it, their files name them.
         ids: names of all images in the order of the loader, in place of such an entry.
+        beside: entries that the network takes beside the images.
         cohort: names the images by the order of its rows where neither batch nor files do; None refuses that.
     """
 
@@ -38,8 +40,9 @@ class NamedBatches:
         id_key: str,
         ids: Sequence[str] | None,
         cohort: Cohort | None,
+        beside: Collection[str] = (),
     ) -> None:
-        self.loader, self.cohort = loader, cohort
+        self.loader, self.cohort, self.beside = loader, cohort, beside
         self.image_key, self.label_key, self.id_key = image_key, label_key, id_key
         self.ids = None if ids is None else [str(name) for name in ids]
         self._by_rows = False
@@ -76,7 +79,9 @@ class NamedBatches:
             )
         named = {str(place): value for place, value in enumerate(batch)}
         called = {} if self.image_key.isdigit() else {self.image_key: batch[0]}
-        return named | called | ({} if self.label_key.isdigit() or len(batch) < 2 else {self.label_key: batch[1]})
+        if not self.label_key.isdigit() and (others := [key for key in list(named)[1:] if key not in self.beside]):
+            called[self.label_key] = named[others[0]]
+        return named | called
 
     def _nameless(self, named: Mapping[str, Any]) -> bool:
         known = self.id_key in named or self.image_key not in named  # which is refused when it is looked at

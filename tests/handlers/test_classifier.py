@@ -234,7 +234,7 @@ def test_a_network_of_two_inputs_is_audited_by_its_answers(keys, data):
     network = Fused()
     nn.init.zeros_(network.head.weight).data[1, 4] = 4.0
     batches = loader(data, scanner)
-    found = audit_classifier(network, batches, data.table, settings=QUICK, extra_keys=keys, label_key=2)
+    found = audit_classifier(network, batches, data.table, settings=QUICK, extra_keys=keys)
     assert verdicts(found)["scanner"] == "used"
     with torch.no_grad():
         answers = network(data.images, scanner).softmax(dim=1).numpy()

@@ -60,6 +60,15 @@ def test_entries_are_named_or_numbered(batch, keys):
     assert torch.equal(torch.as_tensor(found[keys.get("image_key", "image")]), IMAGES)
 
 
+def test_the_label_is_the_first_entry_that_the_network_does_not_take():
+    sex, label = torch.tensor([1, 0] * 3), torch.tensor([0, 1] * 3)
+    (found,) = batches([(IMAGES, sex, label)], beside=["1"])
+    assert torch.equal(found["label"], label)
+    with pytest.raises(ValueError, match="labels of the loader must be those of the table's rows"):
+        batches([(IMAGES, sex, label)])
+    assert "label" not in batches([(IMAGES, sex)], beside=["1"])[0]
+
+
 def test_labels_that_are_no_classes_are_not_compared():
     assert len(batches([(IMAGES, torch.zeros(6))])) == len(batches([(IMAGES, torch.eye(6))])) == 1
 
