@@ -499,6 +499,7 @@ def test_a_workflow_has_every_property_that_monai_asks_for(name, files, collecti
     options |= {"audit_patients": 4} if name == "planted_shortcut" or "phantoms" in files else {}
     options |= {"patients": 12} if "phantoms" in files else {}
     options |= {"minimum_patients": 1} if "multi_task_train" in files else {}
+    options |= {"batch_size": 8} if "induced_bias" in files else {}  # of 11 images
     made = workflow(BUNDLES / name, files, tmp_path, **options)
     made.initialize()
     assert made.check_properties() == []
