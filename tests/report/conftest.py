@@ -14,7 +14,6 @@ from monai_shortcut.audit.record import Audit, Example
 from monai_shortcut.report.figures.audit import picture
 from monai_shortcut.report.pages import write_report
 
-
 ALL = {"ids": True, "paths": True, "pixels": True}  # so that pages have all that they can
 
 
