@@ -40,6 +40,7 @@ OVERLAYS = {
     "answers": "by itself: what readers answered on that page",
     "repair": "configs with the id evaluator: repairs of the head, each audited on patients it was not fitted to",
     "compare": "by itself: two audits, before and after",
+    "evaluator": "after inference or evaluate, for configs without an evaluator: one of their network and dataloader",
 }
 _BUNDLE: dict[str, Any] = {
     "imports": ["$import json", "$import pathlib", "$import torch"],

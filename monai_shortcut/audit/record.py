@@ -294,6 +294,7 @@ class Audit:
         attribution: where the model looks; None if nobody asked.
         answers: what the model said of each image, for `monai_shortcut.compare_audits`; None in older records.
         notes: what must be known to read it, a sentence each.
+        weights: names by SHA-256 of the files of weights that were read before the evaluation; None if not known.
         version: version of this format.
     """
 
@@ -320,6 +321,7 @@ class Audit:
     attribution: Attribution | None = None
     answers: Answers | None = None
     notes: tuple[str, ...] = ()
+    weights: dict[str, str] | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:

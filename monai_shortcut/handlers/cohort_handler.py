@@ -18,15 +18,19 @@ from torch import nn
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.columns import as_names, require_none
 from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.handlers.agreement import disagreement, given_labels
 from monai_shortcut.handlers.processes import on_first, process_rank
-from monai_shortcut.handlers.recording import EmbeddingRecorder, Reading
+from monai_shortcut.handlers.recording import EACH, FIRST, MEAN, EmbeddingRecorder, Reading
 from monai_shortcut.handlers.tasks import (
     ClinicalTask,
     CohortMatcher,
+    RecordedImages,
     Unmatched,
     chosen_attributes,
     clinical_tasks,
     cohorts_by_label,
+    head_outputs,
+    with_classes,
 )
 from monai_shortcut.handlers.timings import Timings
 from monai_shortcut.storage.folders import owned, replace_files, writable
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
 _UNMATCHED = "unmatched.csv"
 _TOLD = 5  # names on the console
+_LARGE = 0.2  # share of images or rows without counterpart that the report says first
 
 
 class CohortReading(Reading, total=False):
@@ -46,6 +51,9 @@ class CohortReading(Reading, total=False):
     attributes: Sequence[str] | None
     labels: Sequence[str] | None
     settings: AuditSettings | None
+    label_key: str
+    mislabelled: float
+    most_unmatched: float
 
 
 class CohortHandler(EmbeddingRecorder):
@@ -66,11 +74,15 @@ class CohortHandler(EmbeddingRecorder):
             its classes, or a single output its second class.
         output_dir: folder of what is written; by default nothing is.
         settings: settings of the analyses; by default `AuditSettings()`.
-        **reading: ``embedding``, ``layer``, ``output``, ``image_key`` and ``id_key``, as in `EmbeddingRecorder`.
+        label_key: entry of the batch that holds labels; where there is one, it is compared with the table's.
+        mislabelled: share of these labels that may be others than the table's.
+        most_unmatched: share of the images, and of the rows, that may be without counterpart.
+        **reading: ``embedding``, ``layer``, ``output``, ``image_key``, ``id_key`` and ``patches``, as in
+            `EmbeddingRecorder`.
 
     Raises:
-        ValueError: If an attribute or label is not in the cohort, no image of the run is, or the labels do not fit the
-            head.
+        ValueError: If an attribute or label is not in the cohort, no image of the run is, the labels do not fit the
+            head, or too many labels differ or images and rows have no counterpart.
         PermissionError: If the folder cannot be written to.
         FolderInUseError: If another process writes there.
     """
@@ -84,9 +96,13 @@ class CohortHandler(EmbeddingRecorder):
         labels: Sequence[str] | None = None,
         output_dir: str | Path | None = None,
         settings: AuditSettings | None = None,
+        label_key: str = "label",
+        mislabelled: float = 0.05,
+        most_unmatched: float = 1.0,
         **reading: Unpack[Reading],
     ) -> None:
         super().__init__(network, **reading)
+        self.label_key, self.mislabelled, self.most_unmatched = label_key, mislabelled, most_unmatched
         self.labels = None if labels is None else as_names(labels)
         self.cohorts = cohorts_by_label(cohort, self.labels)
         self.attributes = chosen_attributes(self.cohorts.values(), self.labels, attributes)
@@ -101,9 +117,29 @@ class CohortHandler(EmbeddingRecorder):
         self.problems: dict[str, str] = {}
         self.timings = Timings()
         self._began = 0.0
-        self._matchers = {label: CohortMatcher(own) for label, own in self.cohorts.items()}
+        self.notes: tuple[str, ...] = ()
+        self._match_with()
         self._unmatched: tuple[Unmatched, dict[str, str]] | None = None
         self._written: set[str] = set()
+
+    def _match_with(self) -> None:
+        each = self.patches == EACH
+        self._matchers = {label: CohortMatcher(own, each=each) for label, own in self.cohorts.items()}
+
+    def _look(self, engine: Engine) -> None:
+        unknown = self.head is None
+        super()._look(engine)
+        if unknown:
+            self._name_classes()
+        batch, columns = engine.state.batch, 1 if self.labels is None else len(self.labels)
+        self._record("label", given_labels(batch, self.label_key, len(batch[self.image_key]), columns))
+
+    def _name_classes(self) -> None:
+        """Make sure that the labels fit the head, before a whole evaluation has run."""
+        head_outputs(self._head(), self.labels)
+        if self.labels is None:
+            self.cohorts = {"": with_classes(self.cohorts[""], self._head())}
+            self._match_with()
 
     def _epoch_started(self, engine: Engine) -> None:
         self._own_folder()
@@ -138,10 +174,46 @@ class CohortHandler(EmbeddingRecorder):
         images = self.recorded
         matches = {label: matcher.match(images) for label, matcher in self._matchers.items()}
         tasks, self.problems = clinical_tasks(images, matches, self.labels, self.attributes)
-        self._list_unmatched(Unmatched.among(matches.values()), images.left_out)
+        unmatched = Unmatched.among(matches.values())
+        self._list_unmatched(unmatched, images.left_out)
+        notes = [self._counterparts(unmatched, len(images.names)), *map(self._labelled, tasks), self._several(images)]
+        self.notes = tuple(note for note in notes if note)
         numbers = self._finish(engine, tasks)
         engine.logger.info("%s: %s", type(self).__name__, self.timings)
         return numbers
+
+    def _counterparts(self, found: Unmatched, images: int) -> str:
+        """How large a share of images and rows has no counterpart, where it is large."""
+        rows = len({image for own in self.cohorts.values() for image in own.image_ids})
+        share = max(len(found.images) / max(images, 1), len(found.rows) / max(rows, 1))
+        said = f"{len(found.images)} of {images} images have no row, and {len(found.rows)} of {rows} rows no image"
+        if share > self.most_unmatched:
+            raise ValueError(
+                f"at most {self.most_unmatched:.0%} of images and rows may be without counterpart (most_unmatched), "
+                f"got: {said}."
+            )
+        return f"{said}: this is about those that have both." if share >= _LARGE else ""
+
+    def _labelled(self, task: ClinicalTask) -> str:
+        """How many labels of the batches are not those of the table; of a patch, they need not be its image's."""
+        if self.patches != FIRST:
+            return ""
+        column = self.labels.index(task.name) if self.labels else 0
+        return disagreement(self._column("label")[task.matched.rows, column], task.cohort, self.mislabelled)
+
+    def _several(self, images: RecordedImages) -> str:
+        """What became of several images of one name."""
+        seen, names = len(self._names), len(images.names)
+        if images.left_out:
+            return (
+                f"{len(images.left_out)} of {len(images.left_out) + names} images have the name of another one and are "
+                'left out. Give patches ids of their own, or choose patches="mean" or "each".'
+            )
+        if self.patches == MEAN and seen > names:
+            return f"What the head reads of {seen} patches is averaged for each of {names} images."
+        if self.patches == EACH and any(count > 1 for count in self._times.values()):
+            return f"Each of {names} patches is audited by itself, with the label and patient of its image."
+        return ""
 
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
         """Analyse what was recorded and give the numbers for the engine's metrics."""

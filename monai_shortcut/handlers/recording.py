@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
 
@@ -14,17 +14,19 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import decollate_batch
 from monai.engines import default_prepare_batch
+from monai.inferers import SimpleInferer
 from numpy.typing import NDArray
 from torch import nn
 
-from monai_shortcut.cohort.matching import short_names
-from monai_shortcut.handlers.processes import await_all, gather, process_count
+from monai_shortcut.cohort.matching import short_names, without_suffix
+from monai_shortcut.handlers.processes import await_all, gather, process_count, process_rank
 from monai_shortcut.handlers.tasks import Embeddings, RecordedImages
 from monai_shortcut.heads import Inputs, LinearHead, linear_head, logit_map_head
 from monai_shortcut.heads.embeddings import EmbeddingHook
 from monai_shortcut.heads.layers import unwrap
 
 EMBEDDINGS = ("pooled", "logit_map")
+PATCHES = FIRST, EACH, MEAN = ("first", "each", "mean")
 _SAME = 1e-2  # share of its standard deviation by which an embedding varies with the batch it is computed in
 _made: Counter[str] = Counter()  # handlers of a kind are made in one order on all processes
 
@@ -37,6 +39,7 @@ class Reading(TypedDict, total=False):
     output: str | int | None
     image_key: str
     id_key: str
+    patches: str
 
 
 class EmbeddingRecorder:
@@ -44,9 +47,9 @@ class EmbeddingRecorder:
 
     After a run, ``head`` is the `LinearHead`, and ``embeddings`` and ``image_ids`` have one entry per image, in the
     order in which the images came. An image that came again (a padded sampler) is kept once; so is the first of several
-    images of one name, such as patches of a file, and the others are counted. Attach the handler on
-    every process of a distributed evaluation: each process then has the images of all, in the order of a sampler that
-    deals them out one by one.
+    images of one name, such as patches of a file, and the others are counted, unless ``patches`` says otherwise. Attach
+    the handler on every process of a distributed evaluation: each process then has the images of all, in the order of a
+    sampler that deals them out one by one.
 
     Args:
         network: the classifier that the evaluator runs.
@@ -56,10 +59,13 @@ class EmbeddingRecorder:
             whose output is the map.
         output: entry of what the network returns that holds the logits, as in `linear_head`.
         image_key: entry of the batch that holds the images.
-        id_key: entry of the batch that holds the names of the images. Without it, their files name them.
+        id_key: entry of the batch that holds the names of the images. Without it, their files name them, with the place
+            in it of a patch of a whole slide, where it is audited by itself.
+        patches: which of several images of one name are kept: the "first"; "each", called "name", "name (2)" and so
+            on; or their "mean", the average of what the head reads. Patches of a slide then have its name.
 
     Raises:
-        ValueError: If embedding is neither.
+        ValueError: If embedding or patches is none of these.
     """
 
     def __init__(
@@ -71,9 +77,13 @@ class EmbeddingRecorder:
         output: str | int | None = None,
         image_key: str = "image",
         id_key: str = "image_id",
+        patches: str = FIRST,
     ) -> None:
         if embedding not in EMBEDDINGS:
             raise ValueError(f"embedding must be one of {EMBEDDINGS}, got {embedding!r}.")
+        if patches not in PATCHES:
+            raise ValueError(f"patches must be one of {PATCHES}, got {patches!r}.")
+        self.patches = patches
         self.embedding, self._reads = embedding, "input" if embedding == "pooled" else "logit_map"
         self.network, self.layer, self.output = network, layer, output
         self.image_key, self.id_key = image_key, id_key
@@ -126,7 +136,7 @@ class EmbeddingRecorder:
     def _others(self) -> dict[str, int]:
         """By name, how many further images of it there were: others than the first, not that one again."""
         names = list(dict.fromkeys(self._names))
-        if len(names) == len(self._names):
+        if len(names) == len(self._names) or self.patches == MEAN:
             return {}
         place = {name: row for row, name in enumerate(names)}
         kept, rows = self.embeddings, self._blocks["embedding"][0]
@@ -148,7 +158,9 @@ class EmbeddingRecorder:
         if len(blocks) > 1:
             blocks[:] = [np.concatenate(blocks)]
         first = dict(zip(reversed(self._names), reversed(range(len(self._names))), strict=True))
-        return blocks[0] if len(first) == len(self._names) else blocks[0][sorted(first.values())]
+        if len(first) == len(self._names):
+            return blocks[0]
+        return means(self._names, blocks[0]) if self.patches == MEAN else blocks[0][sorted(first.values())]
 
     def _due(self, engine: Engine) -> bool:
         """Whether to record this epoch."""
@@ -160,6 +172,7 @@ class EmbeddingRecorder:
         self._size: tuple[int, ...] = ()
         self._of_files = False
         self._names: list[str] = []
+        self._times: Counter[str] = Counter()
         self._blocks: dict[str, list[NDArray[Any]]] = {}
 
     def _epoch_started(self, engine: Engine) -> None:
@@ -188,7 +201,17 @@ class EmbeddingRecorder:
             self.head = find(self.network, images=example, layer=self.layer, output=self.output)
             self._hook = EmbeddingHook(self.network, self.head.layer, self._reads)
         self._of_files = self.id_key not in batch
-        self._names += image_names(batch, self.image_key, self.id_key)
+        names = image_names(batch, self.image_key, self.id_key, patches=self.patches)
+        self._names += self._numbered(names) if self.patches == EACH else names
+
+    def _numbered(self, names: Sequence[str]) -> list[str]:
+        """Each image with a name of its own, also those that another process sees."""
+        found = []
+        for name in names:
+            number = self._times[name] * process_count() + process_rank()
+            self._times[name] += 1
+            found.append(f"{name} ({number + 1})" if number else name)
+        return found
 
     def _images(self, batch: Mapping[str, Any], key: str) -> torch.Tensor:
         parameter = next(unwrap(self.network).parameters())
@@ -197,12 +220,15 @@ class EmbeddingRecorder:
     def given(self, engine: Engine) -> Inputs:
         """What the network is called with for the batch: its images, and what the evaluator puts beside them."""
         batch, prepare = engine.state.batch, getattr(engine, "prepare_batch", default_prepare_batch)
-        images = self._images(batch, self.image_key)
+        inferer = getattr(engine, "inferer", None)
+        images = Inputs(
+            self._images(batch, self.image_key), inferer=None if isinstance(inferer, SimpleInferer) else inferer
+        )
         if prepare is default_prepare_batch:
-            return Inputs(images)
-        prepared = prepare(batch, images.device, False, **getattr(engine, "to_kwargs", {}))
+            return images
+        prepared = prepare(batch, images.images.device, False, **getattr(engine, "to_kwargs", {}))
         several = isinstance(prepared, tuple) and len(prepared) == 4
-        return Inputs(images, tuple(prepared[2]), prepared[3]) if several else Inputs(images)
+        return replace(images, args=tuple(prepared[2]), kwargs=prepared[3]) if several else images
 
     def _iteration_started(self, engine: Engine) -> None:
         if self._recording and self._hook is not None:
@@ -261,7 +287,17 @@ class EmbeddingRecorder:
             self._hook = None
 
 
-def image_names(batch: Mapping[str, Any], image_key: str, id_key: str) -> list[str]:
+def means(names: Sequence[str], rows: NDArray[Any]) -> NDArray[Any]:
+    """(M, ...) mean of the rows (N, ...) of each name, in the order in which the names come first."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    codes = np.array([places[name] for name in names])
+    sums = np.zeros((len(places), *rows.shape[1:]))
+    np.add.at(sums, codes, rows)
+    counts = np.bincount(codes).reshape(-1, *[1] * (rows.ndim - 1))
+    return np.asarray(sums / counts, dtype=rows.dtype)
+
+
+def image_names(batch: Mapping[str, Any], image_key: str, id_key: str, *, patches: str = FIRST) -> list[str]:
     """Names of the images of a batch: its entry, or the paths of the files they were loaded from."""
     if id_key in batch:
         names = batch[id_key]
@@ -270,7 +306,13 @@ def image_names(batch: Mapping[str, Any], image_key: str, id_key: str) -> list[s
         return [str(name) for name in (names.tolist() if isinstance(names, torch.Tensor) else names)]
     paths = file_names(batch[image_key])
     if paths is None:
-        raise ValueError(f"the batch must have the key {id_key!r}, or images loaded from files, got {sorted(batch)}.")
+        paths = slide_names(batch[image_key], placed=patches == FIRST)
+    if paths is None:
+        raise ValueError(
+            f"the batch must have the key {id_key!r}, or images loaded from files, got {sorted(batch)}. A path in an "
+            f'item makes a name: {{"_target_": "CopyItemsd", "keys": "{image_key}", "names": "{id_key}"}} as the first '
+            "transform."
+        )
     return paths
 
 
@@ -278,3 +320,21 @@ def file_names(images: Any) -> list[str] | None:
     """Paths of the files that the images of a batch were loaded from; None if any has none."""
     paths = [getattr(image, "meta", {}).get("filename_or_obj") for image in decollate_batch(images)]
     return None if any(path is None for path in paths) else [str(path) for path in paths]
+
+
+def slide_names(images: Any, *, placed: bool) -> list[str] | None:
+    """Names of the patches of a batch by their whole slide; None if MONAI's readers of slides did not load them.
+
+    Args:
+        images: with ``path`` (or ``name``) and ``location`` in their metadata.
+        placed: whether the place in the slide follows: "slide_1024_512", rows first, without the suffix of a file.
+    """
+    names = []
+    for image in decollate_batch(images):
+        meta = getattr(image, "meta", {})
+        slide, place = meta.get("path", meta.get("name")), meta.get("location")
+        if slide is None or (placed and place is None):
+            return None
+        parts = [str(int(number)) for number in np.asarray(place).reshape(-1)] if placed else []
+        names.append("_".join([without_suffix(str(slide)) if placed else str(slide), *parts]))
+    return names

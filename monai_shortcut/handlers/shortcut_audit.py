@@ -30,13 +30,15 @@ from monai_shortcut.handlers.explaining import KeptImages, checked_settings, wit
 from monai_shortcut.handlers.masked_rows import MaskedRows
 from monai_shortcut.handlers.masking import NO_SWAPPED, masked_images
 from monai_shortcut.handlers.processes import gather
+from monai_shortcut.handlers.recording import FIRST
 from monai_shortcut.handlers.tasks import ClinicalTask
+from monai_shortcut.handlers.weights import NOT_LOADED, weights_read
 from monai_shortcut.heads.embeddings import embed
 from monai_shortcut.heads.inputs import Inputs
 from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.networks import MultiTaskClassifier
 from monai_shortcut.reader_study.record import Studies, studies_by_label
-from monai_shortcut.regions.strategies import STRATEGIES, TABLE, check_settings
+from monai_shortcut.regions.strategies import STRATEGIES, TABLE, check_labels, check_settings
 from monai_shortcut.report.figures.audit import picture
 from monai_shortcut.report.pages import write_report, write_reports
 
@@ -68,7 +70,8 @@ class ShortcutAudit(CohortHandler):
         output_dir: folder of the report; None writes and prints none.
         attributes: columns to audit, as in `CohortHandler`.
         labels: findings of a multi-label network, as in `CohortHandler`.
-        roi_key: entry of the batch that holds the regions of interest.
+        roi_key: entry of the batch that holds the regions of interest: 0 and 1, or 0 and 255.
+        roi_labels: values of the region that belong to it, one or several, of a map of labels such as 0, 1 and 2.
         strategies: masking strategies to evaluate beside "full", or "all" nine.
         swapped_key: entry of the batch that holds another patient's region for each image, which "swapped_roi" needs;
             where batches have none, that strategy is not evaluated, and the page says so.
@@ -86,7 +89,9 @@ class ShortcutAudit(CohortHandler):
             fails is in ``failed``, and `monai_shortcut.workflows.exit_by_verdict` ends the process.
         title: what is audited.
         examples: number of images of each label to show in the report, where ``settings.privacy`` allows pixels.
-        embedding, layer, output, image_key, id_key: what to read of network and batch, as in `EmbeddingRecorder`.
+        label_key, mislabelled, most_unmatched: what the table is checked by, as in `CohortHandler`.
+        embedding, layer, output, image_key, id_key, patches: what to read of network and batch, as in
+            `EmbeddingRecorder`.
 
     Raises:
         ValueError: If a strategy or a word that fails does not exist, a key is not in the batch, or as in
@@ -101,6 +106,7 @@ class ShortcutAudit(CohortHandler):
         output_dir: str | Path | None,
         *,
         roi_key: str | None = None,
+        roi_labels: int | Sequence[int] | None = None,
         strategies: str | Sequence[str] = ROI_STRATEGIES,
         swapped_key: str = "swapped_roi",
         after_masking: Callable[[Any], Any] | None = None,
@@ -118,7 +124,10 @@ class ShortcutAudit(CohortHandler):
         unknown = [name for name in counterfactual_keys or {} if name not in self.attributes]
         if unknown:
             raise ValueError(f"counterfactual_keys must be among {list(self.attributes)}, got {unknown}.")
+        if roi_key and self.patches != FIRST:
+            raise ValueError(f'patches must be "first" with roi_key, got {self.patches!r}.')
         self.roi_key, self.after_masking, self.title, self.examples = roi_key, after_masking, title, examples
+        self.roi_labels = None if roi_labels is None else check_labels(roi_labels)
         chosen = STRATEGIES if strategies == "all" else as_names(strategies)
         self.strategies = tuple(name for name in chosen if name != "full") if roi_key else ()
         self.swapped_key = swapped_key
@@ -170,7 +179,7 @@ class ShortcutAudit(CohortHandler):
             _require_alone(self.given(engine))
             self._kept = self._kept or KeptImages(self._matchers, self.attribution, self.after_masking)
             names = self._names[-len(batch[self.image_key]) :]
-            self._kept.look(names, batch[self.image_key], batch[self._key(batch, self.roi_key)])
+            self._kept.look(names, batch[self.image_key], self._regions(batch, self.roi_key))
 
     def _precision(self, engine: Engine) -> AbstractContextManager[Any]:
         """That of a MONAI evaluator, to compare with what it computes; its mixed precision is CUDA's alone."""
@@ -182,7 +191,7 @@ class ShortcutAudit(CohortHandler):
         """Evaluate the batch under every strategy; the masked images by strategy, empty where a region is unusable."""
         assert self.roi_key is not None
         batch, given = engine.state.batch, self.given(engine)
-        images, regions = given.images, batch[self._key(batch, self.roi_key)]
+        images, regions = given.images, self._regions(batch, self.roi_key)
         self._without_swapped = self.swapped_key not in batch
         swapped = [None] * len(images) if self._without_swapped else convert_to_tensor(batch[self.swapped_key]).cpu()
         with self.timings.of("evaluation/masking"):
@@ -274,14 +283,23 @@ class ShortcutAudit(CohortHandler):
         weights = network.attribute_weights()
         return {name: weights[name].double().cpu().numpy() for name in attributes if name in weights}
 
+    def _regions(self, batch: Mapping[str, Any], key: str) -> Any:
+        """Regions of a batch (N, 1 or C, *spatial); of a map of labels 1 where it has one of the chosen ones."""
+        regions = batch[self._key(batch, key)]
+        if self.roi_labels is None:
+            return regions
+        chosen = sum(regions == label for label in self.roi_labels)
+        return chosen.clip(0, 1).to(torch.uint8)
+
     def _key(self, batch: Mapping[str, Any], key: str) -> str:
         if key not in batch:
             raise ValueError(f"the batch must have the key {key!r}, got {sorted(batch)}.")
         return key
 
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
+        weights = weights_read(engine)
         with self.timings.of("audit"):
-            self.audits = {task.name: self._audit(task, len(tasks)) for task in tasks}
+            self.audits = {task.name: self._noted(self._audit(task, len(tasks)), weights) for task in tasks}
         if self.attribution is not None:
             with self.timings.of("attribution"):
                 self.audits = {
@@ -298,6 +316,11 @@ class ShortcutAudit(CohortHandler):
                     numbers[f"{task.prefix}{finding.attribute}_own_auroc"] = finding.evidence.encoding.own_auroc.value
                     numbers[f"{task.prefix}{finding.attribute}_prediction_gap"] = finding.evidence.gap.effect.value
         return numbers
+
+    def _noted(self, record: Audit, weights: dict[str, str] | None) -> Audit:
+        """The record with what must be known to read it, the files of weights included."""
+        unloaded = (NOT_LOADED,) if weights == {} else ()
+        return replace(record, weights=weights, notes=(*unloaded, *self.notes, *record.notes))
 
     def _attribution(self, task: ClinicalTask) -> Attribution:
         if self._kept is None:

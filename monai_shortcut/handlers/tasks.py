@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -31,6 +33,7 @@ FITTED = (
     "The network has no head of its own. Logistic regressions were fitted to what it returns, in {folds} folds of "
     "patients; audited are the answers of each to patients that it was not fitted to."
 )
+_NUMBER = re.compile(r" \([0-9]+\)$")  # of one of several patches
 FORMER = "label of the table"  # where findings take its place
 
 Embeddings = NDArray[np.floating[Any]]  # float32 or float64
@@ -87,19 +90,20 @@ class CohortMatcher:
 
     Args:
         cohort: the table.
+        each: whether a row is of all patches that have its name, and a number behind it.
 
     Attributes:
         places: number of the row by image id.
     """
 
-    def __init__(self, cohort: Cohort) -> None:
-        self.cohort = cohort
+    def __init__(self, cohort: Cohort, *, each: bool = False) -> None:
+        self.cohort, self._each = cohort, each
         self.places = {image: place for place, image in enumerate(cohort.image_ids)}
         self._ids, self._excluded = ImageMatcher(cohort.image_ids), ImageMatcher(tuple(cohort.excluded))
 
     def find(self, name: str) -> str | None:
         """The image id that a name stands for, as by `ImageMatcher`; None if no row has it."""
-        return self._ids.find(name)
+        return self._ids.find(_NUMBER.sub("", name) if self._each else name)
 
     def match(self, images: RecordedImages) -> Matched:
         """Match the recorded images with the cohort.
@@ -107,6 +111,8 @@ class CohortMatcher:
         Raises:
             ValueError: If several images fit one row, or one image several rows.
         """
+        if self._each:
+            return self._match_each(images)
         found = self._ids.find_all(images.names)
         position = {image: row for row, image in enumerate(found) if image is not None}
         ids = self.cohort.image_ids
@@ -119,6 +125,24 @@ class CohortMatcher:
                 shown: NO_ROW for name, shown, row in nameless if row is None and self._excluded.find(name) is None
             },
             unseen=tuple(image for image in ids if image not in position),
+        )
+
+    def _match_each(self, images: RecordedImages) -> Matched:
+        """The same where a row is of several images: it is repeated for each, with its number."""
+        found = [self.find(name) for name in images.names]
+        numbers = [number[0] if (number := _NUMBER.search(name)) else "" for name in images.names]
+        rows = {f"{row}{number}": place for place, (row, number) in enumerate(zip(found, numbers, strict=True)) if row}
+        chosen = sorted(rows)
+        table = self.cohort.table.loc[[found[rows[name]] for name in chosen]]
+        return Matched(
+            cohort=replace(self.cohort, table=table.set_axis(pd.Index(chosen, name=table.index.name, dtype=object))),
+            rows=np.array([rows[name] for name in chosen], dtype=np.int64),
+            strangers={
+                shown: NO_ROW
+                for shown, row in zip(images.image_ids, found, strict=True)
+                if row is None and self._excluded.find(_NUMBER.sub("", shown)) is None
+            },
+            unseen=tuple(image for image in self.cohort.image_ids if image not in set(found)),
         )
 
 
@@ -283,6 +307,12 @@ def clinical_tasks(
             problems[name] = "it is the same in all rows of the cohort"
             continue
         cohort = matches[name].cohort
+        if not name and len(cohort) and len(set(cohort.labels.tolist())) < 2:
+            raise ValueError(
+                f"images of at least two classes must be evaluated, got {len(cohort)} images of class "
+                f"{cohort.table['label'].iloc[0]!r} alone: does the configuration cut its data, as with [:1], or is "
+                "the table one of part of them?"
+            )
         if name and len(set(cohort.labels.tolist())) < 2:
             problems[name] = f"{len(cohort)} images tell, in all of which it is the same"
             continue
@@ -327,6 +357,32 @@ def head_outputs(head: LinearHead, labels: Sequence[str] | None) -> dict[str, tu
         got = "a softmax over them" if exclusive else f"{len(labels)} labels"
         raise ValueError(f"each of the labels must have an output of its own, got {got} for {count} outputs.")
     return {name: (output,) for output, name in enumerate(labels)}
+
+
+def with_classes(cohort: Cohort, head: LinearHead) -> Cohort:
+    """The cohort with a name for each class that a head tells apart.
+
+    Labels that are whole numbers are the numbers of outputs: the names of classes that the table lacks follow.
+
+    Raises:
+        ValueError: If there are more or fewer names and they are no numbers of outputs.
+    """
+    outputs = len(head.bias)
+    count, names = max(outputs, 2), cohort.label_names
+    if len(names) == count:
+        return cohort
+    if all(name.isdecimal() and int(name) < count for name in names):
+        return replace(cohort, label_names=tuple(map(str, range(count))))
+    regression = outputs == 1 and len(names) > 2
+    raise ValueError(
+        f"label_names must hold {count} names to match the head, got {len(names)} ({', '.join(names[:5])}"
+        f"{', ...' if len(names) > 5 else ''}): "
+        + (
+            "one output tells two classes, and a continuous outcome (regression) is not audited."
+            if regression
+            else "name all classes in the order of the outputs, also those that the table lacks."
+        )
+    )
 
 
 def cohorts_by_label(

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ class Inputs:
         images: (N, ...) batch, the first argument.
         args: further ones, such as the patients' ages (N, 1).
         kwargs: arguments by name.
+        inferer: calls the network with them, as MONAI's inferers do; None calls it directly.
 
     Example:
         >>> Inputs(torch.zeros(4, 1, 8, 8), (torch.arange(4.0),)).rows([1, 3]).args
@@ -29,6 +30,7 @@ class Inputs:
     images: torch.Tensor
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    inferer: Callable[..., Any] | None = None
 
     @classmethod
     def of(cls, images: torch.Tensor | Inputs) -> Inputs:
@@ -40,14 +42,17 @@ class Inputs:
 
     def into(self, network: nn.Module) -> Any:
         """What the network returns for them."""
+        if self.inferer is not None:
+            return self.inferer(self.images, network, *self.args, **self.kwargs)
         return network(self.images, *self.args, **self.kwargs)
 
     def rows(self, chosen: Sequence[int]) -> Inputs:
         """The same for some images; what does not have a row for each image stays as it is."""
-        return Inputs(
-            self.images[list(chosen)],
-            tuple(self._part(value, chosen) for value in self.args),
-            {name: self._part(value, chosen) for name, value in self.kwargs.items()},
+        return replace(
+            self,
+            images=self.images[list(chosen)],
+            args=tuple(self._part(value, chosen) for value in self.args),
+            kwargs={name: self._part(value, chosen) for name, value in self.kwargs.items()},
         )
 
     def plain(self) -> Inputs:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -101,8 +102,32 @@ def run_order(network: nn.Module, images: torch.Tensor | Inputs) -> list[str]:
                 continue  # takes no hooks
             if is_pointwise(module) or not any(True for _ in module.children()):  # a parametrized layer has children
                 hooks.callback(module.register_forward_pre_hook(note(name)).remove)
-        Inputs.of(images).into(network)
+        returned = Inputs.of(images).into(network)
+    _require_answers(returned)
     return order
+
+
+def _require_answers(returned: Any) -> None:
+    """Refuse what is certain to be no answers for whole images: maps alone, or a dict of boxes for each image."""
+    found = list(_tensors(returned))
+    boxes = isinstance(returned, (list, tuple)) and bool(returned) and all(isinstance(one, dict) for one in returned)
+    if boxes or (found and all(one.ndim > 2 and one.shape[2:].numel() > 1 for one in found)):
+        shapes = ", ".join(str(tuple(one.shape)) for one in found[:3])
+        raise ValueError(
+            f"the network's logits must have shape (N, C), got {'boxes' if boxes else 'maps'} of shape {shapes}: the "
+            "model is not a classifier. Segmentation and detection are not audited; an encoder is, by "
+            "audit_classifier(..., fit_head=True)."
+        )
+
+
+def _tensors(returned: Any) -> Iterator[torch.Tensor]:
+    if isinstance(returned, torch.Tensor):
+        yield returned
+    elif isinstance(returned, (Mapping, list, tuple)):
+        for one in returned.values() if isinstance(returned, Mapping) else returned:
+            yield from _tensors(one)
+    elif is_dataclass(returned):
+        yield from _tensors([getattr(returned, field.name) for field in fields(returned)])
 
 
 def run_on_example(network: nn.Module, images: torch.Tensor | Inputs | None = None) -> tuple[Inputs, list[str]]:

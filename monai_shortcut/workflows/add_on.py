@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +22,17 @@ from monai_shortcut.handlers.training_audit import TrainingAudit
 from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.workflows.containment import redirected, without_savers
 
+_METADATA = "configs/metadata.json"
 _SHOWN = (
     "title",
     "attributes",
     "labels",
     "image_key",
     "id_key",
+    "label_key",
+    "patches",
     "roi_key",
+    "roi_labels",
     "attribution",
     "fail_on",
     "layer",
@@ -38,15 +43,31 @@ _SHOWN = (
 )
 
 
-def audit_cohort(path: str | Path, findings: Sequence[str] = (), **columns: Any) -> Cohort | dict[str, Cohort]:
+def audit_cohort(
+    path: str | Path, findings: Sequence[str] = (), metadata: str | Path = _METADATA, **columns: Any
+) -> Cohort | dict[str, Cohort]:
     """The cohort that is audited, or a cohort by finding.
 
     Args:
         path: a CSV file.
         findings: columns of 0 and 1, one for each output of a multi-label network. Without them there is one label.
+        metadata: the bundle's ``metadata.json``. Labels that are among the names of outputs there have their order, and
+            the names of classes that the table lacks, unless ``label_names`` are given.
         **columns: as for `Cohort.from_csv`.
     """
-    return Cohort.by_finding(path, findings, **columns) if findings else Cohort.from_csv(path, **columns)
+    if findings:
+        return Cohort.by_finding(path, findings, **columns)
+    cohort, names = Cohort.from_csv(path, **columns), output_names(metadata)
+    own = columns.get("label_names") is None and set(cohort.label_names) <= set(names)
+    return Cohort.from_csv(path, **{**columns, "label_names": names}) if own else cohort
+
+
+def output_names(metadata: str | Path) -> list[str]:
+    """Names of the channels of a bundle's prediction, in their order; none where its metadata have none."""
+    content: Any = json.loads(Path(metadata).read_text(encoding="utf-8")) if Path(metadata).is_file() else {}
+    for key in ("network_data_format", "outputs", "pred", "channel_def"):
+        content = content.get(key, {}) if isinstance(content, dict) else {}
+    return [str(content[key]) for key in sorted(content, key=int)] if all(map(str.isdecimal, content)) else []
 
 
 def audited_network(evaluator: Any) -> Any:

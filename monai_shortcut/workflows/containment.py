@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,11 @@ from ignite.engine import Engine
 from ignite.handlers import Checkpoint, DiskSaver
 from monai.handlers import CheckpointSaver
 
+from monai_shortcut.handlers.weights import handled
+
 _PLACES = ("save_dir", "log_dir", "output_dir", "dirname")  # arguments that say where a component writes
 
 _TIMES = ("final_iteration", "epoch", "iteration")  # by which MONAI's savers order what they save beside the best
-
-
-def handled(engine: Engine) -> Iterator[tuple[Any, Any, Any]]:
-    """Event, handler and owner of everything that is attached to an engine; a function owns itself."""
-    for event, handlers in list(engine._event_handlers.items()):
-        for handler, *_ in list(handlers):
-            parent = getattr(handler, "_parent", None)  # of a handler that listens to some events only
-            plain = handler if parent is None else parent()
-            yield event, plain, getattr(plain, "__self__", plain)
 
 
 def without_savers(engine: Engine) -> list[str]:

@@ -651,7 +651,7 @@ def test_an_attribute_that_coincides_with_the_label_has_no_number(sononet, phant
 
 
 def test_a_cohort_may_be_the_path_of_its_table(sononet, phantom, items, tmp_path):
-    phantom.cohort.table.to_csv(tmp_path / "cohort.csv")
+    phantom.cohort.table.assign(label=phantom.cohort.labels).to_csv(tmp_path / "cohort.csv")
     given = WeightSpaceCorrelation(sononet, phantom.cohort, settings=SETTINGS)
     read = WeightSpaceCorrelation(sononet, tmp_path / "cohort.csv", settings=SETTINGS)
     metrics = run("engine", sononet, items, given).state.metrics
@@ -676,7 +676,7 @@ def test_what_cannot_work_is_refused_at_once(sononet, phantom, tmp_path):
 
 def test_the_base_of_the_handlers_reports_nothing_itself(sononet, phantom, items):
     with pytest.raises(NotImplementedError):
-        run("engine", sononet, items[:2], CohortHandler(sononet, phantom.cohort))
+        run("engine", sononet, items, CohortHandler(sononet, phantom.cohort))
 
 
 # The audit

@@ -290,7 +290,8 @@ def test_answers_that_cannot_be_compared_are_not_logged_as_zero(network, phantom
     phantom, items = phantoms[1]
     table = phantom.cohort.table.reset_index()[["image_id", "patient_id", "label"]]
     first = table["patient_id"].isin(table["patient_id"].unique()[:3])
-    cohort = Cohort.from_table(table.assign(scanner=np.where(first, "A", "B")), label="label", attributes=["scanner"])
+    table, names = table.assign(scanner=np.where(first, "A", "B")), phantom.cohort.label_names
+    cohort = Cohort.from_table(table, label="label", attributes=["scanner"], label_names=names)
     handler = TrainingAudit(network, cohort, tmp_path, settings=SETTINGS)
     engine = evaluator(network, items, [handler])
     engine.run(1)

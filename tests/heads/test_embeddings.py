@@ -415,7 +415,11 @@ def test_one_logit_per_image_without_a_class_axis_gets_one():
     ("returned", "output", "message"),
     [
         (lambda logits: None, None, r"must have shape \(N, C\), got a NoneType\."),
-        (lambda logits: torch.stack([logits, logits], dim=2), None, r"must have shape \(N, C\), got \(4, 3, 2\)\."),
+        (
+            lambda logits: torch.stack([logits, logits], dim=2),
+            None,
+            r"must have shape \(N, C\), got maps of shape \(4, 3, 2\): the model is not a classifier",
+        ),
         (lambda logits: (), None, r"must be an entry of a tuple that the network returns, got 0"),
         (
             lambda logits: {"pred": logits, "scanner": logits[:, :2]},
