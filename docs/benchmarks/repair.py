@@ -316,6 +316,7 @@ def _run_phantom(place: Path, strength: float, seed: int) -> None:
         seed=4_000_000 + seed,
         patients=600,
         metadata_csv=str(place / "metadata.csv"),
+        audit_label_names=list(phantom.cohort.label_names),
         repair_attributes=["scanner"],
         repair_dir=str(place / "repair"),
     )
