@@ -31,6 +31,8 @@ STUDY = {
     "study#margin_strategies": ["without_roi"],
     "study_folds": 2,
     "max_epochs": 1,
+    "attribution#images": 4,
+    "attribution#pixel_images": 2,
 }
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")
 
@@ -221,6 +223,9 @@ def test_the_region_study_is_read_for_every_finding_and_elsewhere(chest, fundus,
     tested = pd.read_csv(tmp_path / "cells" / "full_fold1" / "without_roi_1.csv")
     assert list(tested.columns) == ["image_id", *labels]
     assert (tmp_path / "report.html").is_file()
+    looked = {(one.label, one.fold): one.found for one in record.attribution}
+    assert {label for label, _ in looked} == (set(labels) if len(labels) > 1 else {""})
+    assert all(found.methods and not found.not_computed for found in looked.values())
 
 
 @pytest.mark.parametrize(("bundle", "count"), [("chest_xray_roi", 171_205), ("fundus_roi", 167_105)])
