@@ -288,6 +288,7 @@ class Values:
 
     @classmethod
     def of(cls, sample: AttributeSample, threshold: float | None) -> Values:
+        """Those of a sample; ``threshold`` as in `differences`."""
         answers = sample.probabilities
         classes = answers.shape[1]
         likeliest = answers.argmax(axis=1) if threshold is None else (answers[:, 1] >= threshold).astype(np.int64)
