@@ -93,6 +93,7 @@ def test_an_attribute_that_tracks_the_label_is_read_off_but_has_no_trace_of_its_
     assert trace.test.p_value == 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "by_patient", "low", "high"),
     [
@@ -119,6 +120,7 @@ def test_p_values_are_uniform_under_a_clustered_null_unless_patients_are_ignored
         assert np.mean(covered) > 0.85
 
 
+@pytest.mark.slow
 def test_a_rare_attribute_is_no_more_extreme_than_its_permutations():
     """Folds that knew the attribute would balance it, and its permutations not."""
     rank = []
@@ -249,12 +251,14 @@ def rejected(mark, kind, seeds: int = 60):
     return np.mean(np.array(p_values) <= 0.05)
 
 
+@pytest.mark.slow
 def test_a_trend_over_ordered_levels_is_found_with_more_power_than_by_categories():
     ordered, categories = (rejected(0.45 * np.arange(4), kind) for kind in ("ordinal", "categorical"))
     assert ordered > categories + 0.15
     assert ordered > 0.6
 
 
+@pytest.mark.slow
 def test_an_ordered_attribute_whose_extremes_are_alike_is_not_found():
     """The price of one direction: what rises and falls again has no trend. Categories find it."""
     bow = 1.2 * np.array([0, 1, 1, 0])
@@ -426,6 +430,7 @@ def test_each_trace_is_found_by_its_own_reader_and_noise_by_none(where, shared, 
     assert p_value == 0.01 if shared or by_label or nonlinear else p_value > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"levels": 3}, {"tracks": 0.8}, {"levels": 4, "kind": "ordinal"}])
 def test_the_largest_of_all_readers_is_uniform_under_a_clustered_null(settings):
     own = {name: value for name, value in settings.items() if name != "kind"}

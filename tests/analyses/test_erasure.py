@@ -297,6 +297,7 @@ def test_images_without_a_level_are_not_what_is_erased(rng):
     assert found.encoded[1] < 0.6 < 0.85 < found.encoded[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by_patient", "low", "high"), [(True, 0.015, 0.095), (False, 0.15, 1.0)])
 def test_p_values_are_uniform_for_an_attribute_at_random_unless_patients_are_ignored(by_patient, low, high):
     p_values, encoded = [], []

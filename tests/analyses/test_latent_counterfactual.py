@@ -119,6 +119,7 @@ def test_levels_that_no_label_holds_together_are_no_pair(rng):
     assert found.test.observed == pytest.approx(total / pairs, abs=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracks", [0.5, 0.8])
 def test_p_values_are_uniform_without_an_effect(tracks):
     p_values = [moved(*clustered(seed, tracks), seed=seed).test.p_value for seed in range(300)]

@@ -134,6 +134,7 @@ def test_noise_is_subtracted_from_the_effect_and_not_from_the_raw_gap():
     assert min(gap.effect.value for gap in found) < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tracks", "kind", "by_patient", "low", "high"),
     [
@@ -192,12 +193,14 @@ def rejected(shift, kind):
     return np.mean(np.array(p_values) <= 0.05)
 
 
+@pytest.mark.slow
 def test_a_trend_over_ordered_levels_is_found_with_more_power_than_by_categories():
     ordered, categories = (rejected(0.2 * np.arange(4), kind) for kind in ("ordinal", "categorical"))
     assert ordered > categories + 0.1
     assert ordered > 0.5
 
 
+@pytest.mark.slow
 def test_an_ordered_attribute_whose_extremes_are_alike_has_no_trend():
     """The price of one line: what rises and falls again is not found. Categories find it."""
     assert rejected([0, 1, 1, 0], "ordinal") < 0.1

@@ -197,6 +197,7 @@ def test_a_toy_has_the_scores_one_computes_by_hand():
     assert found.auc_test.p_value <= 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by_patient", "low", "high"), [(True, 0.91, 0.98), (False, 0.5, 0.88)])
 def test_the_calibration_limits_cover_unless_patients_are_ignored(by_patient, low, high):
     """The truth: level 0 has half its patients of each label, and logits shifted by 1 around -1 and 1."""
@@ -211,6 +212,7 @@ def test_the_calibration_limits_cover_unless_patients_are_ignored(by_patient, lo
     assert low < np.mean(covered) < high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prevalence", [(0.5, 0.5, 0.5), (0.8, 0.5, 0.2)])
 def test_p_values_are_uniform_when_levels_are_served_alike(prevalence):
     """Also where levels differ in their mix of labels, which makes the raw gap of calibration wide."""
@@ -226,6 +228,7 @@ def test_ignoring_patients_finds_gaps_that_are_not_there():
     assert (np.array(found) <= 0.05).mean() > 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [(0.2, 0.4, 0.4), (0.8, 0.1, 0.1)])
 def test_noise_in_one_level_is_found_in_the_areas_and_not_in_the_calibration(share):
     """Though the answers of that level scatter more: each gap is measured against the error of its own levels."""

@@ -475,6 +475,7 @@ def test_no_number_depends_on_the_number_of_threads():
     assert one == two
 
 
+@pytest.mark.slow
 def test_larger_products_which_blas_itself_shares_out_differ_by_rounding(rng):
     arguments = simulated(patients=80) | {"settings": replace(QUICK, permutations=9, bootstraps=9, repeats=1)}
     wider = ((0, 0), (0, 144))

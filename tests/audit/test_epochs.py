@@ -298,6 +298,7 @@ def test_odds_of_a_rare_class_decide_and_are_not_drawn(rng):
 # What is not shown
 
 
+@pytest.mark.slow
 def test_nothing_is_shown_at_the_last_epoch_more_often_than_the_test_allows():
     """100 small cohorts with an attribute that nothing ties to the answers, and tolerances of zero."""
     onsets, settings = 0, replace(QUICK, permutations=19, **ANY)

@@ -189,6 +189,7 @@ def once(patients):
     return most
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_images_nor_patients():
     peak(500)  # what is imported or cached once
     assert peak(48_000) - peak(6_000) < 84_000, "a byte for each further image"
@@ -233,6 +234,7 @@ def silent(seed, varies=0.0, changing=0.0, by_patient=True):
     return [found.test.p_value for found in stream(lambda: [block], *given, levels=2, draws=draws, bins=256)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("varies", "changing"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.4)])
 def test_p_values_are_uniform_where_nothing_is_to_be_found(varies, changing):
     p_values = np.array([silent(seed, varies, changing) for seed in range(250)])

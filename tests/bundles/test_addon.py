@@ -374,6 +374,14 @@ def test_the_verdicts_asked_for_end_the_process(capsys):
     assert named["second scanner"] == "used"
 
 
+# A network for segmentation, which takes images of 31 x 31 pixels in windows of 16 x 16 alone.
+MAPS = {"network_def": {"_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 2}}
+MAPS["network_def"] |= {"channels": [4, 8], "strides": [2]}
+MAPS |= {"postprocessing#_disabled_": True, "handlers#0#_disabled_": True}
+WINDOWS = {"inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16]}}
+WINDOWS |= {"preprocessing#transforms#2#spatial_size": [31, 31]}
+
+
 def check_quick(folder: Path) -> None:
     record = Audit.from_json(folder / "audit.json")
     assert [finding.attribute for finding in record.findings] == ["scanner"]
@@ -453,12 +461,41 @@ def test_the_commands_of_the_guide_run(bundle, name, monkeypatch):
         ),
         (["inference.json"], "inference", {"metadata_csv": "other.csv"}, "image ids must match those of the cohort ("),
         (["inference.json"], "inference", {"audit_fail_on": "guilty"}, "words that fail must be among"),
+        (
+            ["inference.json"],
+            "inference",
+            {"dataset#data": "$@test_dict[:1]"},
+            "images of at least two classes must be evaluated",
+        ),
+        (
+            ["inference.json"],
+            "inference",
+            {"metadata_csv": "others.csv"},
+            "of the labels of the table may differ from those of the evaluation (mislabelled)",
+        ),
+        (
+            ["inference.json"],
+            "inference",
+            {"metadata_csv": "three.csv"},
+            "label_names must hold 2 names to match the head",
+        ),
+        (
+            ["inference.json"],
+            "inference",
+            {"audit_handler#most_unmatched": 0.01},
+            "of images and rows may be without counterpart (most_unmatched)",
+        ),
+        (["inference.json"], "inference", MAPS, "the model is not a classifier"),
+        (["inference.json"], "inference", {**MAPS, **WINDOWS}, "the model is not a classifier"),
     ],
 )
 def test_errors_are_those_of_the_guide(bundle, monkeypatch, configs, kind, overrides, said):
     root = bundle("two_classes")
     monkeypatch.chdir(root)
     scanned(40, 2, (4, 4), 0.5, 0)[1].to_csv("other.csv", index=False)
+    table = pd.read_csv("metadata.csv")
+    table.assign(label=1 - table["label"]).to_csv("others.csv", index=False)
+    table.assign(label=[["a", "b", "c"][row % 3] for row in range(len(table))]).to_csv("three.csv", index=False)
     files = [f"configs/{name}" for name in configs] + ([str(overlay(kind))] if kind else [])
     with pytest.raises(Exception) as caught:  # noqa: PT011  whatever MONAI makes of it
         run(config_file=files, audit_dir="refused", **overrides)

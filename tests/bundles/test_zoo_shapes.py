@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -17,14 +18,17 @@ import pandas as pd
 import pytest
 import torch
 from monai.bundle import run
+from monai.networks.nets import DenseNet
 from scanner_images import bundle_modules, first_cause, fitted, keep, metadata, part, saved, scanned, written
 from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.audit.assembly import Audit
 from monai_shortcut.audit.training import TrainingCurves
 from monai_shortcut.cohort.table import Cohort
+from monai_shortcut.handlers.weights import NOT_LOADED
 from monai_shortcut.installation import overlay
-from monai_shortcut.workflows import RegionStudy
+from monai_shortcut.workflows import RegionStudy, audit_cohort
+from monai_shortcut.workflows.add_on import output_names
 from monai_shortcut.workflows.cell import require_controls, run_cell
 from monai_shortcut.workflows.configuration import cell_parser
 
@@ -157,8 +161,8 @@ def studied(tmp_path_factory) -> Path:
         "validate#handlers": [SAVER, METRICS],
     }
     written(root / "configs" / "masked.json", changed)
-    (root / "models").mkdir()
-    (root / "models" / "model.pt").write_bytes(b"trained for weeks")
+    torch.manual_seed(0)
+    keep(DenseNet(2, 3, 2, init_features=4, growth_rate=2, block_config=(1, 1)).state_dict(), root)
     return root
 
 
@@ -206,6 +210,54 @@ def test_a_control_that_a_normalisation_erases_is_refused_with_the_step(studied,
     assert not list(tmp_path.rglob("cell.json"))
     for cell in study(studied, tmp_path, nonzero=False).cells():
         require_controls(cell)
+
+
+LOADER = {"_target_": "CheckpointLoader", "load_path": "$@ckpt_dir + '/model.pt'", "load_dict": {"model": "@network"}}
+BY_HAND = "$@network.load_state_dict(torch.load(@ckpt_dir + '/model.pt', weights_only=True))"
+
+
+@pytest.mark.parametrize(
+    ("handlers", "initialize", "read"), [([LOADER], [], True), ([], [BY_HAND], True), ([METRICS], [], False)]
+)
+def test_the_file_of_the_weights_stands_on_the_page_or_that_none_was_read(
+    studied, monkeypatch, tmp_path, capsys, handlers, initialize, read
+):
+    changed = {"validate#handlers": handlers, "initialize": initialize, "audit_dir": str(tmp_path / "audit")}
+    folder = audited(studied, monkeypatch, ["train.json", "masked.json"], "evaluate", **changed)
+    record, page = Audit.from_json(folder / "audit.json"), (folder / "report.html").read_text()
+    digest = hashlib.sha256((studied / "models" / "model.pt").read_bytes()).hexdigest()
+    assert record.weights == ({digest: "model.pt"} if read else {})
+    assert (f"model.pt (SHA-256 {digest})" in page) == read
+    assert (NOT_LOADED in record.notes) == (NOT_LOADED in page) == (not read)
+    told = f"weights: model.pt (SHA-256 {digest})" if read else NOT_LOADED
+    assert told in capsys.readouterr().out
+
+
+def test_a_configuration_without_an_evaluator_gets_one(studied, monkeypatch, tmp_path):
+    monkeypatch.chdir(studied)
+    files = [f"configs/{name}" for name in ("train.json", "masked.json")]
+    files += [str(overlay(name)) for name in ("inference", "evaluator")]
+    changed = {f"audit_settings#{name}": value for name, value in SETTINGS.items()}
+    run(config_file=files, audit_loader="@validate#dataloader", audit_dir=str(tmp_path), **changed)
+    record = Audit.from_json(tmp_path / "audit.json")
+    assert list(record.weights.values()) == ["model.pt"]
+    assert sum(record.labels.values()) == 24
+
+
+def test_names_of_classes_come_from_the_bundles_metadata(tmp_path):
+    names = {"2": "no finding", "0": "benign", "1": "malignant"}
+    outputs = {"pred": {"channel_def": names}}
+    path = written(tmp_path / "metadata.json", {"network_data_format": {"outputs": outputs}})
+    frame = pd.DataFrame({"image_id": list("abc"), "patient_id": list("abc")})
+    frame.assign(label=["no finding", "malignant", "no finding"]).to_csv(tmp_path / "named.csv", index=False)
+    frame.assign(label=[2, 0, 2]).to_csv(tmp_path / "numbered.csv", index=False)
+    cohort = audit_cohort(tmp_path / "named.csv", metadata=path)
+    assert cohort.label_names == ("benign", "malignant", "no finding")
+    assert cohort.labels.tolist() == [2, 1, 2]
+    assert audit_cohort(tmp_path / "numbered.csv", metadata=path).label_names == ("0", "2")
+    own = audit_cohort(tmp_path / "named.csv", metadata=path, label_names=["no finding", "malignant"])
+    assert own.label_names == ("no finding", "malignant")
+    assert output_names(tmp_path / "absent.json") == output_names(written(tmp_path / "other.json", {})) == []
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ def fitted(outcomes, distance, rng):
     return pd.DataFrame({"image_id": outcomes.index, "ill": moved.to_numpy(), **place})
 
 
+@pytest.mark.slow
 def test_what_others_read_off_silhouettes_shows_what_the_outline_tells():
     """The former rule, against the silhouette's own models alone, said yes in nearly all of these."""
     for seed in range(12):

@@ -200,6 +200,7 @@ def test_a_label_that_too_few_patients_have_is_inconclusive(rng):
     assert sentence(reading, "What is left without the region is unknown: too few patients")
 
 
+@pytest.mark.slow
 def test_two_networks_that_learned_the_same_are_not_read_as_information():
     """With models that differ by luck, "yes" for the surroundings of an outline-only class stays rare."""
     wrong = []
