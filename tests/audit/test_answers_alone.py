@@ -23,7 +23,7 @@ SETTINGS = replace(QUICK, tolerance=0.9, decision_tolerance=0.9, rank_tolerance=
 @pytest.fixture(scope="module")
 def known() -> dict:
     given = simulated(patients=60, classes=3)
-    few = {name: given["attributes"][name] for name in ("used", "absent")}
+    few = {name: given["attributes"][name] for name in ("used", "visible")}
     return given | {"attributes": few, "settings": SETTINGS}
 
 
@@ -69,8 +69,8 @@ def test_what_takes_embeddings_says_why_it_is_not_computed(alone):
 
 def test_nothing_is_said_of_what_the_model_sees(alone):
     found = {finding.attribute: (finding.verdict, finding.reason) for finding in alone.findings}
-    assert found["absent"][0] == "not used"
-    assert found["absent"][1].startswith("Whether the model sees it is not known, but answers differ by less than the")
+    assert found["visible"][0] == "not used"
+    assert found["visible"][1].startswith("Whether the model sees it is not known, but answers differ by less than the")
     assert not {"encoded, not used", "not encoded"} & {verdict for verdict, _ in found.values()}
 
 
