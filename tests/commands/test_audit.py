@@ -135,6 +135,18 @@ def test_what_does_not_fit_is_said_without_a_traceback(arguments, message, files
     assert not (tmp_path / "audit").exists()
 
 
+def test_a_row_that_is_excluded_keeps_its_place_among_the_arrays(files, tmp_path, capsys):
+    table = pd.read_csv(files / "metadata.csv")
+    table.loc[5, "label"] = None
+    table.to_csv(tmp_path / "metadata.csv", index=False)
+    given = ["--embeddings", str(files / "points.npy"), "--fit-head", "--dry-run"]
+    assert main(["audit", *given, "--metadata", str(tmp_path / "metadata.csv"), *QUICK]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "239 images of 80 patients" in lines
+    for (label, level), cell in table.groupby(["label", "used"]):
+        assert f"used {label} {level} {len(cell)} {cell['patient_id'].nunique()}" in lines
+
+
 def test_arrays_of_another_length_than_the_table_are_refused(files, tmp_path, capsys):
     np.save(tmp_path / "few.npy", np.ones((7, 16)))
     assert ran(files, tmp_path, "--embeddings", str(tmp_path / "few.npy"), "--head", "head.npz") == 1
