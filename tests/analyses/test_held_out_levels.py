@@ -377,7 +377,7 @@ def test_a_sample_is_compared_with_its_own_draws(offset):
 
 def test_a_sample_without_enough_patients_cannot_be_measured():
     label, patient = np.tile([0, 1], 6), np.arange(12)
-    images = Sample.of(np.ones((12, 2)), np.ones((2, 2)), np.zeros(2), label, patient)
+    images = Sample.of(np.arange(24.0).reshape(12, 2), np.ones((2, 2)), np.zeros(2), label, patient)
     sample = images.by("scanner", attribute_levels(np.repeat(["A", "B"], 6), patient, minimum_patients=2))
     wanted = "must hold at least 5 patients of each of two labels, got no such level"
     with pytest.raises(Unmeasurable, match=wanted):
