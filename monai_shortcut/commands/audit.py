@@ -21,8 +21,10 @@ from monai_shortcut.handlers.tasks import (
     FITTED,
     CohortMatcher,
     RecordedImages,
+    Unmatched,
     chosen_attributes,
     clinical_tasks,
+    with_classes,
     with_fitted_head,
 )
 from monai_shortcut.report.pages import write_report
@@ -46,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument("--label", default="label", metavar="COLUMN")
     table.add_argument("--label-names", type=_names, metavar="A,B", help="classes in the order of the outputs")
     table.add_argument("--attributes", type=_names, metavar="A,B", help="columns to audit; by default all others")
+    limit = "share of the images, and of the rows, that may be without counterpart; by default all"
+    table.add_argument("--most-unmatched", type=float, default=1.0, metavar="SHARE", help=limit)
     how = parser.add_argument_group("how")
     how.add_argument("--output", help="folder of the report")
     how.add_argument("--title", default="Shortcut audit")
@@ -70,17 +74,20 @@ def run(arguments: argparse.Namespace) -> int:
     settings = replace(AuditSettings(**dict(arguments.set)), adjust_for=arguments.adjust_for)
     cohort = _cohort(arguments)
     images = _images(arguments, cohort)
+    cohort = with_classes(cohort, images.head) if arguments.head else cohort
     matched = CohortMatcher(cohort).match(images)
+    unmatched = Unmatched.among([matched])
+    notes = [unmatched.told(len(images.names), len(cohort), arguments.most_unmatched)]
     if arguments.fit_head:
+        notes.append(FITTED.format(folds=settings.folds))
         images = with_fitted_head(images, matched, settings)
     tasks, _ = clinical_tasks(images, {"": matched}, None, chosen_attributes([cohort], None, arguments.attributes))
     task = tasks[0]
-    print(f"{len(matched.strangers)} images have no row in the table, {len(matched.unseen)} rows no image")
+    print(f"{len(unmatched.images)} images have no row in the table, {len(unmatched.rows)} rows no image")
     if arguments.dry_run:
         print(preview(**task.given(settings)))
         return 0
-    notes = (FITTED.format(folds=settings.folds),) if arguments.fit_head else ()
-    record = replace(task.audited(settings, arguments.title), notes=notes)
+    record = replace(task.audited(settings, arguments.title), notes=tuple(filter(None, notes)))
     page = write_report(record, arguments.output)
     print(f"\n{summary(record)}\n\nreport: {page} (beside it audit.json, CSV tables and figures)")
     failed = failing(record, arguments.fail_on)

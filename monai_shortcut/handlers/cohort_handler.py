@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 _UNMATCHED = "unmatched.csv"
 _TOLD = 5  # names on the console
-_LARGE = 0.2  # share of images or rows without counterpart that the report says first
 
 
 class CohortReading(Reading, total=False):
@@ -176,23 +175,16 @@ class CohortHandler(EmbeddingRecorder):
         tasks, self.problems = clinical_tasks(images, matches, self.labels, self.attributes)
         unmatched = Unmatched.among(matches.values())
         self._list_unmatched(unmatched, images.left_out)
-        notes = [self._counterparts(unmatched, len(images.names)), *map(self._labelled, tasks), self._several(images)]
+        rows = len({image for own in self.cohorts.values() for image in own.image_ids})
+        notes = [
+            unmatched.told(len(images.names), rows, self.most_unmatched),
+            *map(self._labelled, tasks),
+            self._several(images),
+        ]
         self.notes = tuple(note for note in notes if note)
         numbers = self._finish(engine, tasks)
         engine.logger.info("%s: %s", type(self).__name__, self.timings)
         return numbers
-
-    def _counterparts(self, found: Unmatched, images: int) -> str:
-        """How large a share of images and rows has no counterpart, where it is large."""
-        rows = len({image for own in self.cohorts.values() for image in own.image_ids})
-        share = max(len(found.images) / max(images, 1), len(found.rows) / max(rows, 1))
-        said = f"{len(found.images)} of {images} images have no row, and {len(found.rows)} of {rows} rows no image"
-        if share > self.most_unmatched:
-            raise ValueError(
-                f"at most {self.most_unmatched:.0%} of images and rows may be without counterpart (most_unmatched), "
-                f"got: {said}."
-            )
-        return f"{said}: this is about those that have both." if share >= _LARGE else ""
 
     def _labelled(self, task: ClinicalTask) -> str:
         """How many labels of the batches are not those of the table; of a patch, they need not be its image's."""

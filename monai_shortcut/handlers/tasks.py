@@ -34,6 +34,7 @@ FITTED = (
     "patients; audited are the answers of each to patients that it was not fitted to."
 )
 _NUMBER = re.compile(r" \([0-9]+\)$")  # of one of several patches
+_LARGE = 0.2  # share of images or rows without counterpart that is said first
 FORMER = "label of the table"  # where findings take its place
 
 Embeddings = NDArray[np.floating[Any]]  # float32 or float64
@@ -169,6 +170,25 @@ class Unmatched(NamedTuple):
     def problems(self) -> dict[str, str]:
         """Reason by name, of both."""
         return {**self.images, **dict.fromkeys(self.rows, NO_IMAGE)}
+
+    def told(self, images: int, rows: int, most: float) -> str:
+        """How large a share of images and rows has no counterpart, in a sentence; "" if it is small.
+
+        Args:
+            images: number of images.
+            rows: number of rows of the cohorts.
+            most: share of either that may be without counterpart.
+
+        Raises:
+            ValueError: If more are.
+        """
+        share = max(len(self.images) / max(images, 1), len(self.rows) / max(rows, 1))
+        said = f"{len(self.images)} of {images} images have no row, and {len(self.rows)} of {rows} rows no image"
+        if share > most:
+            raise ValueError(
+                f"at most {most:.0%} of images and rows may be without counterpart (most_unmatched), got: {said}."
+            )
+        return f"{said}: this is about those that have both." if share >= _LARGE else ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -147,6 +147,20 @@ def test_a_row_that_is_excluded_keeps_its_place_among_the_arrays(files, tmp_path
         assert f"used {label} {level} {len(cell)} {cell['patient_id'].nunique()}" in lines
 
 
+def test_images_without_a_row_are_said_first_and_may_be_an_error(files, tmp_path, capsys):
+    table = pd.read_csv(files / "metadata.csv")
+    table[table["patient_id"].str[1:].astype(int) < 60].to_csv(tmp_path / "metadata.csv", index=False)
+    given = ["--probabilities", str(files / "answers.csv"), "--metadata", str(tmp_path / "metadata.csv"), *QUICK]
+    said = "60 of 240 images have no row, and 0 of 180 rows no image"
+    assert main(["audit", *given, "--output", str(tmp_path / "audit"), "--attributes", "used"]) == 0
+    assert f"{said}: this is about those that have both." in capsys.readouterr().out
+    assert main(["audit", *given, "--dry-run", "--most-unmatched", "0.2"]) == 1
+    assert (
+        f"at most 20% of images and rows may be without counterpart (most_unmatched), got: {said}"
+        in capsys.readouterr().err
+    )
+
+
 def test_arrays_of_another_length_than_the_table_are_refused(files, tmp_path, capsys):
     np.save(tmp_path / "few.npy", np.ones((7, 16)))
     assert ran(files, tmp_path, "--embeddings", str(tmp_path / "few.npy"), "--head", "head.npz") == 1
