@@ -210,7 +210,7 @@ class EmbeddingRecorder:
         for name in names:
             number = self._times[name] * process_count() + process_rank()
             self._times[name] += 1
-            found.append(f"{name} ({number + 1})" if number else name)
+            found.append(f"{without_suffix(name)} ({number + 1})" if number else name)
         return found
 
     def _images(self, batch: Mapping[str, Any], key: str) -> torch.Tensor:

@@ -284,12 +284,13 @@ class ShortcutAudit(CohortHandler):
         return {name: weights[name].double().cpu().numpy() for name in attributes if name in weights}
 
     def _regions(self, batch: Mapping[str, Any], key: str) -> Any:
-        """Regions of a batch (N, 1 or C, *spatial); of a map of labels 1 where it has one of the chosen ones."""
+        """Regions of a batch (N, 1 or C, *spatial); of maps of labels the chosen ones, none where one is absent."""
         regions = batch[self._key(batch, key)]
         if self.roi_labels is None:
             return regions
-        chosen = sum(regions == label for label in self.roi_labels)
-        return chosen.clip(0, 1).to(torch.uint8)
+        parts = [torch.as_tensor(regions == label) for label in self.roi_labels]
+        whole = torch.stack([part.flatten(1).any(dim=1) for part in parts]).all(dim=0)
+        return (sum(parts) * whole.reshape(-1, *[1] * (regions.ndim - 1))).to(torch.uint8)
 
     def _key(self, batch: Mapping[str, Any], key: str) -> str:
         if key not in batch:

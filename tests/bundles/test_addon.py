@@ -148,7 +148,7 @@ def test_the_command_line_prints_the_path_of_an_overlay_alone(name, capsys):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["--help"], 0, "--overlay {inference,evaluate,training,readers,answers,repair,compare}"),
+        (["--help"], 0, "--overlay {inference,evaluate,training,readers,answers,repair,compare,evaluator}"),
         (["--overlay", "other"], 1, "invalid choice: 'other'"),
         (["everything"], 1, "invalid choice: 'everything'"),
     ],
@@ -162,7 +162,7 @@ def test_the_command_line_explains_itself(arguments, status, said, capsys):
 
 
 def test_an_unknown_overlay_is_refused():
-    known = "inference, evaluate, training, readers, answers, repair, compare"
+    known = "inference, evaluate, training, readers, answers, repair, compare, evaluator"
     with pytest.raises(ValueError, match=f"overlay must be one of {known}, got 'other'"):
         overlay("other")
 

@@ -150,6 +150,7 @@ def studied(tmp_path_factory) -> Path:
         image=[item["image"] for item in items], roi=[item["image"] for item in regions], label=table["label"]
     ).to_csv(root / "metadata.csv", index=False)
     load = {"_target_": "LoadImaged", "keys": ["image", "roi"], "ensure_channel_first": True}
+    load["allow_missing_keys"] = True
     mask = {"_target_": "monai_shortcut.transforms.MaskROId", "keys": "image", "roi_key": "roi"}
     normal = {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": "@nonzero", "channel_wise": True}
     network = {"_target_": "DenseNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 2, "init_features": 4}

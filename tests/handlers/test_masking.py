@@ -2,12 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.data import MetaTensor
+from torch import nn
 
+from monai_shortcut.audit import AuditSettings
+from monai_shortcut.cohort import Cohort
 from monai_shortcut.handlers.masking import masked_images
-from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES
+from monai_shortcut.handlers.shortcut_audit import ROI_STRATEGIES, ShortcutAudit
 from monai_shortcut.transforms import MaskROI
 
 
@@ -68,3 +73,30 @@ def test_the_first_problem_of_a_region_is_told(pair, change, left, message):
     found, problem = masked_images(pair[0], change(pair[1]), ROI_STRATEGIES)
     assert list(found) == list(left)
     assert problem.startswith(message)
+
+
+def test_a_region_may_be_some_labels_of_a_map(pair):
+    """An image that lacks one of them has no such region."""
+    images, region = torch.randn(24, 2, 12, 10), pair[1].expand(24, -1, -1, -1)
+    labels = region * 3  # 0 and 3
+    labels[:, :, 5] *= 2  # and 6
+    labels[:, :, 8:] = 2  # of something else
+    labels[5, :, 5] = 3
+    table = pd.DataFrame({"image_id": range(24), "patient_id": range(24), "label": [0, 1] * 12, "sex": [*"FFMM"] * 6})
+    network, settings = nn.Sequential(nn.Flatten(), nn.Linear(240, 2)), AuditSettings(permutations=19, bootstraps=19)
+    found = []
+    for roi, chosen in ((region, None), (labels, [3, 6]), (labels, None)):
+        handler = ShortcutAudit(
+            network, Cohort.from_table(table), None, roi_key="roi", roi_labels=chosen, settings=settings
+        )
+        engine = Engine(lambda engine, batch: network(batch["image"]))
+        handler.attach(engine)
+        engine.run([{"image": images, "roi": roi, "image_id": list(range(24))}])
+        found.append(handler)
+    whole, chosen, wrong = (torch.as_tensor(handler._column("without_roi")) for handler in found)
+    rows = torch.arange(24) != 5
+    torch.testing.assert_close(chosen[rows], whole[rows])
+    assert chosen[5].isnan().all()
+    assert wrong.isnan().all()
+    assert found[1].audit.without_roi == {"5": "roi must hold at least one pixel, got an empty region."}
+    assert "roi must hold only 0 and 1 (or 0 and 255), got 0, 2, 3, 6" in found[2].audit.without_roi["0"]
