@@ -85,7 +85,7 @@ def test_the_commands_of_the_guide_lead_from_a_bundle_to_a_repaired_one(bundle, 
     lines = [line for block in blocks("") for line in block.strip().splitlines()]
     assert len(lines) == 4
     few = {f"audit_settings#{name}": 99 for name in ("permutations", "bootstraps")} | {"audit_settings#erasures": 1}
-    few |= {f"audit_settings#{name}": value for name, value in WIDE.items()}
+    few |= {f"audit_settings#{name}": value for name, value in {**WIDE, "repeats": 1, "held_out": 0}.items()}
     for line in lines:
         command(line, monkeypatch, **({} if "overlay compare" in line else few))
     before, after = (Audit.from_json(bundle / name / "audit.json") for name in ("before", "after"))
