@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from monai_shortcut.statistics import standardized
+from monai_shortcut.statistics import ordering, standardized
 from monai_shortcut.statistics.codings import Codings, balanced_weights
 from monai_shortcut.statistics.discriminant import Folded
 from monai_shortcut.statistics.standardized import Moments, Standardized
@@ -168,8 +168,9 @@ def test_reading_rows_in_blocks_changes_nothing(rng, monkeypatch):
     points, code, label = embedded(rng, 150, 8, 3)
     fold, codings = rng.integers(4, size=150), codings_of(code)
     whole = folded(points, fold, label).held_out(codings, True)
-    monkeypatch.setattr(standardized, "_ROWS", 7)
-    monkeypatch.setattr(standardized, "_KEPT_BYTES", 0)
+    for module in (ordering, standardized):
+        monkeypatch.setattr(module, "ROWS", 7)
+    monkeypatch.setattr(ordering, "_SMALL", 0)
     np.testing.assert_allclose(folded(points, fold, label).held_out(codings, True), whole, rtol=1e-9)
 
 
