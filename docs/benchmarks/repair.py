@@ -253,8 +253,8 @@ def calibration(draws: int) -> Iterator[str]:
             for seed in range(draws):
                 rng = np.random.default_rng([17, seed])
                 fresh = world.draw(rng, patients, 0.3)
-                after = second or _jittered(first, rng)
-                pair = (audited(head, fresh) for head in (first, after))
+                heads = (first, second) if second else (_jittered(first, rng), _jittered(first, rng))
+                pair = (audited(head, fresh) for head in heads)
                 told[compare_audits(*pair).attributes[0].verdict] += 1
             shares = [f"{100 * told[verdict] / draws:.0f} %" for verdict in RULINGS]
             missed = 100 * sum(told[verdict] for verdict in wrong) / draws
@@ -268,9 +268,10 @@ def _with(head: Head, use: float) -> Head:
 
 
 def _jittered(head: Head, rng: np.random.Generator) -> Head:
-    """The same use of the attribute, and other weights on what means nothing."""
+    """The same use of the attribute, and some weights on what means nothing, always of the same length."""
     weight = head.weight.copy()
-    weight[0, 2:] = 0.25 * rng.normal(size=SIZE - 2)
+    direction = rng.normal(size=SIZE - 2)
+    weight[0, 2:] = direction / np.linalg.norm(direction)
     return Head(weight, head.bias)
 
 
