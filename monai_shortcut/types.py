@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,26 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, value: float, draws: NDArray[Any], confidence: float) -> Estimate:
+        """A value with the percentile limits of its bootstrap.
+
+        Args:
+            value: the estimate.
+            draws: (S,) the same in bootstrap samples.
+            confidence: confidence level, in two tails.
+
+        Returns:
+            Limits that hold the value: of few patients all samples may lie on one side of it.
+
+        Example:
+            >>> Estimate.of(0.9, np.array([0.1, 0.3, 0.5]), 1.0)
+            Estimate(value=0.9, low=0.1, high=0.9)
+        """
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(draws, [tail, 1 - tail])
+        return cls(value, min(float(low), value), max(float(high), value))
 
 
 @dataclass(frozen=True)

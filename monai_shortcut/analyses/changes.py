@@ -20,7 +20,7 @@ from monai_shortcut.analyses.differences import (
     Values,
     moving,
 )
-from monai_shortcut.analyses.sample import AttributeSample, percentiles
+from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.cells import t_value
 from monai_shortcut.statistics.contrasts import Contrast, LevelContrasts
 from monai_shortcut.statistics.gaps import CellSums, mean_gaps, trend_gaps, without_noise
@@ -137,7 +137,7 @@ def gap_change(before: AttributeSample, after: AttributeSample, noise: tuple[flo
     """
     found = [_gaps(side, own) for side, own in zip((before, after), noise, strict=True)]
     (old, olds), (new, news) = found
-    return percentiles(new - old, news - olds, before.draws.confidence)
+    return Estimate.of(new - old, news - olds, before.draws.confidence)
 
 
 def _gaps(sample: AttributeSample, noise: float) -> tuple[float, Floats]:

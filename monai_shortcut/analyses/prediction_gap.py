@@ -89,10 +89,10 @@ def from_gaps(gaps: Floats, resampled: Floats, cells: Floats, confidence: float)
         confidence: confidence level of the limits.
     """
     raw, null = float(gaps[0]), gaps[1:]
-    noise, tail = float((null**2).mean()), (1 - confidence) / 2
-    low, high = np.quantile(without_noise(resampled**2, 2 * noise), [tail, 1 - tail])
+    noise = float((null**2).mean())
+    drawn = without_noise(resampled**2, 2 * noise)  # samples of samples have it twice
     return PredictionGap(
-        effect=Estimate(float(without_noise(raw**2, noise)), float(low), float(high)),
+        effect=Estimate.of(float(without_noise(raw**2, noise)), drawn, confidence),
         test=Tested(raw, tuple(null.tolist())),
         means=_means(cells),
         detectable=_detectable(null),

@@ -278,7 +278,7 @@ class Sample:
     def mean(self, values: Floats, rows: Integers | None = None) -> Estimate:
         """Mean of values (n,) of images with its percentile limits, patients drawn with replacement."""
         sums = self.resampled(np.stack([values, np.ones(len(values))], axis=1), rows)[:, 0]
-        return percentiles(float(values.mean()), sums[:, 0] / np.maximum(sums[:, 1], 1e-12), self.draws.confidence)
+        return Estimate.of(float(values.mean()), sums[:, 0] / np.maximum(sums[:, 1], 1e-12), self.draws.confidence)
 
     @property
     def points(self) -> Embeddings:
@@ -507,10 +507,3 @@ def two_rows(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
     if len(weight) == 1:
         return np.concatenate([np.zeros_like(weight), weight]), np.concatenate([[0.0], bias])
     return weight, bias
-
-
-def percentiles(value: float, resampled: Floats, confidence: float) -> Estimate:
-    """A value with the percentile limits of its bootstrap (B,)."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high))

@@ -75,9 +75,9 @@ class Cases:
         """Mean of each column (N, K) over rows (N,), with percentile limits; patients are drawn with replacement."""
         chosen = columns[rows]
         weights = bootstrap_weights(self.patients[rows], self.draws.bootstraps, self._rng("bootstrap"))
-        tail = (1 - self.draws.confidence) / 2
-        low, high = np.quantile(weights @ chosen / weights.sum(axis=1, keepdims=True), [tail, 1 - tail], axis=0)
-        return [Estimate(*map(float, row)) for row in zip(chosen.mean(axis=0), low, high, strict=True)]
+        drawn = weights @ chosen / weights.sum(axis=1, keepdims=True)
+        pairs = zip(chosen.mean(axis=0).tolist(), drawn.T, strict=True)
+        return [Estimate.of(value, column, self.draws.confidence) for value, column in pairs]
 
     def first(self, count: int) -> Cases:
         """The first images alone."""
@@ -87,9 +87,7 @@ class Cases:
         """Sum of (N,) numbers over the sum of others, with percentile limits over patients."""
         weights = bootstrap_weights(self.patients, self.draws.bootstraps, self._rng("bootstrap"))
         drawn = (weights @ above) / np.maximum(weights @ below, 1e-12)
-        tail = (1 - self.draws.confidence) / 2
-        low, high = np.quantile(drawn, [tail, 1 - tail])
-        return Estimate(float(above.sum() / below.sum()), float(low), float(high))
+        return Estimate.of(float(above.sum() / below.sum()), drawn, self.draws.confidence)
 
     def permuted(self, codes: Integers, rows: Booleans, name: str) -> NDArray[np.signedinteger]:
         """(B, n) codes of the rows, permuted between patients within labels."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monai_shortcut.analyses.sample import Sample, percentiles
+from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.statistics.delong import auc_covariance, compare_aucs, estimate_auc, student_comparison
 from monai_shortcut.types import Estimate, Floats, Integers
 
@@ -124,8 +124,8 @@ def _calibration(before: _Scores, after: _Scores) -> Moved | None:
         return None
     values, draws = zip(*(_residuals(side) for side in (before, after)), strict=True)
     confidence = before.sample.draws.confidence
-    old, new = (percentiles(value, drawn, confidence) for value, drawn in zip(values, draws, strict=True))
-    return Moved(old, new, percentiles(values[1] - values[0], draws[1] - draws[0], confidence))
+    old, new = (Estimate.of(value, drawn, confidence) for value, drawn in zip(values, draws, strict=True))
+    return Moved(old, new, Estimate.of(values[1] - values[0], draws[1] - draws[0], confidence))
 
 
 def _residuals(side: _Scores) -> tuple[float, Floats]:

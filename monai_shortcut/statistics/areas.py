@@ -213,12 +213,10 @@ def confusion_metrics(counts: Floats, confidence: float) -> dict[str, Estimate]:
         "recall": recall.mean(axis=1),
         "f1": f1.mean(axis=1),
     }
-    tail = (1 - confidence) / 2
-    found = {}
-    for name, draws in values.items():
-        low, high = np.quantile(draws[1:] if len(draws) > 1 else draws, [tail, 1 - tail])
-        found[name] = Estimate(float(draws[0]), float(low), float(high))
-    return found
+    return {
+        name: Estimate.of(float(draws[0]), draws[1:] if len(draws) > 1 else draws, confidence)
+        for name, draws in values.items()
+    }
 
 
 def spread_of_chance(codes: Integers, patients: Integers) -> float:

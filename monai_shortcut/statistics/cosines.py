@@ -91,7 +91,6 @@ def patient_means(
     bootstrap = patient_bootstrap(max(people, 1), draws, rng)
     blocks = (bootstrap[start : start + _DRAWS].astype(np.float64) for start in range(0, draws, _DRAWS))
     total, count = np.split(np.concatenate([block @ sums for block in blocks]), 2, axis=1)
-    tail = (1 - confidence) / 2
     found: list[Estimate | None] = []
     for column in range(values.shape[1]):
         whole, images = np.split(sums, 2, axis=1)
@@ -99,6 +98,6 @@ def patient_means(
             found.append(None)
             continue
         drawn = count[:, column] > 0
-        low, high = np.quantile(total[drawn, column] / count[drawn, column], [tail, 1 - tail])
-        found.append(Estimate(float(whole[:, column].sum() / images[:, column].sum()), float(low), float(high)))
+        value = float(whole[:, column].sum() / images[:, column].sum())
+        found.append(Estimate.of(value, total[drawn, column] / count[drawn, column], confidence))
     return found

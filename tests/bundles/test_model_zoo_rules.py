@@ -153,6 +153,15 @@ def large_files(folder: Path) -> list[str]:
     return wrong
 
 
+def weights(folder: Path) -> list[str]:
+    """They are there, listed, or made by training: then the Zoo names the bundle in a list of its own."""
+    large = folder / "large_files.json"
+    entries = json.loads(large.read_text(encoding="utf-8")).get("large_files", []) if large.is_file() else []
+    known = (folder / "models" / "model.pt").is_file() or any(one["path"] == "models/model.pt" for one in entries)
+    told = "exclude_verify_preferred_files_list" in (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    return [] if known or told else ["models/model.pt must be there, be listed, or the README must say how it is made"]
+
+
 def versions_of_packages(folder: Path) -> list[str]:
     found, wrong = metadata(folder), []
     pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)$", (BUNDLES.parent / "constraints.txt").read_text(), re.MULTILINE))
@@ -205,6 +214,7 @@ RULES: list[Rule] = [
     readme_sections,
     no_personal_paths,
     large_files,
+    weights,
     versions_of_packages,
     formatting,
     key_names,
@@ -282,6 +292,11 @@ URL = "https://example.org/model.pt"
         (large_files, listed(path="models/model.pt", url="model.pt"), "must have the address it is fetched from"),
         (large_files, listed(path="models/model.pt", url=URL, hash_val="0"), "hash_val and hash_type belong together"),
         (large_files, added("large_files.json", "{}"), "large_files.json must hold large_files alone, got []"),
+        (
+            weights,
+            replaced(README, "exclude_verify_preferred_files_list", "a list"),
+            "or the README must say how it is",
+        ),
         (versions_of_packages, replaced(META, '"2.13.0"', '"2.13.0+cpu"'), "pytorch_version must be the tested 2.13.0"),
         (
             versions_of_packages,
