@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from monai_shortcut.types import Floats, Integers, Unmeasurable
 STRENGTHS = tuple(float(10.0**power) for power in range(-4, 3))
 _FOLDS = 5
 _STEPS = 200
+_ROUGH, _EXACT = 1e-6, 1e-10  # relative decrease of the loss, of fits in the folds and of the last one
+_PATIENCE = 2  # strengths after the best one so far
 
 
 def rebalance(
@@ -77,20 +80,22 @@ def rebalance(
             f"{levels - int((people >= FEWEST).sum())} of them with fewer"
         )
     fold = patient_folds(given.patients, cell, _FOLDS, np.random.default_rng(seed))
-    losses = np.zeros((_FOLDS, len(STRENGTHS) + 1))
-    for index in range(_FOLDS):
-        fit, held = (_Fit.of(given, cell, rows) for rows in (fold != index, fold == index))
-        losses[index] = [held.loss(*found) for found in (fit.nothing, *fit.path())]
-    mean = losses.mean(axis=0)
-    best = int(mean[1:].argmin())
+    fits, held = ([_Fit.of(given, cell, (fold == k) == own) for k in range(_FOLDS)] for own in (False, True))
+    before = float(np.mean([one.loss(*one.nothing) for one in held]))
+    losses: list[float] = []
+    for found in zip(*(fit.path(_ROUGH) for fit in fits), strict=True):
+        losses.append(float(np.mean([one.loss(*added) for one, added in zip(held, found, strict=True)])))
+        if len(losses) - int(np.argmin(losses)) > _PATIENCE:  # stronger fits only take longer
+            break
+    best = int(np.argmin(losses))
     whole = _Fit.of(given, cell, np.ones(len(cell), dtype=bool))
-    added, shift = whole.path(best + 1)[-1]
+    added, shift = next(islice(whole.path(_EXACT), best, None))
     return RepairedHead(
         *whole.folded(added, shift),
         method="rebalance",
         images=len(cell),
         patients=tuple(sorted(set(given.names.tolist()))),
-        told={"strength": STRENGTHS[best], "before": float(mean[0]), "after": float(mean[best + 1])},
+        told={"strength": STRENGTHS[best], "before": before, "after": losses[best]},
     )
 
 
@@ -136,15 +141,18 @@ class _Fit:
         logits = self.logits + self.points @ added.T + shift
         return float(-(self.share * (log_softmax(logits, axis=1) * self.member).sum(axis=1)).sum())
 
-    def path(self, count: int = len(STRENGTHS)) -> list[tuple[Floats, Floats]]:
-        """What the first strengths add, each fit starting at the one before, the first at the old head."""
-        found, start = [], np.concatenate([part.ravel() for part in self.nothing])
-        for strength in STRENGTHS[:count]:
-            options = {"maxiter": _STEPS}
+    def path(self, tolerance: float) -> Iterator[tuple[Floats, Floats]]:
+        """What each strength adds, the fit starting at the one before, the first at the old head.
+
+        Args:
+            tolerance: relative decrease of the loss at which a fit ends.
+        """
+        start = np.concatenate([part.ravel() for part in self.nothing])
+        size, shape = self.nothing[0].size, self.nothing[0].shape
+        options = {"maxiter": _STEPS, "ftol": tolerance}
+        for strength in STRENGTHS:
             start = minimize(self._value, start, (strength,), "L-BFGS-B", jac=True, options=options).x
-            size = self.nothing[0].size
-            found.append((start[:size].reshape(self.nothing[0].shape), start[size:]))
-        return found
+            yield start[:size].reshape(shape), start[size:]
 
     def _value(self, theta: Floats, strength: float) -> tuple[float, Floats]:
         """Penalized loss and its gradient."""
