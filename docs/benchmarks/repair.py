@@ -242,7 +242,7 @@ def calibration(draws: int) -> Iterator[str]:
     cases = [
         ("0.35", "0.10", using(0.35), using(0.10), (REPAIRED,)),
         ("0.35", "0.02", using(0.35), using(0.02), ("worse", NO_CHANGE)),
-        ("0.35", "0.35, other weights", using(0.35), None, (REPAIRED, REDUCED)),
+        ("0.35", "0.35, other weights", using(0.35), None, (REPAIRED, REDUCED, "worse")),
         ("0.35", "0.20", using(0.35), using(0.20), (REPAIRED, "worse")),
         ("0.02", "0.02, other weights", using(0.02), None, (REPAIRED, REDUCED, "worse")),
         ("0.10", "0.35", using(0.10), using(0.35), (REPAIRED, REDUCED, NO_CHANGE)),
