@@ -50,7 +50,8 @@ def weights_read(engine: Engine) -> dict[str, str] | None:
     """
     global _noted
     loaders = [owner for _, _, owner in handled(engine) if isinstance(owner, CheckpointLoader)]
-    found = {file_digest(loader.load_path): Path(loader.load_path).name for loader in loaders}
+    paths = [Path(loader.load_path) for loader in loaders]
+    found = {file_digest(path): path.name for path in paths if path.is_file()}
     if _noted is None:
         return found or None
     found, _noted = {**_noted, **found}, {}

@@ -163,6 +163,7 @@ def record() -> Audit:
         attribution=looked(),
         answers=Answers(("y",), "AACAPwAAAAA=", "AQAAAA==", "AAAAAA==", {"âge": "AAAAAA=="}, {"âge": "AAAAAA=="}),
         notes=("Its head was fitted.",),
+        weights={"0123abcd": "model.pt"},
     )
 
 

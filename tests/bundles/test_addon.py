@@ -41,6 +41,7 @@ from monai_shortcut.installation import OVERLAYS, installed, overlay, problems, 
 from monai_shortcut.storage.privacy import Privacy
 from monai_shortcut.workflows import attach_audit, audited_network, exit_by_verdict
 from monai_shortcut.workflows.add_on import without_savers
+from monai_shortcut.workflows.containment import redirected, saved_best, within
 
 ROOT = Path(__file__).parents[2]
 SHAPES = Path(__file__).parent / "zoo_shapes"
@@ -124,6 +125,32 @@ def test_handlers_that_save_checkpoints_are_taken_off_an_engine_and_no_others(tm
     engine.run([0], max_epochs=2)
     assert seen == ["epoch", "epoch"]
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_handlers_save_is_sent_to_a_folder(tmp_path):
+    engine, network = Engine(lambda engine, batch: None), torch.nn.Linear(2, 2)
+    scores, seen = iter([0.2, 0.9, 0.5]), []
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(next(scores)))
+    saver = DiskSaver(str(tmp_path / "elsewhere"))
+    kept = Checkpoint({"model": network}, saver, score_function=lambda engine: seen[-1], n_saved=2)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, kept)
+    assert redirected(engine, tmp_path / "here") == [kept]
+    assert saved_best(kept) is None
+    engine.run([0], max_epochs=3)
+    assert saved_best(kept).parent == tmp_path / "here"
+    assert "0.9" in saved_best(kept).name
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    kept.save_handler = lambda checkpoint, filename, metadata=None: None
+    with pytest.raises(ValueError, match=r"checkpoints must be saved by a DiskSaver, .*, got function: take it out"):
+        redirected(engine, tmp_path)
+
+
+def test_components_are_built_with_the_folder_of_a_study():
+    saver = {"_target_": "CheckpointSaver", "save_dir": "@ckpt_dir", "final_filename": "model.pt"}
+    config = {"output_dir": "eval", "validate": {"handlers": [saver, {"_target_": "X", "log_dir": "logs"}]}}
+    found = within(config, "there")
+    handlers = [{**saver, "save_dir": "there"}, {"_target_": "X", "log_dir": "there"}]
+    assert found == {"output_dir": "eval", "validate": {"handlers": handlers}}
 
 
 def test_the_command_line_checks_the_installation(capsys):

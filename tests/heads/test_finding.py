@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -9,7 +12,7 @@ from monai.networks import convert_to_torchscript
 from monai.networks.nets import Classifier, DenseNet121, resnet18
 from torch import nn
 
-from monai_shortcut.heads import linear_head, logit_map_head
+from monai_shortcut.heads import Inputs, linear_head, logit_map_head
 from monai_shortcut.heads.embeddings import embed
 from monai_shortcut.networks import SonoNet
 
@@ -28,6 +31,43 @@ def with_statistics(network: nn.Module, *shape: int) -> nn.Module:
         for _ in range(2):
             network(torch.randn(*shape))
     return network
+
+
+class Returning(nn.Module):
+    """A linear layer whose output is returned in another form."""
+
+    def __init__(self, form: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.form, self.conv = form, nn.Conv2d(1, 2, 1)
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.form(self.conv(images))
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        (lambda maps: maps, r"got maps of shape \(2, 2, 8, 8\): the model is not a classifier\. Segmentation"),
+        (lambda maps: {"nucleus": maps, "type": maps[:, :1]}, r"maps of shape \(2, 2, 8, 8\), \(2, 1, 8, 8\): the"),
+        (lambda maps: {"box": [maps, maps], "class": [maps]}, "maps of shape .*: the model is not a classifier"),
+        (lambda maps: [{"boxes": maps[0, 0, :5, :4]}] * 2, r"boxes of shape \(5, 4\), .*: the model is not a classif"),
+    ],
+)
+def test_what_is_no_classifier_is_told_so(form, said):
+    for find in (linear_head, logit_map_head):
+        with pytest.raises(ValueError, match=said):
+            find(Returning(form), images=torch.randn(2, 1, 8, 8))
+
+
+def test_a_network_is_called_by_the_inferer_of_its_evaluator():
+    """It takes images of 8 x 8 alone; the inferer crops others."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    crop = lambda images, network: network(images[..., :8, :8])  # noqa: E731
+    inputs = Inputs(torch.randn(3, 1, 9, 9), inferer=crop)
+    head = linear_head(network, images=inputs)
+    points, logits = embed(network, inputs.rows([2, 0]), head.layer)
+    torch.testing.assert_close(points, inputs.images[[2, 0], :, :8, :8].flatten(1))
+    torch.testing.assert_close(logits, head(points))
 
 
 @pytest.mark.parametrize(
