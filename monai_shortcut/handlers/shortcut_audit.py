@@ -99,6 +99,8 @@ class ShortcutAudit(CohortHandler):
         PermissionError: As in `CohortHandler`.
     """
 
+    watched = False  # whether it is noted since before the network was built which weights are read
+
     def __init__(
         self,
         network: nn.Module,
@@ -298,7 +300,7 @@ class ShortcutAudit(CohortHandler):
         return key
 
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
-        weights = weights_read(engine)
+        weights = weights_read(engine, watched=self.watched)
         with self.timings.of("audit"):
             self.audits = {task.name: self._noted(self._audit(task, len(tasks)), weights) for task in tasks}
         if self.attribution is not None:

@@ -34,16 +34,17 @@ def handled(engine: Engine) -> Iterator[tuple[Any, Any, Any]]:
 def watch() -> None:
     """Note the files that `torch.load` and `torch.jit.load` read from now on, until `weights_read` is asked."""
     global _noted
-    if _noted is None:
+    if not hasattr(torch.load, "notes"):
         torch.load, torch.jit.load = _noting(torch.load), _noting(torch.jit.load)
     _noted = {}
 
 
-def weights_read(engine: Engine) -> dict[str, str] | None:
+def weights_read(engine: Engine, *, watched: bool) -> dict[str, str] | None:
     """Name by SHA-256 of the files of weights that a process has read.
 
     Args:
         engine: an evaluator, whose checkpoint loaders are known also where nobody watches.
+        watched: whether the model was built after `watch`, which ends here.
 
     Returns:
         The files; None where it is not known whether there are any.
@@ -52,9 +53,9 @@ def weights_read(engine: Engine) -> dict[str, str] | None:
     loaders = [owner for _, _, owner in handled(engine) if isinstance(owner, CheckpointLoader)]
     paths = [Path(loader.load_path) for loader in loaders]
     found = {file_digest(path): path.name for path in paths if path.is_file()}
-    if _noted is None:
+    if _noted is None or not watched:
         return found or None
-    found, _noted = {**_noted, **found}, {}
+    found, _noted = {**_noted, **found}, None
     return found
 
 
@@ -65,4 +66,5 @@ def _noting(load: Callable[..., Any]) -> Callable[..., Any]:
             _noted[file_digest(f)] = Path(f).name
         return load(f, *args, **kwargs)
 
+    noting.notes = True  # type: ignore[attr-defined]
     return noting

@@ -117,6 +117,8 @@ def attach_audit(handler: CohortHandler, evaluator: Engine) -> None:
         silenced = without_savers(evaluator)
         if handler.output_dir is not None:
             redirected(evaluator, handler.output_dir / "bundle")
+    if isinstance(handler, ShortcutAudit):
+        handler.watched = True
     handler.attach(evaluator)
     if idist.get_rank() == 0:
         for name in silenced:

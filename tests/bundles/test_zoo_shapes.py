@@ -223,6 +223,8 @@ BY_HAND = "$@network.load_state_dict(torch.load(@ckpt_dir + '/model.pt', weights
 def test_the_file_of_the_weights_stands_on_the_page_or_that_none_was_read(
     studied, monkeypatch, tmp_path, capsys, handlers, initialize, read
 ):
+    torch.save({}, tmp_path / "of_another_run.pt")
+    torch.load(tmp_path / "of_another_run.pt")
     changed = {"validate#handlers": handlers, "initialize": initialize, "audit_dir": str(tmp_path / "audit")}
     folder = audited(studied, monkeypatch, ["train.json", "masked.json"], "evaluate", **changed)
     record, page = Audit.from_json(folder / "audit.json"), (folder / "report.html").read_text()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,15 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor, list_data_collate
+from monai.handlers import CheckpointLoader
 from torch import nn
 
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.handlers import ShortcutAudit
 from monai_shortcut.handlers.recording import image_names, means
-from monai_shortcut.handlers.weights import weights_read
+from monai_shortcut.handlers.weights import watch, weights_read
+from monai_shortcut.workflows import watching
 
 SLIDES, PATCHES = 24, 5
 QUICK = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=1, erasures=1, held_out=0)
@@ -135,5 +138,19 @@ def test_rows_of_a_name_are_averaged_in_the_order_in_which_names_come():
     assert found.dtype == np.float32
 
 
-def test_nothing_is_known_of_the_weights_of_an_engine_that_nobody_watches():
-    assert weights_read(Engine(lambda engine, batch: None)) is None
+def test_weights_are_known_of_a_run_that_is_watched_and_of_loaders(tmp_path):
+    engine = Engine(lambda engine, batch: None)
+    assert weights_read(engine, watched=False) is None
+    watch()
+    torch.save({}, tmp_path / "a.pt")
+    torch.load(tmp_path / "a.pt")
+    digest = hashlib.sha256((tmp_path / "a.pt").read_bytes()).hexdigest()
+    assert weights_read(engine, watched=False) is None
+    assert weights_read(engine, watched=True) == {digest: "a.pt"}
+    assert weights_read(engine, watched=True) is None  # it has ended
+    watch()
+    assert weights_read(engine, watched=True) == {}
+    CheckpointLoader(str(tmp_path / "a.pt"), {"model": nn.Linear(1, 1)}).attach(engine)
+    assert weights_read(engine, watched=False) == {digest: "a.pt"}
+    with pytest.raises(AttributeError, match=r"module 'monai_shortcut.workflows.watching' has no attribute 'ended'"):
+        watching.ended  # noqa: B018
