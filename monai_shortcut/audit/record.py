@@ -367,7 +367,7 @@ class Audit:
         return _report("tables").findings_table(self)
 
     def to_json(self, path: str | Path) -> None:
-        """Write the record as JSON, with what its ``settings.privacy`` allows; `from_json` gives an equal one."""
+        """Write the record as JSON, as ``settings.privacy`` allows; `from_json` gives an equal one if that is all."""
         write_record(written(self), path)
 
     @classmethod

@@ -149,7 +149,7 @@ class RegionStudyRecord:
         return found[label]
 
     def to_json(self, path: str | Path) -> None:
-        """Write the record as JSON, with what its privacy allows; `from_json` gives an equal one."""
+        """Write the record as JSON, with what its privacy allows; where that is all, `from_json` gives an equal one."""
         write_record(written(self), path)
 
     @classmethod

@@ -358,8 +358,12 @@ def test_settings_that_cannot_be_are_refused(phantom, tmp_path, changed, message
 
 @pytest.mark.filterwarnings("ignore:`dataloader` is empty:UserWarning")
 def test_a_training_without_a_batch_is_refused(phantom, tmp_path):
-    with pytest.raises(ValueError, match="at least one batch of training, got 20 images: choose a smaller batch_size"):
+    with pytest.raises(RuntimeError, match=r"workflows\.check_training") as error:  # by the configuration
         run_cell(study(phantom, tmp_path, overrides={"max_epochs": 1, "batch_size": 32}).cells()[0])
+    assert str(error.value.__cause__).startswith("batch_size must be an integer from 1 to 20")
+    unchecked = {"max_epochs": 1, "batch_size": 32, "initialize#1": "$None"}
+    with pytest.raises(ValueError, match="at least one batch of training, got 20 images: choose a smaller batch_size"):
+        run_cell(study(phantom, tmp_path / "unchecked", overrides=unchecked).cells()[0])
 
 
 def test_cohorts_that_cannot_be_are_refused(phantom, tmp_path):
