@@ -10,13 +10,14 @@ from typing import Any
 from audit_cases import measured
 
 from monai_shortcut.analyses.differences import Difference, Differences
-from monai_shortcut.analyses.region_sensitivity import RegionSensitivity
+from monai_shortcut.analyses.region_sensitivity import RegionScore, RegionSensitivity
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.audit.record import USED, Audit, EmbeddingMap, Evidence, Finding
 from monai_shortcut.types import Estimate, Tested
 
 LABELS = ("benign", "malignant")
 LEVELS = ("A", "B", "C")
+TOLD_APART = RegionScore("malignant", "full", 120, Estimate(0.9, 0.8, 0.95), 0.01, 0.0, 1.0)
 
 
 def row(value: float = 0.2, half: float = 0.125, **changed: Any) -> Difference:
@@ -47,7 +48,7 @@ def found(attribute: str, evidence: Evidence | None, verdict: str = USED, **chan
 
 
 def bare(*findings: Finding, **settings: Any) -> Audit:
-    """A record of nothing but findings."""
+    """A record of nothing but findings, of a model that tells the classes apart."""
     return Audit(
         title="",
         label_names=LABELS,
@@ -55,7 +56,7 @@ def bare(*findings: Finding, **settings: Any) -> Audit:
         patients=120,
         excluded={},
         settings=AuditSettings(**settings),
-        regions=RegionSensitivity("full", (), {}),
+        regions=RegionSensitivity("full", (TOLD_APART,), {}),
         findings=findings,
         embedding_map=EmbeddingMap(((0.0, 0.0),), (0.5, 0.25), ("benign",), {}),
     )
