@@ -195,4 +195,4 @@ def _ledoit_wolf(gram: Floats, fourth: float, images: int, columns: int | None =
     distance = (squares - width * mean**2) / width
     noise = min((fourth / images - squares) / (width * images), distance)
     share = noise / distance if noise > 0 else 0.0
-    return min(max(share, _LEAST_SHRINKAGE), 1.0)
+    return max(share, _LEAST_SHRINKAGE)

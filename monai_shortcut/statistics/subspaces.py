@@ -56,7 +56,7 @@ def enough_axes(power: Floats, variance: float, min_components: int) -> int:
 def leading_axes(gram: Floats) -> tuple[Floats, Floats]:
     """Eigenvalues (r,) of a symmetric matrix (q, q) that are more than rounding, largest first, and axes (r, q)."""
     power, vectors = np.linalg.eigh(gram)
-    kept = power > max(float(power[-1]), 0.0) * len(gram) * np.finfo(np.float64).eps if len(power) else power > 0
+    kept = power > power[-1:] * len(gram) * np.finfo(np.float64).eps
     return np.asarray(power[kept][::-1]), np.asarray(vectors[:, kept].T[::-1])
 
 

@@ -104,6 +104,13 @@ def test_a_deviation_that_is_possible_to_one_side_is_tested_on_one(area, true, s
     assert error.p_value(true) == pytest.approx(sides * t.sf(distance, error.freedom))
 
 
+def test_a_small_error_is_an_error():
+    """Of some million patients."""
+    assert AreaError(0.7, 1e-7, 1e6).p_value(0.7001) == pytest.approx(
+        2 * norm.sf(0.0001 / np.sqrt(1e-7 * placement_variance(0.7001))), rel=1e-3
+    )
+
+
 def test_the_estimated_variance_counts_by_what_it_knows():
     """At one half with v degrees of freedom 4 v / 4 times, beside once the expected; not at all for an area of 1."""
     middle = AreaError.of(0.5, 0.02, expected=0.1, freedom=9.0)

@@ -16,6 +16,7 @@ from monai_shortcut.statistics.checks import (
     checked_points,
     checked_rows,
     checked_strata,
+    usable_rows,
 )
 
 
@@ -113,3 +114,10 @@ def test_embeddings_are_real_numbers(values):
 def test_unknown_strata_are_no_class(unknown):
     with pytest.raises(ValueError, match="strata must be known for every image, got 1 that are not"):
         checked_strata([1.0, unknown, 0.0], 3)
+
+
+def test_a_number_that_is_not_usable_is_found_in_any_row():
+    points = np.zeros((5000, 2))
+    for row in (0, 4095, 4096, 4999):
+        points[row, 1] = [np.nan, np.inf, -1e16, 1.1e15][row % 4]
+    assert np.flatnonzero(~usable_rows(points)).tolist() == [0, 4095, 4096, 4999]

@@ -370,6 +370,31 @@ def test_a_comparison_is_of_any_weighted_sum_of_areas(rng):
     assert found.compare([1, 0, -1, 0]).interval[0] > -1
 
 
+def test_limits_of_few_patients_are_all_that_the_weights_allow():
+    scores = np.array([[1.0, 2, 4, 3, 5, 6], [6, 4, 5, 3, 2, 1]])
+    found = average_influence([(np.repeat([False, True], 3), scores, np.arange(6))], 6)
+    assert found.compare([0.5, -0.25], null=0.1).interval == pytest.approx((-0.35, 0.4))
+
+
+def test_a_small_multiple_of_a_difference_has_its_p_value():
+    scores = np.array([[1.0, 2, 4, 3, 5, 6], [2, 4, 6, 1, 3, 5]])
+    found = average_influence([(np.repeat([False, True], 3), scores, np.arange(6))], 6)
+    whole, part = found.compare([1, -1]), found.compare([2**-12, -(2**-12)])
+    assert whole.p_value == part.p_value < 1
+    np.testing.assert_allclose(np.multiply(part.interval, 2**12), whole.interval)
+    assert 2**12 * part.standard_error == pytest.approx(whole.standard_error)
+
+
+def test_an_area_alone_is_measured_from_the_value_that_is_tested(rng):
+    label, scores, patient = clustered(rng)
+    found = average_influence([(label == 1, scores, patient)], patient.max() + 1)
+    low, high = found.error(1).limits(0.9)
+    result = found.compare([0, 1], 0.9, null=0.25)
+    assert result.difference == pytest.approx(found.areas[1] - 0.25)
+    assert result.interval == pytest.approx((low - 0.25, high - 0.25))
+    assert result.p_value == found.error(1).p_value(0.25)
+
+
 def test_models_that_rank_alike_in_every_fold_differ_by_nothing(rng):
     folds = [
         (label == 1, np.stack([scores[0], np.exp(scores[0])]), patient)

@@ -107,6 +107,11 @@ def test_a_column_of_rounding_has_no_say(rng):
     assert Standardized.of(points).rows(slice(None))[:, 1].tolist() == [0.0] * 50
 
 
+def test_a_column_whose_squares_single_precision_cannot_hold_has_no_say(rng):
+    points = rng.normal(size=(50, 3)) * [1, 1e-11, 1e-13]
+    assert np.isinf(Standardized.of(points).scale).tolist() == [False, False, True]
+
+
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 def test_moments_of_many_blocks_are_those_of_all_rows(rng, kind):
     """Also of columns far from zero, and in parts of any size."""
@@ -184,6 +189,15 @@ def test_each_set_of_folds_is_factorized_once_and_a_single_fold_stays(rng):
     assert folded(points, np.zeros(150, int), label).others(0) == (0,)
 
 
+def test_folds_and_classes_without_an_image_are_counted_too(rng):
+    points, fold, label = rng.normal(size=(6, 2)), np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 1, 0, 0, 1])
+    found = Folded.of(Standardized.of(points), fold, label, shape=(3, 3))
+    assert found.counts.tolist() == [[1, 2, 0], [2, 1, 0], [0, 0, 0]]
+    assert not found.sums[2].any()
+    assert not found.sums[:, 2].any()
+    np.testing.assert_allclose(found.gram.sum(axis=0), found.points.gram)
+
+
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("within", [False, True])
 def test_directions_are_the_covariance_of_embeddings_and_attribute(rng, within, ordered):
@@ -198,6 +212,12 @@ def test_directions_are_the_covariance_of_embeddings_and_attribute(rng, within, 
     np.testing.assert_allclose(probes.direction[:, 0], expected, atol=1e-9 * abs(expected).max())
     solved = together.solver((0, 2), within)(expected)
     np.testing.assert_allclose(probes.solved[:, 0], solved, atol=1e-9 * abs(solved).max())
+
+
+def test_embeddings_that_say_the_class_and_nothing_else_have_scores_that_are_nought():
+    label, fold = np.arange(60) % 2, np.arange(60) // 2 % 3
+    scores = folded(label[:, None] * [1.0, 2.0], fold, label).held_out(codings_of(np.arange(60) // 6 % 2), True)
+    np.testing.assert_allclose(scores, 0, atol=1e-6)
 
 
 def test_a_level_that_is_absent_is_never_said(rng):

@@ -60,3 +60,9 @@ def test_rows_are_read_in_their_order_without_a_copy(rng):
 
 def test_values_are_numbered_as_they_appear():
     assert by_appearance(np.array([7, 3, 7, 9, 3])).tolist() == [0, 1, 0, 2, 1]
+
+
+@pytest.mark.parametrize(("columns", "small"), [(2, True), (2**20, False)])
+def test_rows_of_many_bytes_are_not_copied(columns, small):
+    rows = OrderedRows(np.broadcast_to(np.float32(0), (2**10, columns)))
+    assert rows.small is small

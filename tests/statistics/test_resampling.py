@@ -139,6 +139,11 @@ def test_any_two_patients_meet_in_a_fold_by_chance_even_if_no_two_are_alike():
     assert all(0.2 < (folds == index).mean() < 0.5 for index in range(3))
 
 
+def test_which_fold_is_the_largest_is_chance():
+    largest = [np.bincount(patient_folds(range(3), [0] * 3, 2, np.random.default_rng(s))).argmax() for s in range(200)]
+    assert 0.4 < np.mean(largest) < 0.6
+
+
 @pytest.mark.parametrize("folds", [0, 1, 4])
 def test_folds_must_fit_the_patients(rng, folds):
     with pytest.raises(ValueError, match=rf"folds must be between 2 and the number of patients \(3\), got {folds}\."):
@@ -176,6 +181,14 @@ def test_rare_sets_of_labels_swap_with_patients_of_the_same_most_frequent_label(
         assert set(draws[:, patients == patient].flat) == others
 
 
+@pytest.mark.parametrize(("patients", "pooled"), [(9, True), (10, False)])
+def test_ten_patients_with_one_set_of_labels_swap_among_themselves(rng, patients, pooled):
+    """Beside three others with the same most frequent label and another set."""
+    labels = np.array([[0, 0, 1]] * patients + [[0, 0, 2]] * 3)
+    draws = permute_by_patient(np.repeat(np.arange(patients + 3), 3), 50, rng, labels.ravel()) // 3
+    assert (draws[:, : 3 * patients] >= patients).any() == pooled
+
+
 def test_a_sequence_is_repeated_cyclically_or_cut():
     patients = np.array(list("aaaaabb"))
     rng = np.random.default_rng(0)
@@ -184,6 +197,14 @@ def test_a_sequence_is_repeated_cyclically_or_cut():
     assert {tuple(draw[5:]) for draw in swapped} == {(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)}
     given = np.bincount(np.concatenate([draw[5:] for draw in swapped]), minlength=5)
     assert given.min() > 0.6 * given.max()  # no image is favoured
+
+
+def test_where_gifts_begin_is_chance_in_every_block_and_follows_the_seed():
+    one, other = (permute_by_patient([0, 1, 1], _CELLS, np.random.default_rng(seed))[:, 0] for seed in (1, 2))
+    first, second = np.split(one, 2)  # of two cells, hence two blocks
+    for a, b in ((one, other), (first, second)):
+        swapped = (a > 0) & (b > 0)
+        assert 0.45 < (a == b)[swapped].mean() < 0.55
 
 
 def test_every_permutation_of_the_patients_is_as_likely(rng):
