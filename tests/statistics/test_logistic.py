@@ -170,13 +170,14 @@ def test_separable_classes_and_a_weak_penalty(rng, dtype):
     assert np.abs(found - expected).max() < 0.05 * expected.std()
 
 
+@pytest.mark.parametrize(("noise", "strength"), [(0.1, 1e3), (0.3, 1e5)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_head_that_contradicts_the_pooled_head(rng, dtype):
+def test_a_head_that_contradicts_the_pooled_head(rng, dtype, noise, strength):
     """Where the start is certain and wrong its curvature vanishes, and the first steps are far too long."""
     points, group = rng.normal(size=(1000, 4)).astype(dtype), np.arange(1000) < 40
-    label = ((points[:, 0] + 0.1 * rng.normal(size=1000) > 0) ^ group).astype(np.int64)
-    found = fit_many(points, label, group[:, None], 1e3, 1e-4)
-    expected = of_scikit_learn(points.astype(np.float64), label, group[:, None], 1e3)
+    label = ((points[:, 0] + noise * rng.normal(size=1000) > 0) ^ group).astype(np.int64)
+    found = fit_many(points, label, group[:, None], strength, 1e-4)
+    expected = of_scikit_learn(points.astype(np.float64), label, group[:, None], strength)
     np.testing.assert_allclose(found.logits(points)[0], expected, atol=0.01 * expected.std())
 
 
