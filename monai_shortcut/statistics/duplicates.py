@@ -62,7 +62,7 @@ def near_duplicates(points: Points, order: Integers | None = None) -> Integers:
     if reach is None or points.shape[1] < _TELLING:
         return alone
     near = _pairs(points, reach, sample.mean(axis=0), rng)
-    groups = _connected(near, count)
+    groups = connected(near, count)
     sizes = np.bincount(groups)[groups]
     doubled = np.flatnonzero((sizes > 1) & (sizes <= max(4, count // 20)))
     _, first = np.unique(groups[doubled], return_index=True)
@@ -87,7 +87,7 @@ def linked_patients(groups: Integers, patients: NDArray[np.str_]) -> tuple[NDArr
     order = np.lexsort((codes, groups))
     same = (groups[order[1:]] == groups[order[:-1]]) & (codes[order[1:]] != codes[order[:-1]])
     pairs = np.stack([codes[order[:-1]], codes[order[1:]]])[:, same]
-    linked = _connected(pairs, len(names))
+    linked = connected(pairs, len(names))
     _, first = np.unique(linked, return_index=True)
     shared = np.unique(groups[order[1:]][same])
     return names[first[linked]][codes], [np.flatnonzero(groups == group) for group in shared]
@@ -99,7 +99,7 @@ def _reach(sample: Floats, count: int) -> float | None:
         return None
     distances = cdist(sample, sample)
     reach = TOLERANCE * float(np.median(distances[np.triu_indices(len(sample), 1)]))
-    _, different = np.unique(_connected(np.stack(np.nonzero(distances <= reach)), len(sample)), return_index=True)
+    _, different = np.unique(connected(np.stack(np.nonzero(distances <= reach)), len(sample)), return_index=True)
     if reach == 0 or len(different) < _LEAST:
         return None
     apart = distances[np.ix_(different, different)]
@@ -153,7 +153,8 @@ def _tells(points: Points, rows: Integers, groups: Integers, reach: float, other
     return np.asarray(found & (np.ptp(points[rows], axis=1) > 0))
 
 
-def _connected(pairs: Integers, count: int) -> Integers:
+def connected(pairs: Integers, count: int) -> Integers:
     """(count,) number of the part of a graph that each of its points is in."""
-    graph = coo_array((np.ones(pairs.shape[1], dtype=bool), (pairs[0], pairs[1])), (count, count))
+    one, other = pairs.astype(np.int32)  # as SciPy before 1.15 wants them
+    graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), (count, count))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

@@ -104,6 +104,17 @@ def test_a_deviation_that_is_possible_to_one_side_is_tested_on_one(area, true, s
     assert error.p_value(true) == pytest.approx(sides * t.sf(distance, error.freedom))
 
 
+@pytest.mark.parametrize(("ratio", "effect"), [(0.5, 1.0), (1.5, 1.5), (9.0, 3.0)])
+def test_a_design_effect_lies_between_that_of_independent_and_of_equal_images(ratio, effect):
+    """Patients of three images each."""
+    numbers = EffectiveNumbers(10.0, 20.0, (1 / 10 + 1 / 20) / 3)
+    share = (weight := 4 * numbers.freedom * 0.8 * 0.2) / (weight + 1)
+    found = AreaError.clustered(0.8, 0.002 * ratio, 0.002, numbers)
+    expected = numbers.images * (share * effect + (1 - share) * 3)
+    own = 0.002 * ratio / placement_variance(0.8)
+    assert found.scale == pytest.approx(share * own + (1 - share) * expected)
+
+
 def test_a_small_error_is_an_error():
     """Of some million patients."""
     assert AreaError(0.7, 1e-7, 1e6).p_value(0.7001) == pytest.approx(

@@ -61,6 +61,8 @@ def test_a_difference_that_cannot_be_told_from_anothers_is_none(rng):
     assert model.between(0, 1, values) is None
     assert model.between(1, 2, values).value == pytest.approx(values[40:].mean() - values[20:40].mean())
     assert model.between(1, 3, values) is None  # no image is of level 3
+    assert LevelContrasts(code, np.arange(60), 4).between(0, 3, values) is None
+    assert LevelContrasts(code, np.arange(60), 4).between(3, 0, values) is None
 
 
 def test_values_that_never_vary_have_limits_all_the_same():
@@ -69,6 +71,16 @@ def test_values_that_never_vary_have_limits_all_the_same():
     assert (found.value, found.error, found.score, found.cautious_value) == pytest.approx((0, 0, 0, 0))
     share = 21 / 22
     assert found.cautious_error == pytest.approx(np.sqrt(2 * share * (1 - share) / 22))
+
+
+def test_a_cautious_error_is_that_of_two_more_patients_on_either_side():
+    """18 and 10 of 20: shares of 19 and 11 in 22, where each patient has one image."""
+    values = (np.arange(40) % 20 < np.repeat([18, 10], 20)).astype(float)
+    found = LevelContrasts(np.repeat([0, 1], 20), np.arange(40), 2).between(0, 1, values)
+    plain, more = (sum(p * (1 - p) / n for p in shares) for shares, n in (([0.9, 0.5], 20), ([19 / 22, 0.5], 22)))
+    assert found.cautious_value == pytest.approx(11 / 22 - 19 / 22)
+    assert found.error**2 == pytest.approx(plain, rel=0.06)
+    assert found.cautious_error**2 == pytest.approx(more, rel=0.06)
 
 
 def test_a_score_is_that_of_its_t_value():

@@ -7,6 +7,7 @@ import pytest
 
 from monai_shortcut.statistics import cosines
 from monai_shortcut.statistics.cosines import other_patients, patient_means, row_cosines
+from monai_shortcut.statistics.resampling import patient_bootstrap
 
 
 def test_cosines_are_those_of_the_definition(rng, monkeypatch):
@@ -63,6 +64,16 @@ def test_means_and_limits_are_those_of_patients_drawn(rng):
             rows = np.concatenate([np.flatnonzero(patients == p) for p in rng.integers(12, size=12)])
             drawn.append(np.nanmean(column[rows]))
         np.testing.assert_allclose([estimate.low, estimate.high], np.quantile(drawn, [0.05, 0.95]), atol=0.1)
+
+
+@pytest.mark.parametrize("draws", [1, 2, 700])
+def test_limits_are_quantiles_of_all_draws(rng, draws):
+    values, patients = rng.random((6, 1)), np.array([0, 0, 1, 2, 2, 2])
+    found = patient_means(values, patients, draws, 0.8, np.random.default_rng(1))[0]
+    times = patient_bootstrap(3, draws, np.random.default_rng(1))[:, patients].astype(float)
+    means = times @ values[:, 0] / times.sum(axis=1)
+    low, high = np.quantile(means, [0.1, 0.9])  # which never leave out the mean itself
+    np.testing.assert_allclose([found.low, found.high], [min(low, values.mean()), max(high, values.mean())])
 
 
 def test_of_one_patient_there_is_no_mean(rng):

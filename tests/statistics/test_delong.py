@@ -271,8 +271,12 @@ def test_scores_of_several_models_have_no_one_estimate():
 
 
 def test_scores_of_two_lengths_are_refused():
-    with pytest.raises(ValueError, match=r"first and second must have the same shape, got \(4,\) and \(3,\)"):
-        compare_aucs([0, 0, 1, 1], [1, 2, 3, 4], [1, 2, 3])
+    for first, second, message in (
+        ([1, 2, 3, 4], [1, 2, 3], r"\(4,\) and \(3,\)"),
+        ([1], [1, 2], r"\(1,\) and \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"first and second must have the same shape, got {message}"):
+            compare_aucs([0, 0, 1, 1], first, second)
 
 
 def folds_of(rng, kind: str, folds: int = 3, models: int = 2, patients: int = 45):

@@ -125,6 +125,18 @@ def test_moments_of_many_blocks_are_those_of_all_rows(rng, kind):
         np.testing.assert_array_equal(found.largest, np.abs(points).max(axis=0))
 
 
+def test_embeddings_that_come_in_blocks_are_prepared_as_all_at_once(rng):
+    points = embedded(rng, 150, 8, 2)[0]
+    whole, frame = Standardized.of(points), Standardized.frame(Moments.of(points), points.dtype)
+    assert frame.rows(slice(None)).shape == (0, 8)
+    blocks = [frame.block(part) for part in np.split(points, [40, 100])]
+    np.testing.assert_allclose(np.concatenate([b.rows(slice(None)) for b in blocks]), whole.rows(slice(None)))
+    gram = sum(b.rows(slice(None)).T @ b.rows(slice(None)) for b in blocks)
+    joined = frame.joined(gram, sum(block.fourth for block in blocks), 150)
+    np.testing.assert_allclose(joined.gram, whole.gram, atol=1e-9)
+    assert joined.shrinkage == pytest.approx(whole.shrinkage)
+
+
 @pytest.mark.parametrize("within", [False, True])
 @pytest.mark.parametrize("levels", [2, 3, "ordered"])
 @pytest.mark.parametrize("shape", SHAPES)

@@ -193,6 +193,17 @@ def test_a_shrunken_covariance_leaves_more_of_fresh_images(rng):
     np.testing.assert_allclose(matrix(found), np.eye(100) - np.outer(across, row) / (across @ row), atol=1e-9)
 
 
+def test_columns_that_do_not_vary_count_in_the_mean_variance(rng):
+    points, code, _ = example(rng, images=60, columns=5, levels=2)
+    found = matrix(fit_eraser(np.hstack([points, np.full((60, 3), 7.0)]), code, shrinkage=0.3))
+    centred = points - points.mean(axis=0)
+    shrunken = 0.7 * centred.T @ centred / 60 + 0.3 * 5 / 8 * np.diag(centred.var(axis=0))
+    across = centred.T @ code
+    row = np.linalg.solve(shrunken, across)
+    np.testing.assert_allclose(found[:5, :5], np.eye(5) - np.outer(across, row) / (across @ row), atol=1e-9)
+    np.testing.assert_allclose(found[5:], np.eye(8)[5:], atol=1e-9)
+
+
 @pytest.mark.parametrize("within", [False, True])
 def test_random_erasers_move_whitened_embeddings_as_far_and_in_all_directions_alike(rng, within):
     points, code, label = example(rng, columns=6)
