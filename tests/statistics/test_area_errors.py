@@ -79,6 +79,8 @@ def test_numbers_of_patients_are_kishs_and_those_of_folds_are_of_their_shares(rn
     again = average_influence([(label == 1, score[None], patient)] * 3, 15).numbers
     assert (again.positives, again.negatives) == pytest.approx((found.positives, found.negatives))
     assert again.images == pytest.approx(found.images / 3)
+    once, thrice = (average_influence([(label == 1, score[None], patient)] * folds, 15).alone[0] for folds in (1, 3))
+    assert thrice == pytest.approx(once / 3)
     apart = [(label == 1, score[None], patient + 15 * fold) for fold in range(3)]
     other = average_influence(apart, 45).numbers
     assert (other.positives, other.negatives) == pytest.approx((3 * found.positives, 3 * found.negatives))
