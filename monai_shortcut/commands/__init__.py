@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from monai_shortcut.commands import audit
+from monai_shortcut.commands import audit, check
 
-COMMANDS = {"audit": audit}
+COMMANDS = {"audit": audit, "check": check}
 
 __all__ = ["COMMANDS"]

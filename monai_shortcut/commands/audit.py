@@ -17,6 +17,7 @@ from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.commands.arrays import IDS, Rows, by_class, linear, read_head, read_rows
+from monai_shortcut.commands.columns import add_columns, columns, names_of
 from monai_shortcut.handlers.tasks import (
     FITTED,
     CohortMatcher,
@@ -42,19 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--fit-head", action="store_true", help="fit a head to the embeddings in folds of patients")
     files.add_argument("--probabilities", help="predicted probabilities, a column for each class; alone, or to check")
     files.add_argument("--metadata", required=True, help="CSV with a row for each image")
-    table = parser.add_argument_group("columns of the table")
-    table.add_argument("--patient-id", default="patient_id", metavar="COLUMN")
-    table.add_argument("--image-id", default=IDS, metavar="COLUMN")
-    table.add_argument("--label", default="label", metavar="COLUMN")
-    table.add_argument("--label-names", type=_names, metavar="A,B", help="classes in the order of the outputs")
-    table.add_argument("--attributes", type=_names, metavar="A,B", help="columns to audit; by default all others")
+    table = add_columns(parser)
     limit = "share of the images, and of the rows, that may be without counterpart; by default all"
     table.add_argument("--most-unmatched", type=float, default=1.0, metavar="SHARE", help=limit)
     how = parser.add_argument_group("how")
     how.add_argument("--output", help="folder of the report")
     how.add_argument("--title", default="Shortcut audit")
     how.add_argument(
-        "--adjust-for", type=_names, default=(), metavar="A,B", help="attributes that may move the answers"
+        "--adjust-for", type=names_of, default=(), metavar="A,B", help="attributes that may move the answers"
     )
     how.add_argument("--set", action="append", default=[], type=_setting, metavar="NAME=VALUE", help="of AuditSettings")
     how.add_argument("--dry-run", action="store_true", help="say what the audit would rest on, and how long it takes")
@@ -111,8 +107,7 @@ def _require(arguments: argparse.Namespace) -> None:
 
 
 def _cohort(arguments: argparse.Namespace) -> Cohort:
-    columns = {"image_id": arguments.image_id, "patient_id": arguments.patient_id, "label": arguments.label}
-    return Cohort.from_csv(arguments.metadata, label_names=arguments.label_names, **columns)
+    return Cohort.from_csv(arguments.metadata, label_names=arguments.label_names, **columns(arguments))
 
 
 def _images(arguments: argparse.Namespace, cohort: Cohort) -> RecordedImages:
@@ -165,10 +160,6 @@ def _require_same(points: Rows, expected: Any, answers: Rows, cohort: Cohort) ->
             f"head(embedding) must give the probabilities, got a difference of {off:.3g}: are embeddings, head and "
             "probabilities of one model, and is the head the last layer?"
         )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,25 @@ def usable(cohort: Cohort, *, require_roi: bool = True, reader: str | ImageReade
         if reason:
             reasons[image_id] = reason
     return cohort.exclude(reasons)
+
+
+def read_images(
+    paths: Mapping[str, str | None], reader: str | ImageReader | None = None
+) -> Iterator[tuple[str, Any, str]]:
+    """Read images, one by one.
+
+    Args:
+        paths: file by image; None where there is none.
+        reader: as in `usable`.
+
+    Yields:
+        The image's name, its (C, spatial) MetaTensor or None, and why it cannot be used or nothing.
+    """
+    read = LoadImage(reader, image_only=True, ensure_channel_first=True)
+    for image_id, path in paths.items():
+        image, reason = _read(path, "image", read)
+        reason = reason if image is None else _image_problem(image)
+        yield image_id, None if reason else image, reason
 
 
 def _read(path: str | None, what: str, read: Any) -> tuple[Any, str]:

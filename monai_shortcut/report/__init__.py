@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from monai_shortcut.report.check_page import write_check
 from monai_shortcut.report.comparison_page import write_comparison
 from monai_shortcut.report.pages import write_overview, write_report, write_reports
 from monai_shortcut.report.reading_page import write_reader_report, write_reading_page
@@ -13,6 +14,7 @@ from monai_shortcut.storage.folders import writable
 
 __all__ = [
     "writable",
+    "write_check",
     "write_comparison",
     "write_overview",
     "write_reader_report",

@@ -81,6 +81,7 @@ def blocks(language: str) -> list[str]:
     return [text for named, text in re.findall(r"```(\w*)\n(.*?)```", GUIDE, re.S) if named == language]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_guide_lead_from_a_bundle_to_a_repaired_one(bundle, monkeypatch, capsys):
     lines = [line for block in blocks("") for line in block.strip().splitlines()]
     assert len(lines) == 4
