@@ -61,7 +61,8 @@ def prepared(images: torch.Tensor, step: Step | None) -> torch.Tensor:
     if step is None:
         return images
     try:
-        return torch.stack([as_plain(step(image)).to(images) for image in images])
+        own = [image.clone(memory_format=torch.contiguous_format) for image in images]  # steps may work in place
+        return torch.stack([as_plain(step(image)).to(images) for image in own])
     except Exception as error:  # the step is the user's own
         raise Unmeasurable(f"after_masking failed on a masked image: {type(error).__name__}: {error}") from error
 
