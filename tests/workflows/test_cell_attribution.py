@@ -16,7 +16,6 @@ from torch import nn
 from monai_shortcut.attribution import Answers, AttributionSettings, attribution
 from monai_shortcut.attribution.measure import hash_order
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.phantom.regions import draw_region_phantom
 from monai_shortcut.reader_study import ReaderStudy, StrategyReading
 from monai_shortcut.region_study import RegionStudyRecord
 from monai_shortcut.statistics.resampling import Resampling
@@ -34,11 +33,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning"),
     pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def phantom(tmp_path_factory) -> Cohort:
-    return draw_region_phantom("inside", patients=24, seed=0, size=32).save(tmp_path_factory.mktemp("phantom"))
 
 
 def study(cohort: Cohort, folder: Path, **changed: object) -> RegionStudy:
