@@ -24,6 +24,7 @@ from monai_shortcut.analyses.sample import AttributeSample, Sample, two_rows
 from monai_shortcut.audit import embeddings as space
 from monai_shortcut.audit.answers import Answers
 from monai_shortcut.audit.company import at_equal_levels, in_company, in_slices
+from monai_shortcut.audit.discovered import discovered
 from monai_shortcut.audit.evidence import (
     FAMILIES,
     attribute_evidence,
@@ -187,6 +188,8 @@ def audit(
             among = chosen.variance, chosen.min_components
             matrix = _answered(lambda: head_matrix(sample, analysed, heads, *among)) if analysed else None
             joint = _answered(lambda: joint_alignment(sample, analysed)) if analysed else None
+        with bar.step("discovered groups"):
+            groups = discovered(sample, coded, chosen, label_names, audits)
         hidden, fold = masked and masked.among(rows), None if folds is None else np.asarray(folds)[rows]
         with bar.step("embedding moves"):
             moves = space.moved(sample, hidden, label_names)
@@ -213,6 +216,7 @@ def audit(
         linked=linked,
         moves=moves,
         maps=maps,
+        discovered=groups,
         answers=Answers.of(sample, coded, {name: fine[name] for name in chosen.adjust_for}),
     )
 
@@ -295,7 +299,7 @@ def _findings(
     audits: int,
 ) -> tuple[tuple[Finding, ...], dict[str, AttributeSample], dict[str, float]]:
     """A finding for each attribute, the attributes that could be analysed, and `spreads` of the label."""
-    progress.expect(_QUESTIONS * len(coded) + 7)
+    progress.expect(_QUESTIONS * len(coded) + 8)
     tell_power(sample, coded, settings, label_names, audits)
     with progress.step("shared factorizations"):
         _answered(lambda: _prepare(sample))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from monai_shortcut.analyses.alignment import Alignment
 from monai_shortcut.analyses.differences import Difference, Differences
+from monai_shortcut.analyses.discovered_groups import DiscoveredGroups
 from monai_shortcut.analyses.distributions import Distributions
 from monai_shortcut.analyses.embedding_maps import EmbeddingMaps
 from monai_shortcut.analyses.embedding_moves import EmbeddingMoves
@@ -265,6 +266,26 @@ class Example:
     pictures: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Discovered:
+    """Groups of images within labels that no column names.
+
+    Attributes:
+        found: the groups and the differences between them; None where they could not be looked for.
+        reason: what is said of them, in a sentence.
+        differ: whether predictions differ between them, by the rule for "used".
+        p_value: of the largest difference among all labels, groups and scales, adjusted over the audits; None if
+            nothing was compared.
+        examples: for the picture, a row for each group.
+    """
+
+    found: DiscoveredGroups | None
+    reason: str
+    differ: bool = False
+    p_value: float | None = None
+    examples: tuple[Example, ...] = ()
+
+
 @dataclass(frozen=True, repr=False)
 class Audit:
     """The frozen record of an audit: everything the report needs, without the model.
@@ -294,6 +315,7 @@ class Audit:
         attribution: where the model looks; None if nobody asked.
         answers: what the model said of each image, for `monai_shortcut.compare_audits`; None in older records.
         notes: what must be known to read it, a sentence each.
+        discovered: groups that no column names; None if nobody asked.
         weights: names by SHA-256 of the files of weights that were read before the evaluation; None if not known.
         version: version of this format.
     """
@@ -322,6 +344,7 @@ class Audit:
     answers: Answers | None = None
     notes: tuple[str, ...] = ()
     weights: dict[str, str] | None = None
+    discovered: Discovered | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:

@@ -51,6 +51,8 @@ class AuditSettings(Resampling):
         alike: Cramer's V from which one of them may be the other with errors in the table, so that neither is cleared
             by the other.
         giveaways: number of images listed that give their level away most.
+        discovered_groups: most groups of images to look for in each label that no column names, at least 2; 0 looks
+            for none.
         embedding_maps: maps of the embeddings under every masking strategy: "pca", and "tsne" and "umap", which take
             tens of seconds. Without strategies the page's own PCA is enough, and only the others are drawn.
         privacy: what records and pages may hold of images when they are written: ids, paths, pixels. None by default.
@@ -79,6 +81,7 @@ class AuditSettings(Resampling):
     associated: float = 0.2
     alike: float = 0.6
     giveaways: int = 6
+    discovered_groups: int = 0
     embedding_maps: tuple[str, ...] = (PCA,)
     privacy: Privacy = field(default_factory=Privacy)
 
@@ -96,6 +99,8 @@ class AuditSettings(Resampling):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+        if self.discovered_groups == 1:
+            raise ValueError("discovered_groups must be 0 or at least 2, got 1.")
         # Lists come from JSON and from bundle configurations.
         object.__setattr__(self, "edges", _checked_edges(self.edges))
         object.__setattr__(self, "privacy", Privacy.of(self.privacy))
@@ -188,4 +193,5 @@ _COUNTS = {
     "maximum_levels": 2,
     "min_components": 1,
     "giveaways": 0,
+    "discovered_groups": 0,
 }

@@ -24,7 +24,12 @@ def summary(audit: Audit) -> str:
     rows = [HEAD, *summary_rows(audit)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    below = (*_not_judged(audit), *_weights(audit), *(line for note in notes(audit) for line in ("", note)))
+    below = (
+        *_not_judged(audit),
+        *_discovered(audit),
+        *_weights(audit),
+        *(line for note in notes(audit) for line in ("", note)),
+    )
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *below])
 
 
@@ -44,6 +49,10 @@ def _numbers(finding: Finding, audit: Audit) -> tuple[str, ...]:
     read = (with_limits(encoding.own_auroc), p_text(shown.encoding_p_value)) if shown and encoding else ("-", "-")
     differs = (with_limits(used.value), used.where, p_text(used.p_value)) if used else ("-", "-", "-")
     return *read, *differs, with_limits(swapped.change) if swapped else "-"
+
+
+def _discovered(audit: Audit) -> list[str]:
+    return ["", audit.discovered.reason] if audit.discovered else []
 
 
 def _weights(audit: Audit) -> list[str]:

@@ -19,6 +19,7 @@ from torch import nn
 
 from monai_shortcut.attribution.record import Attribution
 from monai_shortcut.attribution.settings import AttributionSettings
+from monai_shortcut.audit.discovered import with_pictures
 from monai_shortcut.audit.failing import NOT_COMPUTED, failing, failing_words
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import Audit, Example
@@ -45,6 +46,7 @@ from monai_shortcut.report.pages import write_report, write_reports
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+_THUMBNAIL = 128  # pixels a side of the pictures of groups that no column names, at most
 ROI_STRATEGIES = ("without_roi", "shifted_roi", "without_roi_box", "roi_only", "roi_box_only")
 
 
@@ -165,6 +167,7 @@ class ShortcutAudit(CohortHandler):
         self._moved: MaskedRows | None = None
         self._without_swapped = False
         self._kept: KeptImages | None = None
+        self._thumbnails: dict[str, str] = {}
         self.audits: dict[str, Audit] = {}
 
     def _look(self, engine: Engine) -> None:
@@ -177,6 +180,9 @@ class ShortcutAudit(CohortHandler):
                     self._record(f"swapped {name}", self._read(swapped)[1])
             masked = self._masked(engine) if self.strategies else [{} for _ in batch[self.image_key]]
         self._show(batch, masked)
+        if self.settings.discovered_groups and self.settings.privacy.pixels and self.patches == FIRST:
+            names = self._names[-len(masked) :]
+            self._thumbnails |= zip(names, map(_thumbnail, batch[self.image_key]), strict=True)
         if self.attribution is not None and self.roi_key is not None:
             _require_alone(self.given(engine))
             self._kept = self._kept or KeptImages(self._matchers, self.attribution, self.after_masking)
@@ -267,13 +273,14 @@ class ShortcutAudit(CohortHandler):
 
     def _unite(self) -> None:
         super()._unite()
-        parts = gather((self._shown, self._problems, self._without_swapped))
+        parts = gather((self._shown, self._problems, self._without_swapped, self._thumbnails))
         self._shown, self._without_swapped = {}, any(part[2] for part in parts)
+        self._thumbnails = {name: shown for part in parts for name, shown in part[3].items()}
         for shown, *_ in parts:
             for key, kept in shown.items():
                 self._shown[key] = self._foremost({**self._shown.get(key, {}), **kept})
         self._rows().unite()
-        self._problems = {name: why for _, problems, _ in parts for name, why in problems.items()}
+        self._problems = {name: why for _, problems, *_ in parts for name, why in problems.items()}
         if self._kept is not None:
             self._kept.unite()
 
@@ -369,7 +376,16 @@ class ShortcutAudit(CohortHandler):
             self.timings.seconds[part] = self.timings.seconds.get(part, 0.0) + seconds
         missing = dict.fromkeys((name for name in self.strategies if name not in self._evaluated), NO_SWAPPED)
         regions = replace(record.regions, untested=record.regions.untested | missing)
-        return replace(record, regions=regions, readers=self.readers.get(task.name))
+        pictures = {image: shown for name, shown in self._thumbnails.items() if (image := matcher.find(name))}
+        groups = with_pictures(record.discovered, pictures, record.label_names)
+        return replace(record, regions=regions, readers=self.readers.get(task.name), discovered=groups)
+
+
+def _thumbnail(image: Any) -> str:
+    """The first channel in at most some hundred pixels a side, as a PNG in base64."""
+    plane = torch.as_tensor(image)[:1]
+    step = -(-max(plane.shape[1:3]) // _THUMBNAIL)
+    return picture(plane[:, ::step, ::step].cpu().numpy())
 
 
 def _require_alone(given: Inputs) -> None:

@@ -19,6 +19,7 @@ from monai_shortcut.report.attribution import attribution_table, looks, told_nam
 from monai_shortcut.report.attribution import told as method_name
 from monai_shortcut.report.differences import lines, scales, tolerances
 from monai_shortcut.report.dimensions import dimensions
+from monai_shortcut.report.discovered import group_lines
 from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
 from monai_shortcut.report.figures.audit import figures
 from monai_shortcut.report.figures.style import ANSWERS, RULINGS, VERDICTS
@@ -194,4 +195,5 @@ def _environment() -> Environment:
     found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS | RULINGS}
     found.globals |= {"looks": looks, "method_name": method_name, "told_name": told_name}
     found.globals |= {"published": PUBLISHED, "told": told, "lines": lines, "scales": scales}
+    found.globals |= {"group_lines": group_lines}
     return found

@@ -26,7 +26,7 @@ _DIGEST = re.compile("#[0-9a-f]{20}")
 _LEAST = 3  # letters of a name that is looked for in a sentence
 
 # Fields of records, by what they hold.
-_OF_IMAGES, _JOINED = ("image_id", "linked", "unseen"), "image_ids"  # by which records are joined
+_OF_IMAGES, _JOINED = ("image_id", "linked", "unseen", "beside"), "image_ids"  # by which records are joined
 _REASONS = ("excluded", "without_roi", "unusable")  # by image
 _SENTENCES = ("title", "notes", "not_computed", "not_moved", "problems")
 _SETTINGS = "settings"  # where they are texts

@@ -38,6 +38,7 @@ from monai_shortcut.audit.record import (
     ClinicalLabel,
     Company,
     Counterfactual,
+    Discovered,
     EmbeddingMap,
     Evidence,
     Example,
@@ -164,6 +165,7 @@ def record() -> Audit:
         answers=Answers(("y",), "AACAPwAAAAA=", "AQAAAA==", "AAAAAA==", {"âge": "AAAAAA=="}, {"âge": "AAAAAA=="}),
         notes=("Its head was fitted.",),
         weights={"0123abcd": "model.pt"},
+        discovered=Discovered(None, "Not computed: too few."),
     )
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 from numpy.typing import ArrayLike
 
-from monai_shortcut.audit.record import Audit, Evidence, Finding
+from monai_shortcut.audit.record import Audit, Evidence, Example, Finding
 from monai_shortcut.report.figures.attribution import attribution_figures
 from monai_shortcut.report.figures.heads import weight_space
 from monai_shortcut.report.figures.maps import embedding_figures
@@ -41,9 +41,9 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
         audit: the record.
 
     Returns:
-        (name, figure) pairs: "overview", "embeddings"; "regions", "weight_space", "examples", "readers" and those of
-        `attribution_figures` and `embedding_figures` where there are any; "evidence_i" for the i-th finding that has
-        evidence.
+        (name, figure) pairs: "overview", "embeddings"; "regions", "weight_space", "examples", "discovered", "readers"
+        and those of `attribution_figures` and `embedding_figures` where there are any; "evidence_i" for the i-th
+        finding that has evidence.
     """
     yield "overview", overview(audit)
     if len({score.evaluated_on for score in audit.regions.scores}) > 1:
@@ -54,6 +54,8 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
         yield "weight_space", weight_space(audit)
     if audit.examples:
         yield "examples", examples(audit)
+    if audit.discovered is not None and audit.discovered.examples:
+        yield "discovered", pictured(audit.discovered.examples)
     yield from attribution_figures(audit.attribution)
     yield from embedding_figures(audit.moves, audit.maps)
     if audit.readers is not None:
@@ -192,13 +194,18 @@ def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
     axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-@literal
 def examples(audit: Audit) -> Figure:
     """Example images as the model was given them, one row each."""
-    columns = max(len(example.pictures) for example in audit.examples)
-    figure = Figure(figsize=(1.7 * columns, 1.9 * len(audit.examples)), layout="constrained")
-    grid = figure.subplots(len(audit.examples), columns, squeeze=False)
-    for row, example in zip(grid, audit.examples, strict=True):
+    return pictured(audit.examples)
+
+
+@literal
+def pictured(shown: Sequence[Example]) -> Figure:
+    """Pictures with their captions, one row for each example."""
+    columns = max(len(example.pictures) for example in shown)
+    figure = Figure(figsize=(1.7 * columns, 1.9 * len(shown)), layout="constrained")
+    grid = figure.subplots(len(shown), columns, squeeze=False)
+    for row, example in zip(grid, shown, strict=True):
         for axes in row:
             axes.set_axis_off()
         for axes, (caption, picture) in zip(row, example.pictures.items(), strict=False):
