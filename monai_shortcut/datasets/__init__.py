@@ -8,7 +8,8 @@ from monai_shortcut.datasets.airogs import read_airogs
 from monai_shortcut.datasets.busbra import read_busbra
 from monai_shortcut.datasets.chaksu import read_chaksu, write_chaksu_regions
 from monai_shortcut.datasets.chexmask import decode_rle, encode_rle, write_chexmask
-from monai_shortcut.datasets.dicom import DICOM_ATTRIBUTES, dicom_attributes, read_dicom
+from monai_shortcut.datasets.dicom import dicom_attributes, read_dicom
+from monai_shortcut.datasets.dicom_tags import DICOM_ATTRIBUTES
 from monai_shortcut.datasets.fetal_planes import read_fetal_planes
 from monai_shortcut.datasets.files import usable
 from monai_shortcut.datasets.hc18 import read_hc18, write_hc18_regions

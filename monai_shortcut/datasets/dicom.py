@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -29,37 +28,18 @@ from monai_shortcut.datasets.dicom_header import (
     read_header,
     why_unusable,
 )
+from monai_shortcut.datasets.dicom_tags import DATES, DICOM_ATTRIBUTES, NUMBERS, TIMES, allowed, kind
 from monai_shortcut.datasets.tables import not_found, read_table
 
-DICOM_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
-    {
-        "manufacturer": "Manufacturer",
-        "manufacturer_model": "ManufacturerModelName",
-        "station": "StationName",
-        "software": "SoftwareVersions",
-        "body_part": "BodyPartExamined",
-        "view_position": "ViewPosition",
-        "rows": "Rows",
-        "columns": "Columns",
-        "pixel_spacing": "PixelSpacing",
-        "photometric": "PhotometricInterpretation",
-        "kvp": "KVP",
-        "exposure": "Exposure",
-    }
-)
-# Of the person, these may be asked for; all other tags of the patient module are refused.
-PERSON = ("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "PatientBodyMassIndex", "SmokingStatus")
-_NUMBERS = ("DS", "IS", "US", "SS", "UL", "SL", "FL", "FD")
-_TEXTS = ("LO", "SH")  # free text: only where DICOM describes the machine, the acquisition or the image
-_TEXT_GROUPS = (0x0008, 0x0018, 0x0020, 0x0022, 0x0028, 0x0054)
-_LEADS_TO_PERSON = ("AccessionNumber", "StudyID", "ReferringPhysicianTelephoneNumbers", "NTPSourceAddress")
-_PATIENT_GROUP = 0x0010
 _EXPOSURES = {"Exposure": 1.0, "ExposureInmAs": 1.0, "ExposureInuAs": 0.001}  # in mAs
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 def dicom_attributes(
-    paths: Sequence[str | Path] | pd.Series[Any], attributes: Mapping[str, str] = DICOM_ATTRIBUTES
+    paths: Sequence[str | Path] | pd.Series[Any],
+    attributes: Mapping[str, str] = DICOM_ATTRIBUTES,
+    *,
+    tags: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read attributes of images from the headers of their DICOM files, to be joined to a table of one's own.
 
@@ -74,9 +54,12 @@ def dicom_attributes(
             code, and by texts about the machine, the acquisition or the image, such as ``InstitutionName``. Of the
             person there are only sex, age, height, weight, body mass index and smoking. Names, identifiers, dates,
             comments and private tags are refused.
+        tags: further DICOM keywords that you opt in to by name, such as ``StudyDate`` or ``PerformedStationName``; the
+            column has the name of the tag. Of a date only the year is given, of a time the hour. Never a name of a
+            person, a date of birth, an id, a UID, an address or free text.
 
     Returns:
-        (N, attributes) float64 or str, None or NaN where missing; indexed like a Series, else by path.
+        (N, attributes and tags) float64 or str, None or NaN where missing; indexed like a Series, else by path.
 
     Raises:
         ValueError: If a keyword does not exist or is refused, or files are not DICOM or damaged; the message names
@@ -84,12 +67,12 @@ def dicom_attributes(
         OSError: If a file is missing or may not be read.
         OptionalImportError: If pydicom is not installed.
     """
-    tags = _allowed(attributes)
-    headers = {str(path): _header(path, tags) for path in dict.fromkeys(paths)}
+    read = allowed(attributes, tags)
+    headers = {str(path): _header(path, _needs(read.values())) for path in dict.fromkeys(paths)}
     require_none([path for path, header in headers.items() if header is None], "paths must be DICOM files")
-    rows = [_values(headers[str(path)], attributes) for path in paths]
+    rows = [_values(headers[str(path)], read) for path in paths]
     index = paths.index if isinstance(paths, pd.Series) else pd.Index([str(path) for path in paths], name="image")
-    return pd.DataFrame(rows, index=index, columns=list(attributes))
+    return pd.DataFrame(rows, index=index, columns=list(read))
 
 
 def read_dicom(
@@ -99,15 +82,16 @@ def read_dicom(
     image: str = "image",
     patient_id: str | None = None,
     attributes: Mapping[str, str] = DICOM_ATTRIBUTES,
+    tags: Sequence[str] = (),
     extra: Sequence[str] = (),
     encoding: str | None = None,
     **columns: Any,
 ) -> Cohort:
     """Read a folder of DICOM files, one grey image each, and a table of their labels.
 
-    Only the tags of ``attributes`` are read, and those that say what the file holds. ``PatientID`` serves to tell which
-    images are of one person: patients are numbered in the order of the labels, so that the cohort does not hold the id.
-    Paths of files are kept as they are: rename files and folders that are named after persons first.
+    Only the tags of ``attributes`` and ``tags`` are read, and those that say what the file holds. ``PatientID`` serves
+    to tell which images are of one person: patients are numbered in the order of the labels, so that the cohort does
+    not hold the id. Paths of files are kept as they are: rename files and folders that are named after persons first.
 
     Whatever is in the folder and cannot be used is in ``excluded`` with the reason: files that are not DICOM or are
     damaged, hold no image, several frames or colours, contradict themselves, have no label or no patient. So are rows
@@ -121,6 +105,7 @@ def read_dicom(
             others; or with its SOPInstanceUID.
         patient_id: column of ``labels`` that identifies the patient; None takes ``PatientID``.
         attributes: name -> DICOM keyword, as in `dicom_attributes`.
+        tags: further DICOM keywords, as in `dicom_attributes`.
         extra: columns of ``labels`` that are attributes too.
         encoding: of the CSV file's text; by default UTF-8, or UTF-16 where the file says so.
         **columns: as for `Cohort.from_table`: ``label``, ``label_names``, ``roi``, ``continuous`` and so on; paths of
@@ -137,6 +122,7 @@ def read_dicom(
         OptionalImportError: If pydicom is not installed.
     """
     frame = _labels(labels, [name for name in (image, patient_id) if name], encoding)
+    attributes = allowed(attributes, tags)
     require_none([name for name in attributes if name in frame.columns], "attributes must not be columns of labels")
     identifiers = ("SOPInstanceUID",) if patient_id else ("SOPInstanceUID", "PatientID")
     files, values = _files(Path(folder), attributes, identifiers, labels)
@@ -186,7 +172,7 @@ def _files(
     """All files in a folder but the table of labels: path, reason not to use, SOPInstanceUID, PatientID; attributes."""
     if not folder.is_dir():
         raise not_found(folder, "DICOM files")
-    tags, rows, values = _allowed(attributes), {}, {}
+    tags, rows, values = _needs(attributes.values()), {}, {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() or not path.exists()):
         if isinstance(labels, pd.DataFrame) or path.resolve() != Path(labels).resolve():
             name = path.relative_to(folder).as_posix()
@@ -277,25 +263,9 @@ def _header(path: str | Path, tags: Iterable[str]) -> Any:
         return None
 
 
-def _allowed(attributes: Mapping[str, str]) -> tuple[str, ...]:
-    """All tags that the attributes need, after a check that each may be read."""
-    refused = [keyword for keyword in attributes.values() if not _may_be_read(keyword)]
-    must_hold = "attributes must be DICOM keywords of a number, a code or the machine, and no identifiers of a person"
-    require_none(refused, must_hold, "refused")
-    return (*attributes.values(), *SHAPE_TAGS, *SPACING_TAGS, *_EXPOSURES)
-
-
-def _may_be_read(keyword: str) -> bool:
-    tag = needed("pydicom").datadict.tag_for_keyword(keyword)
-    if tag is None or keyword in _LEADS_TO_PERSON or (tag >> 16 == _PATIENT_GROUP and keyword not in PERSON):
-        return False
-    kind = _kind(keyword)
-    return kind in (*_NUMBERS, "AS", "CS") or (kind in _TEXTS and tag >> 16 in _TEXT_GROUPS)
-
-
-def _kind(keyword: str) -> str:
-    """The value representation, the first of two where DICOM leaves a choice."""
-    return str(needed("pydicom").datadict.dictionary_VR(keyword)).split(" or ")[0]
+def _needs(keywords: Iterable[str]) -> tuple[str, ...]:
+    """All tags to read for some."""
+    return (*keywords, *SHAPE_TAGS, *SPACING_TAGS, *_EXPOSURES)
 
 
 def _values(header: Any, attributes: Mapping[str, str]) -> dict[str, float | str | None]:
@@ -309,12 +279,21 @@ def _value(header: Any, keyword: str) -> float | str | None:
     if keyword == "Exposure":
         known = [factor * value for tag, factor in _EXPOSURES.items() for value in numbers(header, tag)]
         return known[0] if known else None
-    if _kind(keyword) in _NUMBERS:
+    of = kind(keyword)
+    if of in NUMBERS:
         return next(iter(numbers(header, keyword)), None)
     value = element(header, keyword)
     several = value if isinstance(value, MutableSequence) else [value]
     texts = [text for text in (as_text(str(each or "").replace("\0", "")) for each in several) if text]
-    return _years(texts) if _kind(keyword) == "AS" else ", ".join(texts) or None
+    if of in (*DATES, *TIMES):
+        return _leading_digits(texts, 4 if of in DATES else 2)
+    return _years(texts) if of == "AS" else ", ".join(texts) or None
+
+
+def _leading_digits(texts: Sequence[str], digits: int) -> float | None:
+    """The year of 20261126, or the hour of 093000."""
+    first = texts[0][:digits] if texts else ""
+    return float(first) if len(first) == digits and first.isdecimal() else None
 
 
 def _years(texts: Sequence[str]) -> float | None:

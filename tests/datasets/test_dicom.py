@@ -16,6 +16,7 @@ from monai.utils import OptionalImportError
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets import DICOM_ATTRIBUTES, dicom_attributes, read_dicom, usable
+from monai_shortcut.datasets.dicom_tags import may_be_read, why_never
 from monai_shortcut.readers import DicomReader
 from monai_shortcut.transforms import MaskROI
 
@@ -388,12 +389,76 @@ def test_tags_that_lead_to_a_person_are_refused_even_if_asked_for(folder):
         DICOM_ATTRIBUTES["name"] = "PatientName"
 
 
-def test_no_name_of_a_person_can_be_read():
-    from monai_shortcut.datasets.dicom import _may_be_read
+NEVER = {
+    "PatientName": "a name of a person",
+    "OperatorsName": "a name of a person",
+    "ContactDisplayName": "a name of a person",
+    "PatientBirthDate": "a date of birth",
+    "PatientBirthTime": "a date of birth",
+    "PatientBirthDateInAlternativeCalendar": "a date of birth",
+    "PatientDeathDateInAlternativeCalendar": "a date of death",
+    "PatientID": "an id",
+    "OtherPatientIDs": "an id",
+    "IssuerOfPatientID": "an id",
+    "AdmissionID": "an id",
+    "StudyIDIssuer": "an id",
+    "ClinicalTrialSubjectID": "an id",
+    "SpecimenIdentifier": "an id",
+    "AccessionNumber": "an id",
+    "FillerOrderNumberProcedure": "an id",
+    "MedicalRecordLocator": "an id",
+    "InsurancePlanIdentification": "an id",
+    "SOPInstanceUID": "a UID",
+    "StudyInstanceUID": "a UID",
+    "PatientTelephoneNumbers": "an address",
+    "PatientAddress": "an address",
+    "CountryOfResidence": "an address",
+    "ImageComments": "free text",
+    "DoseComment": "free text",
+    "InstitutionAddress": "free text",
+    "SelectorLOValue": "a value of any tag",
+    "ReferencedStudySequence": "a sequence",
+    "PixelData": "binary",
+    "NoSuchTag": "no DICOM keyword",
+    "00091001": "no DICOM keyword",
+}
 
+
+def test_opting_in_reads_other_tags_but_no_identifier(folder):
+    header = pydicom.dcmread(folder / "a/1.dcm")
+    header.StudyDate, header.AcquisitionTime, header.AcquisitionDateTime = "20251126", "093005", "2024"
+    header.PerformedStationName, header.StationAETitle, header.SeriesTime = "Room 7 ", "AE1", ""
+    header.save_as(folder / "a/1.dcm")
+    chosen = [
+        "StudyDate",
+        "AcquisitionTime",
+        "AcquisitionDateTime",
+        "SeriesTime",
+        "PerformedStationName",
+        "StationAETitle",
+    ]
+    found = dicom_attributes([folder / "a/1.dcm", folder / "b/1.dcm"], {"brand": "Manufacturer"}, tags=chosen)
+    assert list(found) == ["brand", *chosen]
+    assert found.iloc[0].tolist()[:4] == ["Siemens", 2025, 9, 2024]
+    assert found.iloc[0].tolist()[5:] == ["Room 7", "AE1"]
+    assert found.isna().to_numpy().tolist() == [[False] * 4 + [True] + [False] * 2, [False] + [True] * 6]
+    cohort = read_dicom(folder, LABELS, tags=["PerformedStationName"])
+    assert set(cohort.attributes) == {*DICOM_ATTRIBUTES, "PerformedStationName"}
+    assert "Room 7" in set(cohort.table["PerformedStationName"])
+    for keyword, why in NEVER.items():
+        with pytest.raises(ValueError, match=rf"identifies no person, got 1 refused: {keyword} \({why}\)\."):
+            dicom_attributes([folder / "a/1.dcm"], tags=["StudyDate", keyword])
+    with pytest.raises(ValueError, match=r"identifies no person, got 1 refused: PatientID \(an id\)\."):
+        read_dicom(folder, LABELS, tags=["PatientID"])
+    with pytest.raises(ValueError, match=r"tags must be a sequence of DICOM keywords, got the text 'StudyDate'\."):
+        dicom_attributes([folder / "a/1.dcm"], tags="StudyDate")
+
+
+def test_no_name_of_a_person_can_be_read():
     of_a_person = [entry[4] for entry in pydicom.datadict.DicomDictionary.values() if entry[0] == "PN"]
     assert len(of_a_person) > 20
-    assert not any(map(_may_be_read, of_a_person))
+    assert not any(map(may_be_read, of_a_person))
+    assert {why_never(keyword) for keyword in of_a_person} == {"a name of a person"}
 
 
 def test_folders_and_tables_that_do_not_fit_are_refused(folder, rng):
