@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
 from monai_shortcut.audit.former import PREDICTION_GAP
 from monai_shortcut.audit.names import Names
-from monai_shortcut.audit.record import NOT_USED, UNUSED, Audit, Evidence, Finding
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_USED, UNUSED, Audit, Evidence, Finding
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.types import Estimate
 
@@ -39,7 +39,8 @@ def told(finding: Finding, audit: Audit) -> Told | None:
     """The leading difference of a finding; in records before version 5 its prediction gap.
 
     Where the verdict rests on part of the images, it is the leading one of these. Of an attribute that is not used it
-    is the leading one at equal levels of others, where these are known.
+    is the leading one at equal levels of others, where these are known. Where answers differ, and none exceeds its
+    tolerance for certain, it is the one that shows it most plainly.
 
     Returns:
         None where answers were not compared.
@@ -53,7 +54,11 @@ def told(finding: Finding, audit: Audit) -> Told | None:
     row, p_value = leading(shown.differences.rows, settings, names), shown.differences_p_value
     differs = p_value is not None and p_value <= settings.significance
     if not (differs and row is not None and exceeds(row, settings, names)):
-        row, part = leading(judged(shown, settings), settings, names), leading(shown.slices, settings, names)
+        rows = shown.differences.rows if finding.verdict == INCONCLUSIVE and differs else judged(shown, settings)
+        row, part = (
+            (plainest(rows) if differs else leading(rows, settings, names)),
+            leading(shown.slices, settings, names),
+        )
         row, p_value = (row, p_value) if part is None else (part, part.p_value)
     return None if row is None else Told(as_told(row), where(row, names), p_value, row)
 
@@ -89,6 +94,15 @@ def leading(rows: Sequence[Difference], settings: AuditSettings, names: Names) -
         key=lambda row: (row.scale != ODDS, row.patients >= settings.judged_patients, abs(row.estimate.value)),
         default=None,
     )
+
+
+def plainest(rows: Sequence[Difference]) -> Difference | None:
+    """The difference with the smallest p, of several the one that is largest beside its limits."""
+    return min(rows, key=lambda row: (row.p_value, -abs(row.estimate.value) / max(_width(row), 1e-12)), default=None)
+
+
+def _width(row: Difference) -> float:
+    return row.estimate.high - row.estimate.low
 
 
 def least_noticed(found: Differences, settings: AuditSettings, names: Names) -> dict[str, float]:
@@ -178,8 +192,12 @@ def size(row: Difference) -> Estimate:
         >>> size(Difference(0, 0, 1, "rank", Estimate(-0.25, -0.5, 0.125), 0.0, 0.5, 0.25, 40, 0.5))
         Estimate(value=0.25, low=0.0, high=0.5)
     """
-    low, high = row.estimate.low, row.estimate.high
-    return Estimate(abs(row.estimate.value), max(low, -high, 0.0), max(high, -low))
+    return without_sign(row.estimate)
+
+
+def without_sign(found: Estimate) -> Estimate:
+    """A number without its sign, and the limits of that."""
+    return Estimate(abs(found.value), max(found.low, -found.high, 0.0), max(found.high, -found.low))
 
 
 def where(row: Difference, names: Names) -> str:

@@ -267,6 +267,25 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What was audited, on what, and when; what is empty is not known.
+
+    Attributes:
+        network: class of the network.
+        head: name of the layer that the answers are read off.
+        table: file name of the table of images.
+        date: day of the audit, as in "2026-11-26".
+        unseen_patients: whether the network was trained on none of the patients; None if that is not known.
+    """
+
+    network: str = ""
+    head: str = ""
+    table: str = ""
+    date: str = ""
+    unseen_patients: bool | None = None
+
+
+@dataclass(frozen=True)
 class Discovered:
     """Groups of images within labels that no column names.
 
@@ -317,6 +336,7 @@ class Audit:
         notes: what must be known to read it, a sentence each.
         discovered: groups that no column names; None if nobody asked.
         weights: names by SHA-256 of the files of weights that were read before the evaluation; None if not known.
+        identity: model, head, table and day; None if not known.
         version: version of this format.
     """
 
@@ -345,6 +365,7 @@ class Audit:
     notes: tuple[str, ...] = ()
     weights: dict[str, str] | None = None
     discovered: Discovered | None = None
+    identity: Identity | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ Place = tuple[int, int, int, tuple[str, int] | None]  # label, levels, part of t
 COLUMNS = {
     PROBABILITY: "probability",
     DECISION: "decision (share of answers)",
-    RANK: "rank (area under the ROC curve)",
+    RANK: "rank (AUC)",
     ODDS: "ratio of the odds",
 }
 
@@ -129,6 +129,6 @@ def tolerances(settings: AuditSettings, labels: Sequence[str]) -> dict[str, str]
 def _in_words(settings: AuditSettings, label: str) -> str:
     own = {scale: settings.tolerated(label, scale) for scale in SCALES}
     return (
-        f"{own[PROBABILITY]:g} in probability, {own[DECISION]:g} of the answers, {own[RANK]:g} of the area "
-        f"under the ROC curve that a label has at one level, a ratio of the odds of {math.exp(own[ODDS]):g}"
+        f"{100 * own[PROBABILITY]:g} points of probability, {100 * own[DECISION]:g} points of the answers, "
+        f"{own[RANK]:g} of the AUC that a label has at one level, a ratio of the odds of {math.exp(own[ODDS]):g}"
     )

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monai_shortcut.audit.leading import exceptions, least_noticed, naming, together, told
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, UNUSED, USED, Audit, Finding
+from monai_shortcut.audit.record import Audit, Finding
 from monai_shortcut.audit.wording import NO_CLASSIFIER
 from monai_shortcut.report.attribution import attribution_table, looks, told_name
 from monai_shortcut.report.attribution import told as method_name
@@ -24,19 +24,14 @@ from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
 from monai_shortcut.report.figures.audit import figures
 from monai_shortcut.report.figures.style import ANSWERS, RULINGS, VERDICTS
 from monai_shortcut.report.files import PAGE, Files, in_base64, label_folders, png, report_files
+from monai_shortcut.report.first_screen import first_screen
+from monai_shortcut.report.glossary import GLOSSARY
 from monai_shortcut.report.tables import findings_table, regions_table
 from monai_shortcut.report.wording import limits, number, words
 from monai_shortcut.storage.folders import replace_files
 from monai_shortcut.storage.privacy import written
 from monai_shortcut.types import Estimate, p_text
 
-_HEADLINES = {
-    USED: "The predictions differ with",
-    INCONCLUSIVE: "The data cannot tell for",
-    NOT_USED: "Visible to the model, but the predictions hardly differ with",
-    UNUSED: "The predictions hardly differ with",
-    NOT_ENCODED: "No readable trace in the model of",
-}
 _EVIDENCE, _SUFFIX = "evidence/", ".html.jinja"
 
 
@@ -148,16 +143,12 @@ def render(page: str, **values: Any) -> str:
 
 def _html(audit: Audit, pictures: dict[str, str]) -> str:
     groups = together(audit.findings)
-    named = {
-        verdict: [_name(group, audit) for group in groups if group[0][1].verdict == verdict] for verdict in _HEADLINES
-    }
-    headlines = [(verdict, text, named[verdict]) for verdict, text in _HEADLINES.items() if named[verdict]]
     return render(
         "audit",
         title=audit.title,
         audit=audit,
         pictures=pictures,
-        headlines=headlines,
+        screen=first_screen(audit),
         no_classifier="" if audit.regions.classifies else NO_CLASSIFIER,
         dimensions=dimensions(audit),
         groups=groups,
@@ -167,11 +158,6 @@ def _html(audit: Audit, pictures: dict[str, str]) -> str:
         tolerances=tolerances(audit.settings, audit.label_names),
         analyses=_analyses(),
     )
-
-
-def _name(group: Sequence[tuple[str, Finding]], audit: Audit) -> tuple[str, list[str]]:
-    """The names of a finding, and what its verdict does not speak of."""
-    return " ".join(name for name, _ in group), [cell for _, finding in group for cell in exceptions(finding, audit)]
 
 
 def _noticed(finding: Finding, audit: Audit) -> dict[str, float]:
@@ -195,5 +181,6 @@ def _environment() -> Environment:
     found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS | RULINGS}
     found.globals |= {"looks": looks, "method_name": method_name, "told_name": told_name}
     found.globals |= {"published": PUBLISHED, "told": told, "lines": lines, "scales": scales}
+    found.globals |= {"glossary": GLOSSARY}
     found.globals |= {"group_lines": group_lines}
     return found

@@ -44,6 +44,7 @@ from monai_shortcut.audit.record import (
     Example,
     Giveaway,
     GivenOther,
+    Identity,
 )
 from monai_shortcut.reader_study import ReaderStudy, StrategyReading
 from monai_shortcut.statistics.task_space import TaskMatrix
@@ -166,6 +167,7 @@ def record() -> Audit:
         notes=("Its head was fitted.",),
         weights={"0123abcd": "model.pt"},
         discovered=Discovered(None, "Not computed: too few."),
+        identity=Identity("SonoNet", "class_layers.out", "table.csv", "2026-11-26", True),
     )
 
 

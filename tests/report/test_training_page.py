@@ -80,10 +80,8 @@ def test_the_page_says_what_counts_as_used(tmp_path):
     text = write_training_report(curves_of(LARGE, LARGE, **settings), tmp_path).read_text(encoding="utf-8")
     plain = " ".join(text.split())
     assert "the largest difference of the answers, of any label, between any two levels, is significant (p at" in plain
-    assert "0.125 in probability, 0.1 of the answers, 0.1 of the area under the ROC curve" in plain
-    assert (
-        "0.25 of the area under the ROC curve that a label has at one level, a ratio of the odds of 2 (right)" in plain
-    )
+    assert "12.5 points of probability, 10 points of the answers, 0.1 of the AUC" in plain
+    assert "0.25 of the AUC that a label has at one level, a ratio of the odds of 2 (right)" in plain
     assert "all differences of cells with at least 17 patients lie below their tolerances" in plain
     assert "At the last one probability moves by &lt;b&gt;-0.25&lt;/b&gt;." in plain
     assert "prediction gap" not in plain
