@@ -23,6 +23,7 @@ from monai_shortcut import (
     weight_space,
 )
 from monai_shortcut.handlers.classifier import audit_classifier
+from monai_shortcut.regions.properties import image_properties
 from monai_shortcut.repair import compare_audits
 from monai_shortcut.versions import __version__
 
@@ -34,6 +35,7 @@ __all__ = [
     "delong",
     "erasure",
     "handlers",
+    "image_properties",
     "levels",
     "matching",
     "networks",

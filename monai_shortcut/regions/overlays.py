@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, label
+from scipy.ndimage import binary_dilation, label, uniform_filter
 
 from monai_shortcut.regions.fills import fill_hidden
 
@@ -143,13 +143,24 @@ def _strokes(grey: NDArray[np.float64], rule: OverlayRule) -> NDArray[np.bool_]:
     """(H, W) thin, bright, connected pixels of a grey image."""
     grey = (grey - grey.min()) / (np.ptp(grey) or 1.0)
     found = _of_size(grey >= rule.brightness, rule.least)
-    places = np.nonzero(found)
+    if not found.any():
+        return found
+    # Where more than half of a window is dark enough, or too bright, its median need not be known.
+    thin = _mostly(grey <= rule.brightness - rule.contrast, rule.window)
+    places = np.nonzero(found & ~thin & ~_mostly(grey > 1 - rule.contrast, rule.window))
+    found &= thin
     windows = sliding_window_view(np.pad(grey, rule.window // 2, mode="reflect"), (rule.window, rule.window))
     for start in range(0, len(places[0]), CHUNK):
         rows, columns = (axis[start : start + CHUNK] for axis in places)
         medians = np.median(windows[rows, columns], axis=(1, 2))
         found[rows, columns] = grey[rows, columns] - medians >= rule.contrast
     return _of_size(found, rule.least)
+
+
+def _mostly(pixels: NDArray[np.bool_], window: int) -> NDArray[np.bool_]:
+    """(H, W) where more than half of the window around a pixel is of these; images are mirrored at their edges."""
+    counts = uniform_filter(pixels.astype(np.float64), window, mode="mirror") * window**2
+    return np.asarray(counts > window**2 / 2 + 0.25, dtype=np.bool_)
 
 
 def _of_size(found: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
