@@ -11,12 +11,9 @@ import numpy as np
 
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.gaps import without_noise
-from monai_shortcut.statistics.kernel_features import random_features
-from monai_shortcut.statistics.two_samples import OTHERS, comparisons, ks_distances, mean_distances, patients_within
-from monai_shortcut.types import Booleans, Floats, Integers, Tested, Unmeasurable
+from monai_shortcut.statistics.two_samples import OTHERS, comparisons, ks_distances, mean_distances
+from monai_shortcut.types import Floats, Integers, Tested, Unmeasurable
 
-_IMAGES = 10_000  # images that are compared; more are drawn by patient
-_FEATURES = 512  # random features of the kernel
 _COMPONENTS = 4  # principal components whose distributions are compared
 _PATIENTS = 10  # of a label at a level, for the two levels to be compared by themselves
 
@@ -72,7 +69,7 @@ class Distributions:
 class _Label:
     """Distances (1 + B, pairs) within one label, the observed ones first, and the weight of each."""
 
-    rows: Booleans
+    rows: Integers
     mmd: Floats
     ks: Floats  # (1 + B, pairs, components)
     weight: Floats
@@ -88,7 +85,7 @@ def distributions(sample: AttributeSample) -> Distributions:
     several images of a patient nor what ties the attribute to the label makes a difference. Distances of a pair are
     scaled by sqrt(n m / (n + m)) and compared with the largest one of each permutation, which adjusts for all that
     were looked at. As no verdict rests on them, the first permutations do, as many as for erasure. More than 10,000
-    images are too many: patients are then drawn.
+    images are too many: patients are then drawn, the same for all attributes.
 
     Args:
         sample: the images and the attribute.
@@ -105,11 +102,9 @@ def distributions(sample: AttributeSample) -> Distributions:
         (1993), Resampling-based Multiple Testing.
     """
     points = sample.images.points
-    chosen = patients_within(sample.patients, _IMAGES, sample.rng("compared patients"))
-    components = points.components(_COMPONENTS)[sample.rows[chosen]]
-    found = list(_labels(sample, chosen, components))
+    found = list(_labels(sample, points.components(_COMPONENTS)))
     if not found:
-        raise Unmeasurable(f"a label must hold images of two levels among {_IMAGES} drawn by patient, got none")
+        raise Unmeasurable("a label must hold images of two levels among those drawn by patient, got none")
     scaled = np.concatenate([one.weight * one.mmd for one in found], axis=1)
     ks = np.concatenate([np.sqrt(one.weight)[..., None] * one.ks for one in found], axis=1)
     largest = scaled.max(axis=1), ks.max(axis=(1, 2), initial=0.0)
@@ -117,35 +112,29 @@ def distributions(sample: AttributeSample) -> Distributions:
     return Distributions(
         test=Tested.of(scaled.sum(axis=1)),
         ks_test=Tested.of(largest[1]),
-        pairs=tuple(pair for one in found for pair in _pairs(sample, chosen, one, *largest)),
+        pairs=tuple(pair for one in found for pair in _pairs(sample, one, *largest)),
         variance=tuple((power[:_COMPONENTS] / max(float(power.sum()), 1e-300)).tolist()),
-        images=len(chosen),
+        images=int(np.isin(sample.rows, np.concatenate([rows for rows, _ in sample.images.compared.values()])).sum()),
     )
 
 
-def _labels(sample: AttributeSample, chosen: Integers, components: Floats) -> Iterator[_Label]:
+def _labels(sample: AttributeSample, components: Floats) -> Iterator[_Label]:
     """Distances within each label that holds two levels."""
-    label, codes = sample.labels[chosen], sample.permuted[: 1 + sample.draws.erasures]
-    for value in np.unique(label):
-        inside = label == value
-        own = codes[:, chosen[inside]]
-        if len(np.unique(own[0])) < 2:
+    permuted = sample.permuted[: 1 + sample.draws.erasures]
+    for rows, features in sample.images.compared.values():
+        _, own, known = np.intersect1d(sample.rows, rows, assume_unique=True, return_indices=True)
+        codes = permuted[:, own]
+        if len(np.unique(codes[0])) < 2:
             continue
-        points = sample.images.points.source.rows(sample.rows[chosen[inside]])
-        features = random_features(
-            points - points.mean(axis=0), _FEATURES, sample.images.rng("features of the discrepancy", str(value))
-        )
-        mmd, images = mean_distances(features, own, sample.count)
-        distances = [ks_distances(column, own, sample.count) for column in components[inside].T]
+        mmd, images = mean_distances(features[known], codes, sample.count)
+        distances = [ks_distances(column, codes, sample.count) for column in components[rows[known]].T]
         ks = np.stack(distances, axis=2) if distances else np.zeros((*mmd.shape, 0))
-        yield _Label(inside, mmd, ks, images.prod(axis=2) / np.maximum(images.sum(axis=2), 1))
+        yield _Label(own, mmd, ks, images.prod(axis=2) / np.maximum(images.sum(axis=2), 1))
 
 
-def _pairs(
-    sample: AttributeSample, chosen: Integers, found: _Label, largest: Floats, largest_ks: Floats
-) -> Iterator[LevelPair]:
+def _pairs(sample: AttributeSample, found: _Label, largest: Floats, largest_ks: Floats) -> Iterator[LevelPair]:
     """Pairs of levels of one label, p-values by the largest scaled distance of each permutation."""
-    rows = chosen[found.rows]
+    rows = found.rows
     for place, levels in enumerate(comparisons(sample.count)):
         codes = sample.codes[rows]
         own = [codes == levels[0], codes != levels[0] if levels[1] == OTHERS else codes == levels[1]]

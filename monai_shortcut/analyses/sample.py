@@ -29,11 +29,13 @@ from monai_shortcut.statistics.ordering import OrderedRows, by_appearance
 from monai_shortcut.statistics.resampling import Resampling, patient_bootstrap, patient_folds, permuted_codes
 from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.statistics.subspaces import leading_axes, symmetric_root
+from monai_shortcut.statistics.two_samples import patients_within
 from monai_shortcut.statistics.variation import SAME, SAME_WITHIN, answers_vary, vary, vary_within
 from monai_shortcut.statistics.whitened import Whitened
 from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Unmeasurable
 
 _COMPONENTS, _FEATURES = 10, 128  # principal components that the non-linear reader sees, and its random features
+_COMPARED, _DISTANCE_FEATURES = 10_000, 512  # images whose distributions are compared, and random features of distances
 _SUMS = 2**25  # numbers of sums that are kept at once; bounds the memory
 COINCIDES = "at least one label must hold images of two levels, got an attribute that coincides with it"
 
@@ -279,6 +281,24 @@ class Sample:
         """Mean of values (n,) of images with its percentile limits, patients drawn with replacement."""
         sums = self.resampled(np.stack([values, np.ones(len(values))], axis=1), rows)[:, 0]
         return Estimate.of(float(values.mean()), sums[:, 0] / np.maximum(sums[:, 1], 1e-12), self.draws.confidence)
+
+    @cached_property
+    def compared(self) -> dict[int, tuple[Integers, NDArray[np.float32]]]:
+        """Images whose distributions are compared, the same for every attribute, by label.
+
+        The patients of at most 10,000 images are drawn. Of each label there are the (n,) positions, ascending, and
+        (n, 512) random features of a Gaussian kernel, whose bandwidth is the median distance of images of the label.
+        """
+        drawn = patients_within(self.patients, _COMPARED, self.rng("compared patients"))
+        found = {}
+        for value in np.unique(self.labels[drawn]).tolist():
+            rows = drawn[self.labels[drawn] == value]
+            if len(rows) < 2:
+                continue
+            points = self.points.source.rows(rows)
+            rng = self.rng("features of the discrepancy", str(value))
+            found[value] = rows, random_features(points - points.mean(axis=0), _DISTANCE_FEATURES, rng)
+        return found
 
     @property
     def points(self) -> Embeddings:

@@ -7,7 +7,7 @@ import pytest
 from samples import images_of, levels_of, sample_of
 from scipy.stats import ks_2samp, kstest
 
-from monai_shortcut.analyses import distributions as module
+from monai_shortcut.analyses import sample as module
 from monai_shortcut.analyses.distributions import Distributions, distributions
 from monai_shortcut.storage.records import decode, encode
 from monai_shortcut.types import Unmeasurable
@@ -123,15 +123,34 @@ def test_of_many_images_patients_are_drawn(rng, monkeypatch):
     patient, code, label = patients_of(rng, 200)
     points = rng.normal(size=(len(patient), 3))
     points[:, 0] += 3 * code
-    monkeypatch.setattr(module, "_IMAGES", 100)
+    monkeypatch.setattr(module, "_COMPARED", 100)
     found = compared(points, code, label, patient)
     assert 90 < found.images <= 100
     assert found.test.p_value == 0.01
 
 
+def test_attributes_share_what_is_drawn_and_miss_only_what_they_do_not_know(rng):
+    """Images whose value of an attribute is missing count for no level of it; features are those of all images."""
+    patient, code, label = patients_of(rng, 80)
+    points = rng.normal(size=(len(patient), 3))
+    points[:, 0] += 2 * code
+    images = images_of(label, patient, points=points)
+    known = np.where(patient < 50, code, -1)
+    whole, part = (distributions(images.by("site", levels_of(codes))) for codes in (code, known))
+    assert (whole.images, part.images) == (len(patient), (patient < 50).sum())
+    for pair in part.pairs:
+        rows, features = images.compared[pair.label]
+        own = [features[(known[rows] == level)].mean(axis=0) for level in (0, 1)]
+        square = ((own[0] - own[1]) ** 2).sum()
+        assert 0 < pair.mmd**2 < square  # what noise gives is subtracted
+        assert pair.images == tuple(((known == level) & (label == pair.label)).sum() for level in (0, 1))
+
+
 def test_where_the_drawn_patients_have_no_two_levels_it_says_so(rng, monkeypatch):
-    monkeypatch.setattr(module, "_IMAGES", 1)
-    with pytest.raises(Unmeasurable, match="a label must hold images of two levels among 1 drawn by patient, got none"):
+    monkeypatch.setattr(module, "_COMPARED", 1)
+    with pytest.raises(
+        Unmeasurable, match="a label must hold images of two levels among those drawn by patient, got none"
+    ):
         compared(rng.normal(size=(20, 3)), np.arange(20) // 2 % 2, np.arange(20) % 2)
 
 
