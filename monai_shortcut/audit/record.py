@@ -336,6 +336,8 @@ class Audit:
         notes: what must be known to read it, a sentence each.
         discovered: groups that no column names; None if nobody asked.
         weights: names by SHA-256 of the files of weights that were read before the evaluation; None if not known.
+        sources: SHA-256 of other files that it was made from, by what they hold: "table", "embeddings", "head",
+            "probabilities"; only those that are known.
         identity: model, head, table and day; None if not known.
         version: version of this format.
     """
@@ -364,6 +366,7 @@ class Audit:
     answers: Answers | None = None
     notes: tuple[str, ...] = ()
     weights: dict[str, str] | None = None
+    sources: dict[str, str] = field(default_factory=dict)
     discovered: Discovered | None = None
     identity: Identity | None = None
     version: int = VERSION

@@ -39,6 +39,7 @@ from monai_shortcut.cohort.reading import (
 )
 from monai_shortcut.cohort.sampling import draw_table, other_patients_rows
 from monai_shortcut.statistics.resampling import patient_folds
+from monai_shortcut.storage.files import file_digest
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +56,7 @@ class Cohort:
         excluded: image_id -> why the image cannot be used.
         finding: what the label says is absent or present; None if the classes are of another kind. Images may have
             several findings: one is the label, the others are attributes with the levels "absent" and "present".
+        digest: SHA-256 of the file that it was read from; empty where there is none.
 
     Example:
         >>> frame = pd.DataFrame({"image_id": ["a", "b"], "patient_id": [1, 2], "label": [0, 1], "sex": ["F", None]})
@@ -68,6 +70,7 @@ class Cohort:
     orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
     finding: str | None = None
+    digest: str = ""
 
     @classmethod
     def from_table(cls, frame: pd.DataFrame, **columns: Any) -> Cohort:
@@ -118,7 +121,8 @@ class Cohort:
         """
         options = CsvOptions(encoding=encoding, separator=separator, missing=missing)
         with named_errors(path):
-            return cls.from_table(csv_frame(path, columns, options), root=root or Path(path).parent, **columns)
+            found = cls.from_table(csv_frame(path, columns, options), root=root or Path(path).parent, **columns)
+        return replace(found, digest=file_digest(path))
 
     @classmethod
     def by_finding(
@@ -153,7 +157,8 @@ class Cohort:
         with named_errors(path):
             frame, by_first = finding_frames(path, findings, columns, options)
             columns = {**columns, "root": root or Path(path).parent}
-            return {name: cls.from_table(frame, findings=names, **columns) for name, names in by_first.items()}
+            found = {name: cls.from_table(frame, findings=names, **columns) for name, names in by_first.items()}
+        return {name: replace(one, digest=file_digest(path)) for name, one in found.items()}
 
     @classmethod
     def from_datalist(
@@ -178,7 +183,8 @@ class Cohort:
             ValueError: If a section is absent, or as for ``from_table``.
         """
         place = None if isinstance(datalist, Mapping) else Path(datalist).parent
-        return cls.from_table(datalist_frame(datalist, section), root=root or place, **columns)
+        found = cls.from_table(datalist_frame(datalist, section), root=root or place, **columns)
+        return found if isinstance(datalist, Mapping) else replace(found, digest=file_digest(datalist))
 
     def __len__(self) -> int:
         return len(self.table)

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from monai_shortcut.commands import audit, check
+from monai_shortcut.commands import audit, check, evidence
 
-COMMANDS = {"audit": audit, "check": check}
+COMMANDS = {"audit": audit, "check": check, "evidence": evidence}
 
 __all__ = ["COMMANDS"]

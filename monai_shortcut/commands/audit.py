@@ -29,6 +29,7 @@ from monai_shortcut.handlers.tasks import (
     with_fitted_head,
 )
 from monai_shortcut.report.pages import write_report
+from monai_shortcut.storage.files import file_digest
 from monai_shortcut.storage.tables import read_csv
 
 HELP = "audit embeddings and a head, or predicted probabilities, from files"
@@ -83,13 +84,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(preview(**task.given(settings)))
         return 0
-    record = replace(task.audited(settings, arguments.title), notes=tuple(filter(None, notes)))
+    record = task.audited(settings, arguments.title)
+    record = replace(record, notes=(*filter(None, notes), *record.notes), sources=record.sources | _digests(arguments))
     page = write_report(record, arguments.output)
     print(f"\n{summary(record)}\n\nreport: {page} (beside it audit.json, CSV tables and figures)")
     failed = failing(record, arguments.fail_on)
     if failed:
         print(said_failing(failed))
     return FAILED if failed else 0
+
+
+def _digests(arguments: argparse.Namespace) -> dict[str, str]:
+    """SHA-256 of the files of arrays, by what they hold."""
+    files = {name: getattr(arguments, name) for name in ("embeddings", "head", "probabilities")}
+    return {name: file_digest(path) for name, path in files.items() if path}
 
 
 def _require(arguments: argparse.Namespace) -> None:

@@ -269,7 +269,7 @@ class ClinicalTask:
             **measured: what else of `monai_shortcut.audit.audit` is known.
         """
         cohort = self.cohort
-        return audit(
+        record = audit(
             **self.given(settings),
             excluded={**self.matched.strangers, **self.images.left_out, **cohort.excluded},
             unseen=self.matched.unseen,
@@ -278,6 +278,7 @@ class ClinicalTask:
             folds=cohort.table["fold"].to_numpy() if "fold" in cohort.table else None,
             **measured,
         )
+        return replace(record, sources={"table": cohort.digest}) if cohort.digest else record
 
     def finite(self) -> ClinicalTask:
         """The same task without images whose embedding is not finite.

@@ -43,8 +43,13 @@ def report_files(
         **records,
         **{f"{name}.csv": partial(write_csv, table) for name, table in tables.items()},
         **{f"figures/{name}.png": partial(_write, content) for name, content in drawn.items()},
-        page: partial(_write, html.encode("utf-8", "backslashreplace")),
+        page: as_file(html),
     }
+
+
+def as_file(content: str | bytes) -> Callable[[Path], object]:
+    """The function that writes a content to a path; what UTF-8 cannot write is escaped."""
+    return partial(_write, content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
 
 
 def _write(content: bytes, path: Path) -> None:

@@ -21,6 +21,7 @@ from monai_shortcut.report.differences import lines, scales, tolerances
 from monai_shortcut.report.dimensions import dimensions
 from monai_shortcut.report.discovered import group_lines
 from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
+from monai_shortcut.report.evidence_pack import record_files
 from monai_shortcut.report.figures.audit import figures
 from monai_shortcut.report.figures.style import ANSWERS, RULINGS, VERDICTS
 from monai_shortcut.report.files import PAGE, Files, in_base64, label_folders, png, report_files
@@ -40,7 +41,8 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
 
     Args:
         audit: the record, or the path of its JSON.
-        folder: where ``report.html`` (self-contained), ``audit.json``, ``findings.csv``, ``regions.csv``,
+        folder: where ``report.html`` (self-contained), ``audit.json``, ``evidence.json``, ``evidence.html``,
+            ``summary.md``, ``findings.csv``, ``regions.csv``,
             ``excluded.csv``, ``cosines.csv`` (where embeddings of masked images are known), ``attribution.csv``
             (where it was asked for) and ``figures/*.png`` go;
             made when absent. They take the place of a former report as one, as in
@@ -68,7 +70,7 @@ def _audit_files(audit: Audit) -> Files:
     if record.attribution is not None and record.attribution.methods:
         tables["attribution"] = attribution_table(record.attribution)
     html = _html(record, {name: in_base64(content) for name, content in drawn.items()})
-    return report_files({"audit.json": record.to_json}, tables, drawn, html)
+    return report_files(record_files(record, render), tables, drawn, html)
 
 
 def write_reports(

@@ -73,7 +73,12 @@ def decode(kind: type[Record], value: Any, where: str = "record") -> Record:
 
 def write_record(record: Any, path: str | Path) -> None:
     """Write a dataclass as JSON, from which `read_record` and `decode` give an equal one."""
-    Path(path).write_text(json.dumps(encode(record), indent=1, allow_nan=False), encoding="utf-8")
+    Path(path).write_bytes(as_json(record))
+
+
+def as_json(record: Any) -> bytes:
+    """The content of the file of a dataclass or mapping."""
+    return json.dumps(encode(record), indent=1, allow_nan=False).encode("utf-8")
 
 
 def read_record(path: str | Path, what: str, version: int, own: str = "version") -> dict[str, Any]:

@@ -77,7 +77,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_everything_is_written_under_names_of_our_own(folder):
     tables = ["audit.json", "excluded.csv", "findings.csv", "regions.csv", "report.html"]
-    assert sorted(files(folder)) == sorted([*tables, *(f"figures/{name}.png" for name in FIGURES)])
+    pack = ["evidence.html", "evidence.json", "summary.md"]
+    assert sorted(files(folder)) == sorted([*tables, *pack, *(f"figures/{name}.png" for name in FIGURES)])
 
 
 def test_a_report_from_the_json_alone_is_the_same_byte_for_byte(folder, tmp_path):
@@ -415,7 +416,7 @@ def test_there_is_one_skeleton_one_style_sheet_and_one_way_to_print_a_number():
     skeletons = {name for name, text in texts.items() if "<style" in text or "<!doctype" in text}
     assert skeletons == {"base.html.jinja", "reading.html.jinja"}  # readers answer on a page that is no report
     whole = {name for name, text in texts.items() if text.startswith('{% extends "base.html.jinja" %}')}
-    pages = {"audit", "check", "comparison", "overview", "reader_study", "regions", "training"}
+    pages = {"audit", "check", "comparison", "evidence", "overview", "reader_study", "regions", "training"}
     assert whole == {f"{name}.html.jinja" for name in pages}
     printed = {name: text for name, text in texts.items() if name.endswith(".html.jinja")}
     assert not [name for name, text in printed.items() if re.search(r"%[+.0-9]*[fe]\b|round\(", text)]
