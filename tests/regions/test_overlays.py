@@ -263,3 +263,10 @@ def test_the_aliases_are_the_transform():
         wrapper = getattr(transforms_module, f"{name}d")
         assert getattr(transforms_module, f"{name}D") is getattr(transforms_module, f"{name}Dict") is wrapper
         assert {name, f"{name}d", f"{name}D", f"{name}Dict"} <= set(transforms_module.__all__)
+
+
+def test_text_is_bright_within_the_range_of_its_image(clean):
+    image, where = written(clean[0], 20, 30)
+    found = find_overlay(image)
+    assert (found & where).any()
+    assert torch.equal(find_overlay(0.25 * image + 0.5), found)

@@ -70,6 +70,13 @@ def test_a_level_without_images_is_at_no_distance(rng):
     assert ks_distances(np.arange(4.0), coding, 3).tolist() == [[0, 1, 0]]
 
 
+def test_one_image_on_a_side_has_its_own_distance(rng):
+    features, codes = rng.normal(size=(6, 4)), np.array([[0, 1, 1, 1, 1, 1]])
+    distance = ((features[0] - features[1:].mean(axis=0)) ** 2).sum()
+    assert mean_distances(features, codes, 2)[0][0, 0] == pytest.approx(distance)
+    assert ks_distances(features[:, 0], codes, 2)[0, 0] == ks_2samp(features[:1, 0], features[1:, 0]).statistic
+
+
 def test_patients_are_drawn_whole_as_many_as_fit(rng):
     patients = rng.permutation(np.repeat(np.arange(20), 5))
     kept = patients_within(patients, 32, rng)
