@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from monai_shortcut.installation import OPTIONAL
+from monai_shortcut.versions import today
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [
@@ -109,3 +111,12 @@ def test_the_table_of_optional_packages_names_the_extra_that_installs_each():
     for package, use in OPTIONAL.items():
         extra = re.search(r"\(extra: (\w+)\)$", use)[1]
         assert f'"{package}>=' in extras()[extra]
+
+
+def test_the_day_is_todays_or_that_of_a_run_to_repeat(monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1790294399")  # a second before midnight, in UTC
+    assert today() == "2026-09-24"
+    for nothing in ("", "yesterday"):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", nothing)
+        days = {datetime.now(timezone.utc).date().isoformat(), today(), datetime.now(timezone.utc).date().isoformat()}
+        assert len(days) <= 2  # midnight may come between

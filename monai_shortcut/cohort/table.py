@@ -57,6 +57,7 @@ class Cohort:
         finding: what the label says is absent or present; None if the classes are of another kind. Images may have
             several findings: one is the label, the others are attributes with the levels "absent" and "present".
         digest: SHA-256 of the file that it was read from; empty where there is none.
+        source: name of that file; empty where there is none.
 
     Example:
         >>> frame = pd.DataFrame({"image_id": ["a", "b"], "patient_id": [1, 2], "label": [0, 1], "sex": ["F", None]})
@@ -71,6 +72,7 @@ class Cohort:
     excluded: Mapping[str, str] = field(default_factory=dict)
     finding: str | None = None
     digest: str = ""
+    source: str = ""
 
     @classmethod
     def from_table(cls, frame: pd.DataFrame, **columns: Any) -> Cohort:
@@ -122,7 +124,7 @@ class Cohort:
         options = CsvOptions(encoding=encoding, separator=separator, missing=missing)
         with named_errors(path):
             found = cls.from_table(csv_frame(path, columns, options), root=root or Path(path).parent, **columns)
-        return replace(found, digest=file_digest(path))
+        return _read_from(path, found)
 
     @classmethod
     def by_finding(
@@ -158,7 +160,7 @@ class Cohort:
             frame, by_first = finding_frames(path, findings, columns, options)
             columns = {**columns, "root": root or Path(path).parent}
             found = {name: cls.from_table(frame, findings=names, **columns) for name, names in by_first.items()}
-        return {name: replace(one, digest=file_digest(path)) for name, one in found.items()}
+        return {name: _read_from(path, one) for name, one in found.items()}
 
     @classmethod
     def from_datalist(
@@ -184,7 +186,7 @@ class Cohort:
         """
         place = None if isinstance(datalist, Mapping) else Path(datalist).parent
         found = cls.from_table(datalist_frame(datalist, section), root=root or place, **columns)
-        return found if isinstance(datalist, Mapping) else replace(found, digest=file_digest(datalist))
+        return found if isinstance(datalist, Mapping) else _read_from(datalist, found)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -475,3 +477,8 @@ class Cohort:
         rows = self.table.index.get_indexer(pd.Index(chosen, dtype=object))
         require_none(list(compress(chosen, rows < 0)), "image_ids must be in the cohort", "unknown")
         return rows
+
+
+def _read_from(path: str | Path, found: Cohort) -> Cohort:
+    """A cohort that knows its file."""
+    return replace(found, digest=file_digest(path), source=Path(path).name)

@@ -45,7 +45,7 @@ def audit_classifier(
     output: str | int | None = None,
     adjust_for: Sequence[str] = (),
     settings: AuditSettings | None = None,
-    title: str = "Shortcut audit",
+    title: str = "",
 ) -> Any:
     """Audit a classifier on images that it was not trained on.
 
@@ -74,7 +74,7 @@ def audit_classifier(
         output: entry of what the network returns that holds the logits, or the embedding of an encoder.
         adjust_for: attributes that may rightly move the answers, in addition to those of the settings.
         settings: see `AuditSettings`.
-        title: what is audited.
+        title: what is audited; by default the class of the network.
 
     Returns:
         The `Audit`; with labels a dict of it by label.

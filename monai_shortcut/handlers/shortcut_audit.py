@@ -22,7 +22,7 @@ from monai_shortcut.attribution.settings import AttributionSettings
 from monai_shortcut.audit.discovered import with_pictures
 from monai_shortcut.audit.failing import NOT_COMPUTED, failing, failing_words
 from monai_shortcut.audit.progress import Progress
-from monai_shortcut.audit.record import Audit, Example
+from monai_shortcut.audit.record import Audit, Example, Identity
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.columns import as_names
 from monai_shortcut.cohort.table import Cohort
@@ -89,7 +89,8 @@ class ShortcutAudit(CohortHandler):
         settings: see `AuditSettings`.
         fail_on: verdicts, and "not computed", with which the run fails, in a list or in one text with commas; what
             fails is in ``failed``, and `monai_shortcut.workflows.exit_by_verdict` ends the process.
-        title: what is audited.
+        title: what is audited; by default the class of the network.
+        unseen_patients: whether the network was trained on none of the patients, for the page; by default not known.
         examples: number of images of each label to show in the report, where ``settings.privacy`` allows pixels.
         label_key, mislabelled, most_unmatched: what the table is checked by, as in `CohortHandler`.
         embedding, layer, output, image_key, id_key, patches: what to read of network and batch, as in
@@ -119,7 +120,8 @@ class ShortcutAudit(CohortHandler):
         attribution: bool | str | AttributionSettings = False,
         readers: Studies = None,
         fail_on: str | Sequence[str] | None = None,
-        title: str = "Shortcut audit",
+        title: str = "",
+        unseen_patients: bool | None = None,
         examples: int = 1,
         **reading: Unpack[CohortReading],
     ) -> None:
@@ -130,7 +132,9 @@ class ShortcutAudit(CohortHandler):
             raise ValueError(f"counterfactual_keys must be among {list(self.attributes)}, got {unknown}.")
         if roi_key and self.patches != FIRST:
             raise ValueError(f'patches must be "first" with roi_key, got {self.patches!r}.')
-        self.roi_key, self.after_masking, self.title, self.examples = roi_key, after_masking, title, examples
+        self.roi_key, self.after_masking, self.examples = roi_key, after_masking, examples
+        self.title = title or f"Shortcut audit of {self._network_name}"
+        self.unseen_patients = unseen_patients
         self.roi_labels = None if roi_labels is None else check_labels(roi_labels)
         chosen = STRATEGIES if strategies == "all" else as_names(strategies)
         self.strategies = tuple(name for name in chosen if name != "full") if roi_key else ()
@@ -327,10 +331,16 @@ class ShortcutAudit(CohortHandler):
                     numbers[f"{task.prefix}{finding.attribute}_prediction_gap"] = finding.evidence.gap.effect.value
         return numbers
 
+    @property
+    def _network_name(self) -> str:
+        return type(unwrap(self.network)).__name__
+
     def _noted(self, record: Audit, weights: dict[str, str] | None) -> Audit:
-        """The record with what must be known to read it, the files of weights included."""
+        """The record with what must be known to read it: which model it is of, the files of weights included."""
+        known = record.identity or Identity()
+        identity = replace(known, network=self._network_name, unseen_patients=self.unseen_patients)
         unloaded = (NOT_LOADED,) if weights == {} else ()
-        return replace(record, weights=weights, notes=(*unloaded, *self.notes, *record.notes))
+        return replace(record, identity=identity, weights=weights, notes=(*unloaded, *self.notes, *record.notes))
 
     def _attribution(self, task: ClinicalTask) -> Attribution:
         if self._kept is None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from monai_shortcut.audit.assembly import audit, probabilities
 from monai_shortcut.audit.evidence import coded_levels
-from monai_shortcut.audit.record import Audit
+from monai_shortcut.audit.record import Audit, Identity
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.cohort.matching import ImageMatcher
@@ -25,7 +25,7 @@ from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.heads import LinearHead
 from monai_shortcut.statistics.checks import usable_images
 from monai_shortcut.statistics.fitted_heads import fitted_head
-from monai_shortcut.versions import versions
+from monai_shortcut.versions import today, versions
 
 NO_ROW, NO_IMAGE = "no row in the cohort", "no image in the evaluation"
 SAME_NAME = "another image of the same name is analysed: give patches of a file ids of their own"
@@ -278,7 +278,8 @@ class ClinicalTask:
             folds=cohort.table["fold"].to_numpy() if "fold" in cohort.table else None,
             **measured,
         )
-        return replace(record, sources={"table": cohort.digest}) if cohort.digest else record
+        identity = Identity(head=self.images.head.layer, table=cohort.source, date=today())
+        return replace(record, identity=identity, sources={"table": cohort.digest} if cohort.digest else {})
 
     def finite(self) -> ClinicalTask:
         """The same task without images whose embedding is not finite.

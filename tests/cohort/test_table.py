@@ -227,6 +227,7 @@ def test_csv_and_datalist_round_trip(frame, tmp_path):
     cohort = Cohort.from_table(with_value(frame, "device", [3], None), root=tmp_path).with_folds(3, 0)
     cohort.table.to_csv(tmp_path / "cohort.csv")
     from_csv = Cohort.from_csv(tmp_path / "cohort.csv")
+    assert (from_csv.source, from_csv.in_folds(0).source, cohort.source) == ("cohort.csv", "cohort.csv", "")
     pd.testing.assert_frame_equal(from_csv.table, cohort.table, check_like=True)
 
     rows = [

@@ -30,6 +30,7 @@ import monai_shortcut
 from monai_shortcut.analyses.encoding import encoding
 from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.audit import AuditSettings
+from monai_shortcut.audit.record import Identity
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.cohort.levels import attribute_levels
 from monai_shortcut.handlers import EmbeddingRecorder, MetadataProbe, ShortcutAudit, WeightSpaceCorrelation
@@ -43,6 +44,7 @@ from monai_shortcut.report.tables import findings_table
 from monai_shortcut.statistics.probes import fit_probe
 from monai_shortcut.statistics.weight_space import weight_space_correlation
 from monai_shortcut.transforms import MaskROI
+from monai_shortcut.versions import today
 
 KINDS = ("engine", "decollated", "collated")
 HELD = {"ids": True, "pixels": True}
@@ -886,6 +888,7 @@ def test_the_report_is_written_and_announced(sononet, phantom, items, tmp_path, 
         folder,
         roi_key="roi",
         title="A small audit",
+        unseen_patients=True,
         settings=SETTINGS,
         attributes=["operator"],
     )
@@ -905,6 +908,9 @@ def test_the_report_is_written_and_announced(sononet, phantom, items, tmp_path, 
     assert handler.audit.software["torch"] == version("torch")
     assert handler.audit.software.keys() > {"monai", "pytorch-ignite", "numpy", "scikit-learn"}
     assert handler.audit.settings == replace(SETTINGS)
+    assert handler.audit.identity == Identity("SonoNet", handler.head.layer, "", today(), True)
+    assert handler.head.layer
+    assert ShortcutAudit(sononet, phantom.cohort, None).title == "Shortcut audit of SonoNet"
     examples = handler.audit.examples
     assert [example.label for example in examples] == list(phantom.cohort.label_names)
     labels = phantom.cohort.table["label"]
