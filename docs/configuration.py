@@ -18,8 +18,11 @@ from typing import Any
 from monai_shortcut.commands import COMMANDS
 from monai_shortcut.installation import overlay
 
-# Keyword arguments, by who takes them.
-_PASSED_ON = {"monai_shortcut.workflows.audit_cohort": "monai_shortcut.cohort.Columns"}
+# Arguments that a component passes on, and whose docstring says what they mean.
+_PASSED_ON = {
+    "monai_shortcut.workflows.audit_cohort": "monai_shortcut.cohort.Columns",
+    "monai_shortcut.handlers.ReaderExport": "monai_shortcut.reader_study.prepare",
+}
 _WITHOUT_ARGUMENT = {  # keys whose values reach no argument of ours, or only within an expression
     "audit_checkpoint": "file of the weights.",
     "audit_device": "where the network runs.",
@@ -51,7 +54,7 @@ def filled(page: str) -> str:
 def keys_table(name: str) -> str:
     """Key, default and meaning of all that an overlay adds to a configuration, as a Markdown table."""
     content = json.loads(overlay(name).read_text(encoding="utf-8"))
-    meanings = _WITHOUT_ARGUMENT | dict(_meanings(content))
+    meanings = dict(_meanings(content)) | _WITHOUT_ARGUMENT
     rows = []
     for key, value in content.items():
         if key == "run":
@@ -107,10 +110,11 @@ def glossary_table(package: str) -> str:
     return _table(("word", "meaning"), [(name, meaning) for name, meaning in dict(words).items()])
 
 
-def described(target: Any) -> dict[str, str]:
-    """What a Google docstring says of each argument or attribute, also that of the bases of a class."""
+def described(*targets: Any) -> dict[str, str]:
+    """What Google docstrings say of each argument or attribute, also those of the bases of a class."""
     found: dict[str, str] = {}
-    for owner in reversed(inspect.getmro(target) if inspect.isclass(target) else (target,)):
+    owners = [owner for target in targets for owner in (target.mro()[::-1] if inspect.isclass(target) else [target])]
+    for owner in owners:
         for section in _SECTION.findall(inspect.cleandoc(owner.__doc__ or "") + "\n"):
             for names, text in _ENTRY.findall(section):
                 found |= {name: " ".join(text.split()) for name in names.split(", ") if not _known(text, name, found)}
@@ -127,11 +131,11 @@ def _meanings(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     components = [value for value in (*content.values(), *content.get("run", ())) if isinstance(value, Mapping)]
     for component in components:
         path = component.get("_target_", "")
-        known = described(locate(path)) if "." in path else {}
-        known |= described(locate(_PASSED_ON[path])) if path in _PASSED_ON else {}
+        known = described(*(locate(one) for one in (_PASSED_ON.get(path, ""), path) if "." in one))
         for argument, value in component.items():
-            if argument in known and isinstance(value, str) and (key := re.fullmatch(r"\$?@(\w+)(?: or None)?", value)):
-                yield key[1], known[argument]
+            keys = set(re.findall(r"@(\w+)", value)) if argument in known and isinstance(value, str) else set()
+            if len(keys) == 1:
+                yield keys.pop(), known[argument]
 
 
 def _arguments(target: Any) -> Iterator[tuple[str, Any]]:
