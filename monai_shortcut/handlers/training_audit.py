@@ -19,8 +19,9 @@ from monai_shortcut.handlers.cohort_handler import CohortHandler, CohortReading
 from monai_shortcut.handlers.processes import process_rank
 from monai_shortcut.handlers.tasks import ClinicalTask
 from monai_shortcut.heads.layers import unwrap
+from monai_shortcut.report.drawings import drawing
 from monai_shortcut.report.figures.training import training_curves
-from monai_shortcut.report.files import label_folders, png
+from monai_shortcut.report.files import label_folders
 from monai_shortcut.report.training_page import RECORD, write_training_report
 from monai_shortcut.types import p_text, plain
 
@@ -126,7 +127,8 @@ class TrainingAudit(CohortHandler):
             orders={name: order for name, order in task.cohort.orders.items() if name in task.attributes},
             settings=self.settings,
         )
-        picture = png(training_curves(earlier.with_epoch(audited)))  # drawn first, for it costs time too
+        # Drawn first, for it costs time too.
+        picture = drawing("training_curves", training_curves(earlier.with_epoch(audited)))
         now = time.perf_counter()
         last, ended = self._ended or (epoch, now)
         since = (now - ended) / (epoch - last) if epoch > last else None

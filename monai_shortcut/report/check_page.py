@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from monai_shortcut.report.drawings import drawn
 from monai_shortcut.report.figures.check import areas
-from monai_shortcut.report.files import PAGE, Files, in_base64, png, report_files
+from monai_shortcut.report.files import PAGE, Files, report_files
 from monai_shortcut.report.pages import render
 from monai_shortcut.storage.folders import replace_files
 from monai_shortcut.storage.privacy import written
@@ -25,7 +26,7 @@ def write_check(check: TableCheck | str | Path, folder: str | Path) -> Path:
         check: the record, or the path of its JSON.
         folder: where ``report.html`` (self-contained), ``check.json``, ``telling.csv``, ``associations.csv``,
             ``cells.csv``, ``leaks.csv``, ``duplicates.csv``, ``unusable.csv``, ``excluded.csv`` and
-            ``figures/areas.png`` go; made when absent. They take the place of a former report as one.
+            ``figures/areas.svg`` go; made when absent. They take the place of a former report as one.
 
     Returns:
         The path of ``report.html``.
@@ -60,14 +61,14 @@ def said(check: TableCheck) -> list[str]:
 
 def _files(check: TableCheck) -> Files:
     record = written(check)
-    drawn = {"areas": png(areas(record))} if record.telling else {}
+    pictures = drawn([("areas", areas(record))] if record.telling else [])
     html = render(
         "check",
         title=record.title,
         check=record,
-        pictures={name: in_base64(content) for name, content in drawn.items()},
+        pictures=pictures,
     )
-    return report_files({"check.json": record.to_json}, _tables(record), drawn, html)
+    return report_files({"check.json": record.to_json}, _tables(record), pictures, html)
 
 
 def _tables(record: TableCheck) -> dict[str, pd.DataFrame]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from monai_shortcut.report.drawings import Drawing
 from monai_shortcut.storage.tables import write_csv
 
 Files = Mapping[str, Callable[[Path], object]]  # by path in the report's folder, the function that writes the file
@@ -28,21 +29,21 @@ _OWN = re.compile(r"^figures$|\.(?:html|json|csv|part)$", re.I)  # of the report
 
 
 def report_files(
-    records: Files, tables: Mapping[str, pd.DataFrame], drawn: Mapping[str, bytes], html: str, page: str = PAGE
+    records: Files, tables: Mapping[str, pd.DataFrame], drawn: Mapping[str, Drawing], html: str, page: str = PAGE
 ) -> Files:
     """The files of a report, to be given to `monai_shortcut.storage.folders.replace_files`.
 
     Args:
         records: by file name, the function that writes the record to a path.
         tables: by file name without the suffix.
-        drawn: PNG files by file name without the suffix.
+        drawn: figures by file name without the suffix.
         html: the page.
         page: file name of the page.
     """
     return {
         **records,
         **{f"{name}.csv": partial(write_csv, table) for name, table in tables.items()},
-        **{f"figures/{name}.png": partial(_write, content) for name, content in drawn.items()},
+        **{f"figures/{name}.svg": as_file(one.svg) for name, one in drawn.items()},
         page: as_file(html),
     }
 

@@ -20,13 +20,15 @@ from monai_shortcut.report.attribution import told as method_name
 from monai_shortcut.report.differences import lines, scales, tolerances
 from monai_shortcut.report.dimensions import dimensions
 from monai_shortcut.report.discovered import group_lines
+from monai_shortcut.report.drawings import Drawing, drawn
 from monai_shortcut.report.embeddings import PUBLISHED, cosines_table
 from monai_shortcut.report.evidence_pack import record_files
 from monai_shortcut.report.figures.audit import figures
-from monai_shortcut.report.figures.style import ANSWERS, RULINGS, VERDICTS
-from monai_shortcut.report.files import PAGE, Files, in_base64, label_folders, png, report_files
+from monai_shortcut.report.figures.style import ANSWERS, DARK, RULINGS, VERDICTS
+from monai_shortcut.report.files import PAGE, Files, label_folders, report_files
 from monai_shortcut.report.first_screen import first_screen
 from monai_shortcut.report.glossary import GLOSSARY
+from monai_shortcut.report.markup import completed
 from monai_shortcut.report.tables import findings_table, regions_table
 from monai_shortcut.report.wording import limits, number, words
 from monai_shortcut.storage.folders import replace_files
@@ -44,7 +46,7 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
         folder: where ``report.html`` (self-contained), ``audit.json``, ``evidence.json``, ``evidence.html``,
             ``summary.md``, ``findings.csv``, ``regions.csv``,
             ``excluded.csv``, ``cosines.csv`` (where embeddings of masked images are known), ``attribution.csv``
-            (where it was asked for) and ``figures/*.png`` go;
+            (where it was asked for) and ``figures/*.svg`` go;
             made when absent. They take the place of a former report as one, as in
             `monai_shortcut.storage.folders.replace_files`.
 
@@ -62,15 +64,15 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
 
 def _audit_files(audit: Audit) -> Files:
     record = written(audit)
-    drawn = {name: png(figure) for name, figure in figures(record)}
+    pictures = drawn(figures(record))
     excluded = pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"])
     tables = {"findings": findings_table(record), "regions": regions_table(record), "excluded": excluded}
     if record.moves is not None:
         tables["cosines"] = cosines_table({record.regions.trained_on: record.moves})
     if record.attribution is not None and record.attribution.methods:
         tables["attribution"] = attribution_table(record.attribution)
-    html = _html(record, {name: in_base64(content) for name, content in drawn.items()})
-    return report_files(record_files(record, render), tables, drawn, html)
+    html = _html(record, pictures)
+    return report_files(record_files(record, render), tables, pictures, html)
 
 
 def write_reports(
@@ -140,10 +142,10 @@ def render(page: str, **values: Any) -> str:
     Raises:
         jinja2.UndefinedError: If the template names a value that is not given.
     """
-    return _environment().get_template(page + _SUFFIX).render(values)
+    return completed(_environment().get_template(page + _SUFFIX).render(values))
 
 
-def _html(audit: Audit, pictures: dict[str, str]) -> str:
+def _html(audit: Audit, pictures: Mapping[str, Drawing]) -> str:
     groups = together(audit.findings)
     return render(
         "audit",
@@ -180,7 +182,7 @@ def _environment() -> Environment:
     loader = PackageLoader("monai_shortcut.report")
     found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     found.filters |= {"p": p_text, "number": number, "limits": limits, "words": words}
-    found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS | RULINGS}
+    found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS | RULINGS, "dark": DARK}
     found.globals |= {"looks": looks, "method_name": method_name, "told_name": told_name}
     found.globals |= {"published": PUBLISHED, "told": told, "lines": lines, "scales": scales}
     found.globals |= {"glossary": GLOSSARY}

@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from monai_shortcut.reader_study import ReaderSet, ReaderStudy
+from monai_shortcut.report.drawings import drawing
 from monai_shortcut.report.figures.readers import reader_areas
-from monai_shortcut.report.files import PAGE, in_base64, png, report_files
+from monai_shortcut.report.files import PAGE, in_base64, report_files
 from monai_shortcut.report.pages import render
 from monai_shortcut.storage.folders import replace_files
 from monai_shortcut.storage.privacy import written
@@ -67,7 +68,7 @@ def write_reader_report(study: ReaderStudy | str | Path, folder: str | Path) -> 
     Args:
         study: the record, or the path of its JSON.
         folder: where ``report.html`` (self-contained), ``reader_study.json``, ``readers.csv`` (a row for each
-            reader and strategy) and ``figures/readers.png`` go; made when absent.
+            reader and strategy) and ``figures/readers.svg`` go; made when absent.
 
     Returns:
         The path of ``report.html``.
@@ -77,8 +78,8 @@ def write_reader_report(study: ReaderStudy | str | Path, folder: str | Path) -> 
         PermissionError: If the folder cannot be written to.
     """
     record = written(study if isinstance(study, ReaderStudy) else ReaderStudy.from_json(study))
-    picture = png(reader_areas(record))
-    html = render("reader_study", title=record.title, readers=record, pictures={"readers": in_base64(picture)})
+    picture = drawing("readers", reader_areas(record))
+    html = render("reader_study", title=record.title, readers=record, pictures={"readers": picture})
     files = {"reader_study.json": record.to_json}
     return replace_files(
         folder, report_files(files, {"readers": readers_table(record)}, {"readers": picture}, html), PAGE

@@ -13,10 +13,11 @@ from monai_shortcut.attribution import Attribution
 from monai_shortcut.region_study import ModelAttribution, RegionStudyRecord, study_tables
 from monai_shortcut.report.attribution import attribution_table
 from monai_shortcut.report.dimensions import study_dimensions
+from monai_shortcut.report.drawings import Drawing, drawn
 from monai_shortcut.report.embeddings import cosines_table
 from monai_shortcut.report.figures.attribution import FIGURES
 from monai_shortcut.report.figures.regions import numbered, region_figures
-from monai_shortcut.report.files import PAGE, in_base64, png, report_files
+from monai_shortcut.report.files import PAGE, report_files
 from monai_shortcut.report.pages import render
 from monai_shortcut.storage.folders import replace_files
 from monai_shortcut.storage.privacy import written
@@ -27,7 +28,7 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
 
     Args:
         record: the record, or the path of its JSON.
-        folder: where ``report.html`` (self-contained), ``region_study.json``, ``figures/*.png`` and the tables
+        folder: where ``report.html`` (self-contained), ``region_study.json``, ``figures/*.svg`` and the tables
             of `study_tables`, `cosines_table` and `attribution_table` as CSV files go; made when absent. Tables without
             rows are not written.
 
@@ -43,8 +44,7 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
     named = study_tables(found) | {"cosines": cosines_table(found.moves)}
     named |= {"attribution": pd.concat(looked) if looked else pd.DataFrame()}
     tables = {name: table for name, table in named.items() if len(table)}
-    drawn = {name: png(figure) for name, figure in region_figures(found)}
-    pictures = {name: in_base64(content) for name, content in drawn.items()}
+    pictures = drawn(region_figures(found))
     html = render(
         "regions",
         title=found.title,
@@ -58,16 +58,16 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
         ]
         or [("", None, {})],
     )
-    return replace_files(folder, report_files({"region_study.json": found.to_json}, tables, drawn, html), PAGE)
+    return replace_files(folder, report_files({"region_study.json": found.to_json}, tables, pictures, html), PAGE)
 
 
 def _looked(
-    record: RegionStudyRecord, pictures: Mapping[str, str]
-) -> list[tuple[str, Attribution | None, list[ModelAttribution], dict[str, str]]]:
+    record: RegionStudyRecord, pictures: Mapping[str, Drawing]
+) -> list[tuple[str, Attribution | None, list[ModelAttribution], dict[str, Drawing]]]:
     """Label, first model, the other models and the first one's pictures; one entry of nothing if nobody asked."""
-    found: list[tuple[str, Attribution | None, list[ModelAttribution], dict[str, str]]] = []
+    found: list[tuple[str, Attribution | None, list[ModelAttribution], dict[str, Drawing]]] = []
     for place, (label, models) in enumerate(record.looked().items()):
-        drawn = {name: numbered(name, place) for name in FIGURES}
-        own = {name: pictures[kept] for name, kept in drawn.items() if kept in pictures}
+        kept = {name: numbered(name, place) for name in FIGURES}
+        own = {name: pictures[found_as] for name, found_as in kept.items() if found_as in pictures}
         found.append((label, models[0].found, models[1:], own))
     return found or [("", None, [], {})]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from monai_shortcut.audit.training import TrainingCurves
 from monai_shortcut.report.differences import tolerances
+from monai_shortcut.report.drawings import Drawing, drawing
 from monai_shortcut.report.figures.training import training_curves
-from monai_shortcut.report.files import in_base64, png, report_files
+from monai_shortcut.report.files import report_files
 from monai_shortcut.report.pages import render
 from monai_shortcut.report.tables import curves_table
 from monai_shortcut.storage.folders import replace_files
@@ -18,15 +19,15 @@ RECORD, PAGE = "training_curves.json", "training_report.html"
 
 
 def write_training_report(
-    curves: TrainingCurves | str | Path, folder: str | Path, picture: bytes | None = None
+    curves: TrainingCurves | str | Path, folder: str | Path, picture: Drawing | None = None
 ) -> Path:
     """Write the report of a training's audits.
 
     Args:
         curves: the record, with at least one audited epoch, or the path of its JSON.
         folder: where ``training_report.html`` (self-contained), ``training_curves.json``, ``training_curves.csv`` and
-            ``figures/training_curves.png`` go; made when absent. They take the place of a former report as one.
-        picture: PNG file of the figure; drawn by default.
+            ``figures/training_curves.svg`` go; made when absent. They take the place of a former report as one.
+        picture: the figure; drawn by default.
 
     Returns:
         The path of ``training_report.html``.
@@ -36,7 +37,7 @@ def write_training_report(
         PermissionError: If the folder cannot be written to.
     """
     record = curves if isinstance(curves, TrainingCurves) else TrainingCurves.from_json(curves)
-    content = picture or png(training_curves(record))
+    content = picture or drawing("training_curves", training_curves(record))
     began = {name: record.onset(name) is not None for name in record.attributes}
     html = render(
         "training",
@@ -47,7 +48,7 @@ def write_training_report(
         used={name: record.used(name) for name in record.attributes},
         tolerances=tolerances(record.settings, record.label_names),
         former=record.rule == "prediction gap",
-        picture=in_base64(content),
+        picture=content,
     )
     tables, drawn = {"training_curves": curves_table(record)}, {"training_curves": content}
     return replace_files(folder, report_files({RECORD: record.to_json}, tables, drawn, html, PAGE), PAGE)

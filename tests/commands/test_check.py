@@ -65,7 +65,7 @@ def test_a_leaking_table_fails_with_a_page_and_tables(folder, capsys):
         "check.json",
         "report.html",
     }
-    assert Path("check/figures/areas.png").is_file()
+    assert Path("check/figures/areas.svg").is_file()
     page = " ".join(Path("check/report.html").read_text().split())
     assert "<b>The label can be told without the images</b>, from" in page
     assert "<b>1 patient is in several folds</b>" in page

@@ -106,7 +106,7 @@ def test_files_are_complete_and_say_the_same(audited, tmp_path):
     engine.run(1)
     engine.run(2)
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("[!.]*") if path.is_file()}
-    names = {"training_curves.json", "training_curves.csv", "training_report.html", "figures/training_curves.png"}
+    names = {"training_curves.json", "training_curves.csv", "training_report.html", "figures/training_curves.svg"}
     assert written == names
     table = pd.read_csv(tmp_path / "training_curves.csv")
     assert table["epoch"].tolist() == [1, 2]

@@ -110,8 +110,8 @@ def test_what_is_allowed_is_written(evaluated, tmp_path):
     allowed = replace(record, settings=replace(record.settings, privacy=Privacy(True, True, True)))
     page = write_report(allowed, tmp_path).read_text(encoding="utf-8")
     assert "Lovelace_Ada_Byron_3" in page
-    assert (tmp_path / "figures" / "examples.png").exists()
-    assert (tmp_path / "figures" / "attribution_panels.png").exists()
+    assert (tmp_path / "figures" / "examples.svg").exists()
+    assert (tmp_path / "figures" / "attribution_panels.svg").exists()
     assert Audit.from_json(tmp_path / "audit.json") == allowed
     with_names = written(replace(record, settings=replace(record.settings, privacy=Privacy(ids=True))))
     assert with_names.excluded["Lovelace_Ada_Byron_3"].startswith("image unreadable: ")

@@ -102,7 +102,7 @@ def test_maps_are_drawn_once_for_each_way_to_colour_them(record, folder):
     ]
     assert names[0] == ["full", "without roi", "roi only", "shifted roi"]
     for name in drawn:
-        assert (folder / "figures" / f"{name}.png").is_file()
+        assert (folder / "figures" / f"{name}.svg").is_file()
 
 
 def test_nine_strategies_are_told_apart(record):

@@ -28,7 +28,7 @@ from monai_shortcut.audit.record import (
 )
 from monai_shortcut.report.figures import audit as plots
 from monai_shortcut.report.figures.heads import weight_space
-from monai_shortcut.report.figures.style import ANSWERS, MARKERS, VERDICTS
+from monai_shortcut.report.figures.style import ANSWERS, MARKERS, VERDICTS, in_order
 from monai_shortcut.report.wording import number
 from monai_shortcut.types import Estimate, p_text
 
@@ -196,7 +196,8 @@ def test_verdicts_differ_in_colour_and_marker():
 
 def test_regions_shows_the_area_of_every_class_and_strategy(record):
     (axes,) = plots.regions(record).axes
-    points, lines = drawn(axes, "o"), drawn(axes, "None")
+    lines = drawn(axes, "None")
+    points = [point for marker in "osD" for point in drawn(axes, marker)]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["full", "without roi"]
     assert len(points) == len(record.regions.scores) == 6
     for score in record.regions.scores:
@@ -204,7 +205,7 @@ def test_regions_shows_the_area_of_every_class_and_strategy(record):
         row += {"one": -0.2, "two": 0.0, "three": 0.2}[score.label]
         assert [[score.auc.value, pytest.approx(row)]] in points
         assert [[score.auc.low, pytest.approx(row)], [score.auc.high, pytest.approx(row)]] in lines
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two", "three"]
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == ["one", "two", "three"]
 
 
 def test_embeddings_shows_every_image_in_every_panel_once(record):
@@ -213,7 +214,7 @@ def test_embeddings_shows_every_image_in_every_panel_once(record):
     mapped = record.embedding_map
     for axes, values in zip(panels, (mapped.labels, *mapped.levels.values()), strict=True):
         offsets = [collection.get_offsets().data.tolist() for collection in axes.collections]
-        levels = sorted(set(values) - {""}) + [""] * ("" in values)
+        levels = in_order(values, record.label_names)
         for level, offset in zip(levels, offsets, strict=True):
             expected = [list(point) for point, value in zip(mapped.points, values, strict=True) if value == level]
             assert offset == expected

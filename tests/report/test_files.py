@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from monai_shortcut.report.drawings import Drawing
 from monai_shortcut.report.files import label_folders, report_files
 from monai_shortcut.storage.folders import replace_files
 
@@ -18,13 +19,13 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_the_files_of_a_report_are_written_where_they_are_named(tmp_path):
     table = pd.DataFrame({"content": ["first", "=1"]})
     records = {"record.json": lambda path: path.write_text("[1]")}
-    found = report_files(records, {"rows": table}, {"drawn": b"PNG"}, "\u00e9\udcff", "page.html")
+    found = report_files(records, {"rows": table}, {"drawn": Drawing("drawn", "<svg/>")}, "\u00e9\udcff", "page.html")
     assert list(found)[-1] == "page.html"
     assert replace_files(tmp_path, found, "page.html") == tmp_path / "page.html"
     assert files(tmp_path) == {
         "record.json": b"[1]",
         "rows.csv": b"content\nfirst\n'=1\n",
-        "figures/drawn.png": b"PNG",
+        "figures/drawn.svg": b"<svg/>",
         "page.html": b"\xc3\xa9\\udcff",
     }
 

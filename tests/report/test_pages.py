@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import replace
 from html import escape
@@ -27,6 +26,7 @@ from monai_shortcut.audit.record import (
 )
 from monai_shortcut.report import pages, write_overview, write_report
 from monai_shortcut.report.differences import beside
+from monai_shortcut.report.drawings import Drawing
 from monai_shortcut.report.tables import findings_table, regions_table
 from monai_shortcut.report.wording import limits, number
 from monai_shortcut.types import Estimate, p_text, with_limits
@@ -35,11 +35,12 @@ TEMPLATES = Path(pages.__file__).parent / "templates"
 HOSTILE = "<script>alert('x')</script>"
 SLASHED = "a/b ../c & \\d"
 FIGURES = ("overview", "regions", "embeddings", "weight_space", "examples", "evidence_0", "evidence_1", "evidence_2")
+BLANK = Drawing("blank", "<svg></svg>")
 
 
 def page_of(audit: Audit) -> str:
     """The page of a record, its white space made single, without its pictures."""
-    pictures = dict.fromkeys([*FIGURES[:5], *(f"evidence_{index}" for index in range(len(audit.findings)))], "")
+    pictures = dict.fromkeys([*FIGURES[:5], *(f"evidence_{index}" for index in range(len(audit.findings)))], BLANK)
     return " ".join(pages._html(audit, pictures).split())
 
 
@@ -78,7 +79,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_everything_is_written_under_names_of_our_own(folder):
     tables = ["audit.json", "excluded.csv", "findings.csv", "regions.csv", "report.html"]
     pack = ["evidence.html", "evidence.json", "summary.md"]
-    assert sorted(files(folder)) == sorted([*tables, *pack, *(f"figures/{name}.png" for name in FIGURES)])
+    assert sorted(files(folder)) == sorted([*tables, *pack, *(f"figures/{name}.svg" for name in FIGURES)])
 
 
 def test_a_report_from_the_json_alone_is_the_same_byte_for_byte(folder, tmp_path):
@@ -88,17 +89,17 @@ def test_a_report_from_the_json_alone_is_the_same_byte_for_byte(folder, tmp_path
 
 def test_the_page_needs_no_other_file(folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
-    assert not re.search(r"https?://|url\(|@import", text)
+    assert not re.search(r"https?://|url\((?!#)|@import", text)
     page = Page(text)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "net", "b", "i"})
     links = [attributes["href"] for _, attributes in page.tags if "href" in attributes]
     anchors = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}
     inside = {link for link in links if link.startswith("#")}
     assert {f"#finding-{index}" for index in range(4)} <= inside <= anchors
-    pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == len(FIGURES)
-    contents = {base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in pictures}
-    assert contents == {(folder / "figures" / f"{name}.png").read_bytes() for name in FIGURES}
+    drawn = [attributes["aria-label"] for tag, attributes in page.tags if attributes.get("role") == "img"]
+    assert len(drawn) == len([tag for tag, _ in page.tags if tag == "svg"]) == len(FIGURES)
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert all((folder / "figures" / f"{name}.svg").read_text().startswith("<?xml") for name in FIGURES)
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
 
 
@@ -168,7 +169,7 @@ def test_an_audit_without_regions_and_exclusions_leaves_their_sections_out(recor
     assert "No image was excluded." in text
     assert "benign: no area under the ROC curve, because of reasons." in text
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
-        *["embeddings.png", "overview.png", "weight_space.png"]
+        *["embeddings.svg", "overview.svg", "weight_space.svg"]
     ]
     assert pd.read_csv(tmp_path / "excluded.csv").columns.tolist() == ["image_id", "reason"]
     assert findings_table(small).empty
@@ -286,7 +287,8 @@ def test_the_largest_differences_are_shown_and_the_others_on_demand():
         assert cells[4:6] == [odds, "0.250" if odds != "-" else "0.400"]
         assert cells[6] == ("19 (too few)" if second == 5 else str(20 + place))
     assert text.count("<summary>18 smaller ones</summary>") == 1
-    assert text.index("<summary>18 smaller") < text.index(f"<td>{LABELS[0]}</td><td>L5 against L1</td>")
+    cell = f'>{LABELS[0]}</td><td data-label="levels">L5 against L1</td>'
+    assert text.index("<summary>18 smaller") < text.index(cell)
     assert re.findall(r"<span class=used>([^<]*)</span>", text) == ["0.00 (-0.12 to 0.12)"]
     heads = next(cells for cells in Page(text).rows if cells[:2] == ["label", "levels"])
     assert heads[2:5] == ["probability", "decision (share of answers)", "ratio of the odds"]
@@ -441,7 +443,7 @@ def test_who_adds_an_analysis_adds_one_template(record, monkeypatch):
     added = DictLoader({"evidence/added.html.jinja": "<p>Added to {{ finding.attribute|length }}: {{ 0.0004|p }}</p>"})
     environment = pages._environment()
     monkeypatch.setattr(environment, "loader", ChoiceLoader([environment.loader, added]))
-    text = pages._html(record, dict.fromkeys(FIGURES, ""))
+    text = pages._html(record, dict.fromkeys(FIGURES, BLANK))
     expected = [f"Added to {len(finding.attribute)}" for finding in record.findings if finding.evidence is not None]
     assert re.findall(r"<p>(Added to \d+): &lt; 0\.001</p>", text) == expected
     assert text.index("Performance and calibration by level") < text.index("Added to")
@@ -477,7 +479,7 @@ def test_a_small_p_value_is_never_zero_and_a_small_number_has_no_minus(record):
         ),
         given=(GivenOther("other <b>", 0.25, Estimate(-0.002, -0.004, 0.3), 0.0004),),
     )
-    text = pages._html(small, dict.fromkeys(FIGURES, ""))
+    text = pages._html(small, dict.fromkeys(FIGURES, BLANK))
     assert not re.search(r"-0\.0+(?!\d)|[^.\d]0\.000(?!\d)", text)
     rows = Page(text).rows
     assert next(row for row in rows if row[0] == HOSTILE and len(row) == 9)[3:6] == [
@@ -493,7 +495,7 @@ def test_a_small_p_value_is_never_zero_and_a_small_number_has_no_minus(record):
 
 def test_what_was_not_computed_is_said_with_its_reason(record):
     why = {"held_out": "too few <patients>.", "alignment": "no head.", "erasure": "one level."}
-    text = pages._html(changed(record, alignment=None, erasure=None, not_computed=why), dict.fromkeys(FIGURES, ""))
+    text = pages._html(changed(record, alignment=None, erasure=None, not_computed=why), dict.fromkeys(FIGURES, BLANK))
     assert re.findall(r"<p class=\"small\">(.*): not computed: (.*)</p>", text) == [
         ("A head that has never seen a level", "too few &lt;patients&gt;."),
         ("Alignment", "no head."),

@@ -100,7 +100,7 @@ def test_each_model_explains_the_first_of_its_own_test_images(phantom, folder):
 def test_it_stands_on_the_page_and_in_a_table(folder):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "fold 1: " in page[page.index("Where it looks") :]
-    assert (folder / "figures" / "attribution_panels.png").is_file()
+    assert (folder / "figures" / "attribution_panels.svg").is_file()
     assert len((folder / "attribution.csv").read_text().splitlines()) == 1 + 2 * 3 * 3
 
 

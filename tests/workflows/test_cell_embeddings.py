@@ -96,7 +96,7 @@ def test_the_page_tells_how_embeddings_move(folder):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "How the embedding moves" in page
     assert "Models trained on masked images have embeddings of their own" in page
-    assert (folder / "figures" / "map_pca.png").is_file()
+    assert (folder / "figures" / "map_pca.svg").is_file()
     assert len((folder / "cosines.csv").read_text().splitlines()) > 10
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from monai_shortcut.attribution.record import Attribution, Explained, MaskedPanel, Plane
 from monai_shortcut.report.attribution import told, told_name
-from monai_shortcut.report.figures.style import NULL, literal, series
+from monai_shortcut.report.figures.style import NULL, WIDTH, legend, series, styled
+from monai_shortcut.report.figures.style import told as told_numbers
 from monai_shortcut.report.wording import words
 
 _MAP = "inferno"  # dark to bright in print without colour, too
@@ -37,10 +38,10 @@ def attribution_figures(found: Attribution | None) -> Iterator[tuple[str, Figure
         yield "attribution_masked", masked_panels(found.masked)
 
 
-@literal
+@styled
 def shares(found: Attribution) -> Figure:
     """Share of each part in the absolute attribution, by method, with the part's share of the pixels as a bar."""
-    figure = Figure(figsize=(9, 1.3 + 0.55 * len(found.methods)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.9 + 0.75 * len(found.methods)), layout="constrained")
     axes = figure.subplots()
     for row, one in enumerate(found.methods):
         for index, part in enumerate(one.labels[0].parts):
@@ -52,18 +53,20 @@ def shares(found: Attribution) -> Figure:
         axes.plot([], [], _MARKERS[index], color=series(index), label=f"share of the attribution, {name}")
     axes.barh([0], [0], color=NULL, label="share of the pixels")
     axes.set(xlabel="share", xlim=(0, 1), ylim=(len(found.methods) - 0.5, -0.5))
-    axes.set_yticks(range(len(found.methods)), [_titled(one) for one in found.methods], fontsize=8)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_yticks(range(len(found.methods)), [_titled(one, 22) for one in found.methods])
+    legend(figure, axes)
+    first = found.methods[0].labels[0].parts
+    figure.set_label(told_numbers(f"{told(found.methods[0])}, share", [(part.part, part.share) for part in first]))
     return figure
 
 
-@literal
+@styled
 def curves(found: Attribution) -> Figure:
     """The answer while the foremost pixels are hidden (solid) and shown (dashed), a panel for each method."""
     checked = [one for one in found.methods if one.checks is not None and one.checks.deletion]
-    columns = min(3, len(checked))
+    columns = min(2, len(checked))
     rows = -(-len(checked) // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.6 * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.3 * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(checked) :]:
         axes.set_axis_off()
@@ -72,56 +75,69 @@ def curves(found: Attribution) -> Figure:
         share = np.linspace(0, 1, len(one.checks.deletion))
         axes.plot(share, one.checks.deletion, "o-", color=series(0), markersize=3, label="hidden first")
         axes.plot(share, one.checks.insertion, "s--", color=series(1), markersize=3, label="shown first")
-        axes.set_title(_titled(one), fontsize=8)
-    grid[0, 0].legend(frameon=False, fontsize=7)
-    figure.supxlabel("share of the pixels, those of largest attribution first", fontsize=9)
-    figure.supylabel("answer, 1 of the whole image", fontsize=9)
+        axes.set_title(_titled(one, 24))
+    legend(figure, grid[0, 0])
+    for axes in grid[:, 0]:
+        axes.set_ylabel("answer, 1: whole image")
+    grid[-1, 0].set_xlabel("share of the pixels, largest attribution first", loc="left")
     return figure
 
 
-@literal
+@styled
 def panels(found: Attribution) -> Figure:
-    """Images chosen by rule, a row each: the image, and the map of each method over it, with region and ring."""
+    """Images chosen by rule: each, and the map of every method over it, with region and ring."""
     names = list(dict.fromkeys(name for panel in found.panels for name in panel.maps))
-    figure = Figure(figsize=(2.3 * (1 + len(names)) + 0.6, 2.5 * len(found.panels)), layout="constrained")
-    grid = figure.subplots(len(found.panels), 1 + len(names), squeeze=False)
-    for line, panel in zip(grid, found.panels, strict=True):
-        for axes in line:
-            axes.set_axis_off()
+    columns = min(1 + len(names), 3)
+    figure, lines = _grid(len(found.panels), 1 + len(names), columns, WIDTH / columns + 0.75)
+    for line, panel in zip(lines, found.panels, strict=True):
         line[0].imshow(panel.image.array, cmap="gray", vmin=0, vmax=255)
         _outline(line[0], panel.parts)
-        line[0].set_title(f"{panel.label}, {panel.rule}\n{panel.image_id}: {panel.outside:.0%} outside", fontsize=7)
+        _say(line[0], f"{panel.label}, {panel.rule}", f"{panel.image_id}: {panel.outside:.0%} outside", columns=columns)
         for axes, name in zip(line[1:], names, strict=True):
             if name in panel.maps:
                 _over(axes, panel.image, panel.maps[name], panel.parts)
-                axes.set_title(f"{told_name(name)}\n{panel.shares[name][-1]:.0%} outside", fontsize=7)
+                _say(axes, told_name(name), f"{panel.shares[name][-1]:.0%} outside", columns=columns)
     if names:
-        _scale(figure, grid)
+        _scale(figure, [axes for line in lines for axes in line])
     return figure
 
 
-@literal
+@styled
 def masked_panels(found: Sequence[MaskedPanel]) -> Figure:
-    """An image of each label under every strategy, a row each: what the network saw, and the map over it."""
+    """An image of each label under every strategy: what the network saw, and the map over it."""
     strategies = list(dict.fromkeys(view.strategy for panel in found for view in panel.views))
-    figure = Figure(figsize=(4.2 * len(found) + 0.6, 2.1 * len(strategies) + 0.8), layout="constrained")
-    grid = figure.subplots(len(strategies), 2 * len(found), squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for column, panel in enumerate(found):
-        for line, strategy in zip(grid[:, 2 * column : 2 * column + 2], strategies, strict=True):
+    figure, lines = _grid(len(found), 2 * len(strategies), 4, WIDTH / 4 + 0.55)
+    for line, panel in zip(lines, found, strict=True):
+        for index, strategy in enumerate(strategies):
             view = panel.view(strategy)
             if view is None:
                 continue
-            line[0].imshow(view.image.array, cmap="gray", vmin=0, vmax=255)
-            _outline(line[0], panel.parts)
-            _over(line[1], view.image, view.map, panel.parts)
-            line[0].set_title(words(strategy), fontsize=8)
-            line[1].set_title("nothing decides" if view.outside is None else f"{view.outside:.0%} outside", fontsize=8)
-        first = grid[0, 2 * column]
-        first.set_title(f"{panel.label}: {panel.image_id}\n{first.get_title()}", fontsize=8)
-    _scale(figure, grid)
+            seen, over = line[2 * index : 2 * index + 2]
+            seen.imshow(view.image.array, cmap="gray", vmin=0, vmax=255)
+            _outline(seen, panel.parts)
+            _over(over, view.image, view.map, panel.parts)
+            about = [f"{panel.label}: {panel.image_id}"] if index == 0 else []
+            _say(seen, *about, words(strategy), columns=4)
+            _say(over, "nothing decides" if view.outside is None else f"{view.outside:.0%} outside", columns=4)
+    _scale(figure, [axes for line in lines for axes in line])
     return figure
+
+
+def _grid(count: int, pictures: int, columns: int, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """A figure, and for each of so many things the places of its pictures; each begins on a new row."""
+    rows = -(-pictures // columns)
+    figure = Figure(figsize=(WIDTH, height * rows * count + 0.8), layout="constrained")
+    places = figure.subplots(rows * count, columns, squeeze=False).reshape(count, rows * columns)
+    for axes in places.flat:
+        axes.set_axis_off()
+    for axes in places[:, pictures:].flat:
+        axes.remove()
+    return figure, places[:, :pictures].tolist()
+
+
+def _say(axes: Axes, *lines: str, columns: int) -> None:
+    """A title that fits in one of so many columns."""
+    axes.set_title("\n".join(fill(line, 54 // columns) for line in lines))
 
 
 def _over(axes: Axes, image: Plane, found: Plane, parts: Plane) -> None:
@@ -132,13 +148,11 @@ def _over(axes: Axes, image: Plane, found: Plane, parts: Plane) -> None:
     _outline(axes, parts)
 
 
-def _scale(figure: Figure, grid: Any) -> None:
+def _scale(figure: Figure, places: Sequence[Axes]) -> None:
     """The legend of the maps."""
     scale = ScalarMappable(Normalize(0, 1), _MAP)
-    bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.4, aspect=40, pad=0.01)
-    bar.set_label(
-        "absolute attribution of a pixel, 1 the largest of its map:\nbright decides, dark does not", fontsize=8
-    )
+    bar = figure.colorbar(scale, ax=places, location="bottom", shrink=0.6, aspect=30, pad=0.01)
+    bar.set_label("absolute attribution of a pixel,\n1 the largest of its map:\nbright decides, dark does not")
 
 
 def _outline(axes: Axes, regions: Plane) -> None:
@@ -151,6 +165,6 @@ def _outline(axes: Axes, regions: Plane) -> None:
             axes.contour(inside, levels=[0.5], colors="white", linewidths=1.0, linestyles=style)
 
 
-def _titled(one: Explained) -> str:
+def _titled(one: Explained, width: int) -> str:
     passed = "" if one.checks is None or one.checks.passed else "\nfailed a check"
-    return told(one) + passed
+    return fill(told(one), width) + passed

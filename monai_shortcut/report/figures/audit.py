@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,23 @@ from monai_shortcut.report.figures.style import (
     INK,
     MISSING,
     NULL,
+    ON_DARK,
+    ON_LIGHT,
     VERDICTS,
+    WIDTH,
+    in_order,
+    legend,
     level_marker,
-    literal,
+    name_ticks,
+    place_of,
     series,
+    styled,
+    told,
 )
 from monai_shortcut.report.wording import number, words
 from monai_shortcut.types import Tested, p_text
+
+_NAMED = 9  # names in the legend of a map
 
 
 def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
@@ -55,9 +66,9 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
     if audit.examples:
         yield "examples", examples(audit)
     if audit.discovered is not None and audit.discovered.examples:
-        yield "discovered", pictured(audit.discovered.examples)
+        yield "discovered", pictured(audit.discovered.examples, 4)
     yield from attribution_figures(audit.attribution)
-    yield from embedding_figures(audit.moves, audit.maps)
+    yield from embedding_figures(audit.moves, audit.maps, audit.label_names, _levels(audit))
     if audit.readers is not None:
         yield "readers", reader_areas(audit.readers)
     for index, finding in enumerate(audit.findings):
@@ -65,76 +76,93 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
             yield f"evidence_{index}", evidence(finding, audit)
 
 
-@literal
+@styled
 def regions(audit: Audit) -> Figure:
     """Area under the ROC curve by masking strategy, one line of points per class."""
     scores = audit.regions.scores
     strategies = list(dict.fromkeys(score.evaluated_on for score in scores))
     labels = list(dict.fromkeys(score.label for score in scores))
-    figure = Figure(figsize=(8, 1.2 + 0.45 * len(strategies) + 0.12 * len(labels)), layout="constrained")
+    size = (WIDTH, 1.2 + 0.35 * len(strategies) + 0.22 * len(labels))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    for index, label in enumerate(labels):
-        offset = (index - (len(labels) - 1) / 2) * 0.6 / max(len(labels), 1)
+    for place, label in enumerate(labels):
+        index = place_of(label, audit.label_names)
+        offset = (place - (len(labels) - 1) / 2) * 0.6 / max(len(labels), 1)
         for score in (score for score in scores if score.label == label):
             row = strategies.index(score.evaluated_on) + offset
             axes.plot([score.auc.low, score.auc.high], [row, row], color=series(index), linewidth=2)
             name = label if score.evaluated_on == "full" else None
-            axes.plot(score.auc.value, row, "o", color=series(index), label=name)
+            axes.plot(score.auc.value, row, level_marker(index), color=series(index), label=name)
     lowest = min((score.auc.low for score in scores), default=0.4)
     axes.axvline(0.5, color=INK, linewidth=1)
     axes.set(
         xlabel="area under the ROC curve", xlim=(min(0.4, lowest - 0.02), 1.02), ylim=(len(strategies) - 0.5, -0.5)
     )
     axes.set_yticks(range(len(strategies)), [words(name) for name in strategies])
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend(figure, axes)
+    figure.set_label(told("", [(f"{score.label}, {words(score.evaluated_on)}", score.auc) for score in scores]))
     return figure
 
 
-@literal
+@styled
 def embeddings(audit: Audit) -> Figure:
     """The two main directions of the embeddings, coloured by label and by each attribute."""
     shown = audit.embedding_map
     points = np.array(shown.points)
     panels = {"label": shown.labels, **shown.levels}
-    columns = min(len(panels), 3)
+    known = {"label": audit.label_names, **_levels(audit)}
+    columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.4 * columns, 3.2 * rows), layout="constrained")
+    longest = max(len(set(values)) for values in panels.values())
+    figure = Figure(figsize=(WIDTH, (2.2 + 0.17 * min(longest, _NAMED)) * rows + 0.4), layout="constrained")
     for axes, (name, values) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels.items(), strict=False):
-        for index, value in enumerate(_levels(values)):
+        for index, value in enumerate(in_order(values, known.get(name, ()))):
             chosen = np.array([item == value for item in values])
             colour = series(index) if value else MISSING
-            axes.scatter(*points[chosen].T, s=6, color=colour, label=value or "missing or left out", linewidths=0)
+            axes.scatter(
+                *points[chosen].T,
+                s=6,
+                color=colour,
+                marker=level_marker(index),
+                label=(value or "missing or left out") if index < _NAMED else None,
+                linewidths=0,
+                rasterized=True,
+            )
         axes.set(title=name, xticks=[], yticks=[])
-        axes.legend(fontsize=7, markerscale=2, framealpha=0.8, loc="best")
+        axes.legend(markerscale=2, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0), handletextpad=0.1)
     for axes in figure.axes[len(panels) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"first direction ({shown.variance[0]:.0%} of the variance)", fontsize=9)
-    figure.supylabel(f"second direction ({shown.variance[1]:.0%})", fontsize=9)
+    figure.supxlabel(f"first direction ({shown.variance[0]:.0%} of the variance)")
+    figure.supylabel(f"second direction ({shown.variance[1]:.0%})")
     return figure
 
 
-def _levels(values: Sequence[str]) -> list[str]:
-    """Level names in reading order, missing last."""
-    return sorted(set(values), key=lambda value: (value == "", value))
+def _levels(audit: Audit) -> dict[str, Sequence[str]]:
+    """Levels of every attribute in their order."""
+    return {finding.attribute: list(finding.levels) for finding in audit.findings}
 
 
-@literal
+@styled
 def evidence(finding: Finding, audit: Audit) -> Figure:
     """An attribute's tests against their nulls, its head against the clinical head, and the predictions by level."""
     shown = finding.evidence
     if shown is None:
         raise ValueError(f"finding must hold evidence to be drawn, got none for {finding.attribute!r}.")
-    figure = Figure(figsize=(11, 5.4), layout="constrained")
-    halves: Any = figure.subfigures(2, 1)
-    top, bottom = halves
     tests, aligned = _tests(shown), shown.alignment
-    axes: Any = top.subplots(1, len(tests), squeeze=False)[0]
-    for panel, (title, test) in zip(axes, tests.items(), strict=True):
+    rows, lines = -(-len(tests) // 2), 0.24 * (len(audit.label_names) + len(finding.levels))
+    heights = (2.0 * rows, 4.1 + lines)
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=heights)
+    top, bottom = halves
+    axes: Any = top.subplots(rows, 2, squeeze=False).flat
+    for panel in axes[len(tests) :]:
+        panel.remove()
+    for panel, (title, test) in zip(axes, tests.items(), strict=False):
         panel.hist(test.null, bins=30, color=NULL)
         panel.axvline(test.observed, color=VERDICTS[finding.verdict], linewidth=3)
         panel.set(title=f"{title}\nunadjusted p {p_text(test.p_value)}", yticks=[])
-    axes[0].set_xlabel("grey: attribute permuted between patients", fontsize=8)
-    left, right = bottom.subplots(1, 2, width_ratios=[1, 2])
+    top.supxlabel("grey: attribute permuted between patients")
+    left, right = bottom.subplots(2, 1, height_ratios=[1, 1.4])
     if aligned is None:
         left.set_axis_off()
     else:
@@ -159,19 +187,12 @@ def _tests(shown: Evidence) -> dict[str, Tested]:
 
 def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> None:
     axes.imshow(values, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=20 if len(columns) > 2 else 0)
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
-    axes.set_title("weight space correlation, as published", fontsize=9)
+    name_ticks(axes, columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_title("weight space correlation, as published")
     for (row, column), value in np.ndenumerate(values):
-        axes.text(
-            column,
-            row,
-            number(value),
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if abs(value) > 0.6 else "black",
-        )
+        colour = ON_DARK if abs(value) > 0.6 else ON_LIGHT
+        axes.text(column, row, number(value), ha="center", va="center", color=colour, rotation=90 * (len(columns) > 8))
 
 
 def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
@@ -188,10 +209,10 @@ def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
         axes.plot([], [], "_", color=series(predicted), markersize=12, label=f"predicted {name}")
     for level, name in enumerate(levels):
         axes.plot([], [], level_marker(level), color=INK, label=name)
-    axes.set_xticks(range(len(means)), [f"true {name}" for name in audit.label_names], fontsize=8)
+    name_ticks(axes, [f"true {name}" for name in audit.label_names])
     axes.set(ylim=(-0.03, 1.03), ylabel="mean probability")
-    axes.set_title("same label, other level: do predictions differ?", fontsize=9)
-    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_title("same label, other level: do predictions differ?")
+    legend(axes.figure, axes)
 
 
 def examples(audit: Audit) -> Figure:
@@ -199,18 +220,19 @@ def examples(audit: Audit) -> Figure:
     return pictured(audit.examples)
 
 
-@literal
-def pictured(shown: Sequence[Example]) -> Figure:
-    """Pictures with their captions, one row for each example."""
-    columns = max(len(example.pictures) for example in shown)
-    figure = Figure(figsize=(1.7 * columns, 1.9 * len(shown)), layout="constrained")
-    grid = figure.subplots(len(shown), columns, squeeze=False)
-    for row, example in zip(grid, shown, strict=True):
+@styled
+def pictured(shown: Sequence[Example], most: int = 3) -> Figure:
+    """Pictures with their captions, so many in a line at most; those of an example begin on a new line."""
+    columns = min(max(len(example.pictures) for example in shown), most)
+    lines = [list(example.pictures.items()) for example in shown]
+    lines = [line[at : at + columns] for line in lines for at in range(0, len(line), columns)]
+    figure = Figure(figsize=(WIDTH, WIDTH / columns * 1.12 * len(lines)), layout="constrained")
+    for row, line in zip(figure.subplots(len(lines), columns, squeeze=False), lines, strict=True):
         for axes in row:
             axes.set_axis_off()
-        for axes, (caption, picture) in zip(row, example.pictures.items(), strict=False):
+        for axes, (caption, picture) in zip(row, line, strict=False):
             axes.imshow(imread(BytesIO(base64.b64decode(picture)), format="png"), cmap="gray", vmin=0, vmax=1)
-            axes.set_title(words(caption), fontsize=8)
+            axes.set_title(fill(words(caption), 60 // columns))
     return figure
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from monai_shortcut.audit.record import Audit
-from monai_shortcut.report.figures.style import GUIDE, literal, series
+from monai_shortcut.report.figures.style import GUIDE, WIDTH, dashes, series, styled
 from monai_shortcut.statistics.task_space import TaskMatrix
 
 
-@literal
+@styled
 def weight_space(audit: Audit) -> Figure:
     """The matrix of all heads, its intra-task and inter-task cosines, and the published number by components.
 
@@ -26,8 +27,8 @@ def weight_space(audit: Audit) -> Figure:
     matrix = audit.weight_space
     if matrix is None:
         raise ValueError("the audit must hold the matrix of its heads to be drawn, got none.")
-    figure = Figure(figsize=(13, 4.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.3, 1, 1])
+    figure = Figure(figsize=(WIDTH, 10.5), layout="constrained")
+    left, middle, right = figure.subplots(3, 1, height_ratios=[2, 1, 1.3])
     _blocks(left, matrix)
     _histograms(middle, matrix)
     _sweeps(right, audit)
@@ -43,21 +44,29 @@ def _blocks(axes: Axes, matrix: TaskMatrix) -> None:
         axes.axhline(end - 0.5, color="black", linewidth=0.8)
         axes.axvline(end - 0.5, color="black", linewidth=0.8)
     places = [end - (matrix.tasks.count(name) + 1) / 2 for end, name in zip(ends, names, strict=True)]
-    axes.set_xticks(places, names, fontsize=7, rotation=45, ha="right")
-    axes.set_yticks(places, names, fontsize=7)
-    axes.set_title("cosines between the rows of all heads", fontsize=9)
+    axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, names)
+    axes.set_title("cosines between the rows of all heads")
 
 
 def _histograms(axes: Axes, matrix: TaskMatrix) -> None:
     bins = np.linspace(-1, 1, 41).tolist()
-    for values, label, colour in (
-        (matrix.between(), "rows of different tasks", series(0)),
-        (matrix.within(), "rows of one task", series(1)),
+    for values, label, colour, hatch in (
+        (matrix.between(), "rows of different tasks", series(0), ""),
+        (matrix.within(), "rows of one task", series(1), "//"),
     ):
-        axes.hist(values, bins, density=True, alpha=0.6, color=colour, label=f"{label} ({len(values)})")
+        axes.hist(
+            values,
+            bins,
+            density=True,
+            alpha=0.6,
+            color=colour,
+            hatch=hatch,
+            label=f"{label} ({len(values)})",
+        )
     axes.set(xlabel="cosine", yticks=[])
-    axes.set_title("inter-task and intra-task", fontsize=9)
-    axes.legend(fontsize=7, frameon=False)
+    axes.set_title("inter-task and intra-task")
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.3))
 
 
 def _sweeps(axes: Axes, audit: Audit) -> None:
@@ -66,9 +75,12 @@ def _sweeps(axes: Axes, audit: Audit) -> None:
     sweeps = {name: found.sweep for name, found in aligned.items() if found is not None and found.sweep is not None}
     for index, (name, sweep) in enumerate(sweeps.items()):
         largest = np.abs(np.array(sweep.cosines)).max(axis=(1, 2))
-        axes.plot(sweep.components, largest, "o-", markersize=3, color=series(index), label=name)
+        axes.plot(sweep.components, largest, f"o{dashes(index)}", markersize=3, color=series(index), label=name)
     axes.axvline(audit.settings.min_components, color=GUIDE, linewidth=1, linestyle=":")
     axes.set(xlabel="principal components", ylim=(0, 1), xscale="log")
-    axes.set_title("largest |WSC| by number of components", fontsize=9)
+    axes.xaxis.set_major_locator(LogLocator(10, (1.0, 3.0)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_title("largest |WSC| by number of components")
     if sweeps:
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.3))

@@ -15,20 +15,22 @@ from monai_shortcut.analyses.differences import DECISION, PROBABILITY, Differenc
 from monai_shortcut.audit.leading import Told, between, naming, together, told, tolerated
 from monai_shortcut.audit.record import Audit, Finding
 from monai_shortcut.report.differences import beside
-from monai_shortcut.report.figures.style import INK, MARKERS, TOLERANCE, VERDICTS, literal
+from monai_shortcut.report.figures.style import INK, MARKERS, TOLERANCE, VERDICTS, WIDTH, legend, styled
+from monai_shortcut.report.figures.style import told as told_numbers
 from monai_shortcut.report.wording import limits
 from monai_shortcut.types import Estimate
 
 _TOGETHER = 0.17  # rows between a line and the middle of its attribute
 
 
-@literal
+@styled
 def overview(audit: Audit) -> Figure:
     """Encoding and use of every attribute, with intervals, side by side; what shares a verdict stands together."""
     named = [pair for group in together(audit.findings) for pair in group if pair[1].evidence is not None]
     found = [finding for _, finding in named]
-    figure = Figure(figsize=(9, 1.8 + 0.6 * max(len(found), 1)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    heights = (0.7 + 0.34 * max(len(found), 1), 0.7 + 0.75 * max(len(found), 1))
+    figure = Figure(figsize=(WIDTH, sum(heights) + 1.0), layout="constrained")
+    left, right = figure.subplots(2, 1, height_ratios=heights)
     for place, finding in enumerate(found):
         if finding.evidence and finding.evidence.encoding:
             _point(left, finding.evidence.encoding.own_auroc, place, finding)
@@ -36,12 +38,21 @@ def overview(audit: Audit) -> Figure:
     lowest = [f.evidence.encoding.own_auroc.low - 0.02 for f in found if f.evidence and f.evidence.encoding]
     left.axvline(0.5, color=INK, linewidth=1)
     left.set(xlabel="encoded: AUROC of the probe within labels", xlim=(min([0.35, *lowest]), 1.02))
-    left.set_yticks(range(len(found)), [fill(name, 24) for name, _ in named])
-    left.set_ylim(max(len(found), 1) - 0.5, -0.5)
+    for axes, most in ((left, 0.5), (right, 0.62)):
+        axes.set_yticks(range(len(found)), [fill(name, 20) for name, _ in named])
+        axes.set_ylim(max(len(found), 1) - 0.5, -most)
     right.axvline(0, color=INK, linewidth=1)
     right.set(xlabel="used: how far answers differ with it")
+    right.locator_params(axis="x", nbins=6)
     _legend(figure, found)
+    figure.set_label(_told(named))
     return figure
+
+
+def _told(named: Sequence[tuple[str, Finding]]) -> str:
+    """How well each attribute is read off the embedding, in words; the sentences of the page tell its use."""
+    encoded = [(name, f.evidence.encoding.own_auroc) for name, f in named if f.evidence and f.evidence.encoding]
+    return told_numbers("encoded, AUC of the probe:", encoded) if encoded else ""
 
 
 def _point(axes: Axes, measured: Estimate, place: float, finding: Finding, hollow: bool = False) -> None:
@@ -64,10 +75,8 @@ def _use(axes: Axes, place: int, finding: Finding, audit: Audit) -> None:
         rows = beside(one.row, finding)
         _differences(axes, place, rows, finding, audit)
         side = rows[PROBABILITY].estimate.value if PROBABILITY in rows else side
-        words = fill(_words(one, one.row, rows, finding, audit), 36)
-        axes.annotate(
-            words, (1.02, place), xycoords=("axes fraction", "data"), annotation_clip=False, fontsize=8, va="center"
-        )
+        words = fill(_words(one, one.row, rows, finding, audit), 46)
+        axes.text(0.01, place - 0.48, words, transform=axes.get_yaxis_transform(), va="center", zorder=4)
     if finding.counterfactual is not None:
         moved = np.copysign(finding.counterfactual.change.value, side)
         axes.plot(moved, place, "|", color="black", markersize=22, markeredgewidth=2, zorder=1)
@@ -104,4 +113,4 @@ def _legend(figure: Figure, found: Sequence[Finding]) -> None:
     if any(finding.counterfactual is not None for finding in found):
         axes.plot([], [], "|", color="black", markersize=12, markeredgewidth=2, label="same images, attribute swapped")
     if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+        legend(figure, axes)

@@ -8,17 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from monai_shortcut.reader_study.record import ReaderStudy
-from monai_shortcut.report.figures.style import GUIDE, INK, SERIES, literal
+from monai_shortcut.report.figures.style import GUIDE, INK, SERIES, WIDTH, legend, styled, told
 from monai_shortcut.report.wording import words
 from monai_shortcut.types import Estimate
 
 _READERS, _MODEL = SERIES[0], SERIES[1]
 
 
-@literal
+@styled
 def reader_areas(study: ReaderStudy) -> Figure:
     """Areas of each reader, of their mean and of the model, by strategy, with intervals."""
-    figure = Figure(figsize=(8.5, 1.3 + 0.55 * len(study.strategies)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.6 + 0.5 * len(study.strategies)), layout="constrained")
     axes = figure.subplots()
     for row, reading in enumerate(study.strategies):
         alone = [one.auc.value for one in reading.readers if one.auc is not None]
@@ -30,12 +30,18 @@ def reader_areas(study: ReaderStudy) -> Figure:
     axes.plot([], [], "D", color=_MODEL, label="the model")
     axes.axvline(0.5, color=INK, linewidth=1)
     axes.set(
-        xlabel="area under the ROC curve, on the same pictures",
+        xlabel="area under the ROC curve, same pictures",
         xlim=(-0.02, 1.02),
         ylim=(len(study.strategies) - 0.5, -0.5),
     )
     axes.set_yticks(range(len(study.strategies)), [words(one.strategy) for one in study.strategies])
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend(figure, axes)
+    shown = [
+        (f"{who}, {words(one.strategy)}", area)
+        for one in study.strategies
+        for who, area in (("readers", one.auc), ("model", one.model))
+    ]
+    figure.set_label(told("AUC", shown))
     return figure
 
 

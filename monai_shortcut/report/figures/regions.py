@@ -14,9 +14,20 @@ from monai_shortcut.region_study import CurvePoint, RegionStudyRecord
 from monai_shortcut.report.figures.attribution import attribution_figures
 from monai_shortcut.report.figures.maps import embedding_figures
 from monai_shortcut.report.figures.readers import reader_areas
-from monai_shortcut.report.figures.style import INK, SERIES, literal, series
+from monai_shortcut.report.figures.style import (
+    INK,
+    ON_DARK,
+    ON_LIGHT,
+    WIDTH,
+    dashes,
+    legend,
+    level_marker,
+    series,
+    styled,
+)
 from monai_shortcut.report.wording import number, words
 
+_DASHES = ("--", "-.", ":")
 GROWN = {"all": "all images", "positives": "images of the class only", "negatives": "all other images only"}
 
 
@@ -37,7 +48,7 @@ def region_figures(record: RegionStudyRecord) -> Iterator[tuple[str, Figure]]:
         yield "curves", curves(record)
     if record.learning_curves:
         yield "learning", learning(record)
-    yield from embedding_figures(record.moves.get("full"), record.maps)
+    yield from embedding_figures(record.moves.get("full"), record.maps, record.labels)
     for place, models in enumerate(record.looked().values()):
         for name, figure in attribution_figures(models[0].found):
             yield numbered(name, place), figure
@@ -55,11 +66,11 @@ def numbered(name: str, place: int) -> str:
     return f"{name}_{place + 1}" if place else name
 
 
-@literal
+@styled
 def diagonal(record: RegionStudyRecord) -> Figure:
     """Areas of models tested as they were trained, with intervals, beside what the metadata alone reach."""
     labels, strategies = record.labels, record.strategies
-    figure = Figure(figsize=(8.5, 1.4 + 0.42 * len(strategies) + 0.1 * len(labels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.4 * len(strategies) + 0.45 * len(labels)), layout="constrained")
     axes = figure.subplots()
     for index, label in enumerate(labels):
         colour, offset = series(index), (index - (len(labels) - 1) / 2) * 0.6 / len(labels)
@@ -67,31 +78,31 @@ def diagonal(record: RegionStudyRecord) -> Figure:
             cell = record.matrix.get(label, strategy, strategy)
             if cell is not None:
                 axes.plot(cell.interval, [row + offset] * 2, color=colour, linewidth=2)
-                axes.plot(cell.auc, row + offset, "o", color=colour, label=label if row == 0 else None)
+                axes.plot(cell.auc, row + offset, level_marker(index), color=colour, label=label if row == 0 else None)
         for baseline in (b for b in record.matrix.baselines if b.label == label):
-            axes.axvline(baseline.auc, color=colour, linestyle="--", linewidth=1, label=f"{label}: metadata alone")
+            axes.axvline(
+                baseline.auc,
+                color=colour,
+                linestyle=_DASHES[index % 3],
+                linewidth=1.2,
+                label=f"{label}: metadata alone",
+            )
     axes.axvline(0.5, color=INK, linewidth=1)
-    axes.set(xlabel="area under the ROC curve, trained and tested on", ylim=(len(strategies) - 0.5, -0.5))
+    axes.set(xlabel="area under the ROC curve, trained and tested on it", ylim=(len(strategies) - 0.5, -0.5))
     axes.set_yticks(range(len(strategies)), [words(name) for name in strategies])
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend(figure, axes)
     return figure
 
 
-@literal
+@styled
 def matrix(record: RegionStudyRecord) -> Figure:
     """Area for every strategy trained on (rows) and tested on (columns), one panel per class."""
     labels, strategies = record.labels, record.strategies
-    columns = min(len(labels), 2)
-    rows, size = -(-len(labels) // columns), 1.9 + 0.55 * len(strategies)
-    figure = Figure(figsize=(columns * (size + 0.8), rows * size), layout="constrained")
-    for index, (axes, label) in enumerate(
-        zip(figure.subplots(rows, columns, squeeze=False).flat, labels, strict=False)
-    ):
+    size = 2.0 + 0.3 * len(strategies)
+    figure = Figure(figsize=(WIDTH, len(labels) * size), layout="constrained")
+    for axes, label in zip(figure.subplots(len(labels), 1, squeeze=False).flat, labels, strict=True):
         _panel(axes, record, label)
-        if index % columns == 0:
-            axes.set_ylabel("trained on")
-    for axes in figure.axes[len(labels) :]:
-        axes.set_axis_off()
+        axes.set_ylabel("trained on")
     return figure
 
 
@@ -99,28 +110,25 @@ def _panel(axes: Axes, record: RegionStudyRecord, label: str) -> None:
     names = [words(name) for name in record.strategies]
     found = [[record.matrix.get(label, t, e) for e in record.strategies] for t in record.strategies]
     areas = np.array([[np.nan if cell is None else cell.auc for cell in row] for row in found])
-    axes.imshow(areas, cmap="PuOr", vmin=0, vmax=1)
+    axes.imshow(areas, cmap="PuOr", vmin=0, vmax=1, aspect="auto")
     for (row, column), area in np.ndenumerate(areas):
         if np.isfinite(area):
-            colour = "white" if abs(area - 0.5) > 0.25 else INK
-            axes.text(column, row, number(area), ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_title(label, fontsize=10)
+            colour = ON_DARK if abs(area - 0.5) > 0.25 else ON_LIGHT
+            axes.text(column, row, number(area), ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_title(label)
     axes.set_xlabel("tested on")
 
 
-@literal
+@styled
 def curves(record: RegionStudyRecord) -> Figure:
     """Area against margin, a panel per class and strategy, a line per model and per choice of whose region grows."""
     panels = list(dict.fromkeys((point.label, point.evaluated_on) for point in record.curves))
-    columns = len({strategy for _, strategy in panels})
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.2 * columns, 3.2 * rows + 0.9), layout="constrained")
+    rows = len(panels)
     lines = list(dict.fromkeys((point.trained_on == "full", point.grown) for point in record.curves))
-    for axes, (label, strategy) in zip(
-        figure.subplots(rows, columns, squeeze=False, sharey=True).flat, panels, strict=False
-    ):
+    figure = Figure(figsize=(WIDTH, 2.6 * rows + 0.4 * len(lines)), layout="constrained")
+    for axes, (label, strategy) in zip(figure.subplots(rows, 1, squeeze=False, sharey=True).flat, panels, strict=True):
         for index, line in enumerate(lines):
             _band(
                 axes,
@@ -128,15 +136,18 @@ def curves(record: RegionStudyRecord) -> Figure:
                 index,
             )
         axes.axhline(0.5, color=INK, linewidth=1)
-        axes.set_title(f"{label}: {words(strategy)}", fontsize=10)
+        axes.set_title(f"{label}: {words(strategy)}")
         axes.set(xlabel="margin of the region", ylabel="area under the ROC curve")
-    for axes in figure.axes[len(panels) :]:
-        axes.set_axis_off()
     for index, (full, grown) in enumerate(lines):
-        name = f"trained on {'full images' if full else 'what it is tested on'}; grown: {GROWN[grown]}"
-        figure.axes[0].plot([], [], color=series(index), label=name)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+        name = f"trained on {'full images' if full else 'what it is tested on'};\ngrown: {GROWN[grown]}"
+        figure.axes[0].plot([], [], _style(index), color=series(index), label=name)
+    legend(figure, figure.axes[0])
     return figure
+
+
+def _style(index: int) -> str:
+    """Marker and dashes of a line."""
+    return f"{level_marker(index)}{dashes(index)}"
 
 
 def _line(point: CurvePoint) -> tuple[bool, str]:
@@ -147,26 +158,25 @@ def _band(axes: Axes, points: list[CurvePoint], index: int) -> None:
     line = sorted(points, key=lambda point: point.margin)
     margins, colour = [point.margin for point in line], series(index)
     low, high = ([point.interval[side] for point in line] for side in (0, 1))
-    axes.plot(margins, [point.auc for point in line], "o-", markersize=3, color=colour)
+    axes.plot(margins, [point.auc for point in line], _style(index), markersize=4, color=colour)
     axes.fill_between(margins, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-@literal
+@styled
 def learning(record: RegionStudyRecord) -> Figure:
     """Loss and validation metric by epoch, a line per model."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
     names = list(dict.fromkeys(curve.trained_on for curve in record.learning_curves))
+    figure = Figure(figsize=(WIDTH, 4.6 + 0.18 * len(names)), layout="constrained")
+    left, right = figure.subplots(2, 1)
     for curve in record.learning_curves:
         index = names.index(curve.trained_on)
-        style = {"color": series(index), "linewidth": 1, "linestyle": "-" if index < len(SERIES) else ":"}
+        style = {"color": series(index), "linewidth": 1, "linestyle": dashes(index)}
         epochs, losses, metrics = np.array(curve.epochs, dtype=np.float64).T  # None becomes NaN: a gap
         left.plot(epochs, losses, **style)
         right.plot(epochs, metrics, **style)
     for index, name in enumerate(names):
-        colour, line = series(index), "-" if index < len(SERIES) else ":"
-        right.plot([], [], color=colour, linestyle=line, label=words(name))
+        right.plot([], [], color=series(index), linestyle=dashes(index), label=words(name))
     left.set(xlabel="epoch", ylabel="training loss")
     right.set(xlabel="epoch", ylabel="validation metric")
-    right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend(figure, right)
     return figure

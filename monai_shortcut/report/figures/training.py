@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from monai_shortcut.audit.training import TrainingCurves
-from monai_shortcut.report.figures.style import INK, SERIES, TOLERANCE, literal
+from monai_shortcut.report.figures.style import INK, SERIES, TOLERANCE, WIDTH, legend, styled
 from monai_shortcut.types import Estimate
 
 _BLUE, _ORANGE, _GREEN = SERIES[:3]
@@ -24,7 +26,7 @@ _PANELS = (
 )
 
 
-@literal
+@styled
 def training_curves(curves: TrainingCurves) -> Figure:
     """Use, encoding and alignment of each attribute over the epochs, a row of panels for each.
 
@@ -43,17 +45,20 @@ def training_curves(curves: TrainingCurves) -> Figure:
     if not curves.epochs:
         raise ValueError("the training curves must hold an audited epoch to be drawn, got none.")
     count = max(len(curves.attributes), 1)
-    figure = Figure(figsize=(11, 1.1 + 1.9 * count), layout="constrained")
-    grid = figure.subplots(count, 3, squeeze=False, sharex=True, sharey="col")
+    figure = Figure(figsize=(WIDTH, 1.2 + 4.8 * count), layout="constrained")
+    grid: Any = figure.subplots(3 * count, 1, squeeze=False, sharex=True).reshape(count, 3)
+    for row in grid[1:]:
+        for axes, first in zip(row, grid[0], strict=True):
+            axes.sharey(first)
     for row, name in zip(grid, curves.attributes, strict=False):
         _row(row, curves, name)
     low, high = grid[0][0].get_ylim()
     grid[0][0].set_ylim(min(low, 0.0), max(high, 0.6))  # small differences look small
-    for axes, title in zip(grid[0], _PANELS, strict=True):
-        axes.set_title(title, fontsize=10)
-    for axes in grid[-1]:
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for row in grid:
+        for axes, title in zip(row, _PANELS, strict=True):
+            axes.set_title(title)
+    grid[-1][-1].set_xlabel("epoch")
+    grid[-1][-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure, grid[0][0])
     return figure
 
@@ -74,13 +79,13 @@ def _row(row: Sequence[Axes], curves: TrainingCurves, name: str) -> None:
     _band(aligned, epochs, largest, used)
     aligned.plot(epochs, [np.nan if p is None else p.wsc for p in found], ":", color=_GREEN, linewidth=1.5)
     aligned.set_ylim(0, 1.02)
-    moved.set_ylabel(name)
+    moved.set_ylabel(fill(name, 16))
     onset = curves.onset(name)
     if onset is not None:
         for axes in row:
             axes.axvline(onset.epoch, color=_ORANGE, linewidth=1.2, linestyle="--" if onset.audits > 1 else ":")
         text = f"from epoch {onset.epoch} on" if onset.audits > 1 else "last epoch only"
-        moved.text(onset.epoch, 0.98, f" {text}", transform=moved.get_xaxis_transform(), va="top", fontsize=8)
+        moved.text(onset.epoch, 0.98, f" {text}", transform=moved.get_xaxis_transform(), va="top")
 
 
 def _limits(found: Estimate | None) -> tuple[float, float, float]:
@@ -104,4 +109,4 @@ def _legend(figure: Figure, axes: Axes) -> None:
     axes.plot([], [], "o-", color=_BLUE, markerfacecolor="white", label="not shown to be used")
     axes.plot([], [], color="black", label="AUROC of the model for its label")
     axes.plot([], [], ":", color=_GREEN, label="largest |WSC|, as published")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    legend(figure, axes)

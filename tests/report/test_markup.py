@@ -1,0 +1,110 @@
+# Copyright (c) monai_shortcut contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from itertools import combinations
+
+import pytest
+from matplotlib.figure import Figure
+
+from monai_shortcut.report.drawings import drawing
+from monai_shortcut.report.figures.style import DARK, INK, PAPER, SERIES, VERDICTS, in_order, place_of
+from monai_shortcut.report.markup import completed
+
+ROWS = '<div class="scroll"><table><tr><th>n</th><th>a &amp; b</th></tr><tr><td>1</td><td><b>2</b></td></tr></table>'
+
+
+def test_a_table_says_what_its_cells_are():
+    page = completed(f'<h2>Sizes <span class="badge">used</span></h2>{ROWS}')
+    assert page == (
+        '<h2>Sizes <span class="badge">used</span></h2>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Sizes used">'
+        '<table><caption>Sizes used</caption><thead>\n<tr><th scope="col">n</th>'
+        '<th scope="col">a &amp; b</th></tr></thead>'
+        '<tbody>\n<tr><td data-label="n">1</td><td data-label="a &amp; b"><b>2</b></td></tr>\n</tbody></table>'
+    )
+
+
+def test_tables_below_one_heading_have_different_names():
+    names = re.findall('aria-label="(.*?)"', completed(f"<h2>A</h2>{ROWS}{ROWS}<h3>B</h3>{ROWS}<h2>A</h2>{ROWS}"))
+    assert names == ["A", "A, table 2", "B", "A, table 3"]
+
+
+def test_a_cell_over_several_columns_moves_the_names_of_those_behind_it():
+    row = '<tr><td colspan="2">both</td><td>c</td></tr>'
+    page = completed(f"<table><tr><th>a</th><th>b</th><th>c</th></tr>{row}</table>")
+    assert '<td colspan="2">both</td><td data-label="c">c</td>' in page
+
+
+def test_a_table_without_a_head_names_its_rows():
+    assert '<tr><th scope="row">seed</th><td>0</td></tr>' in completed(
+        "<table><tr><th>seed</th><td>0</td></tr></table>"
+    )
+
+
+def test_what_holds_no_table_stays_as_it_is():
+    text = '<h1>A & b</h1><p class="scroll">td</p><thead>'
+    assert completed(text) == text
+
+
+def lightness(colour: str) -> float:
+    """L* of CIELAB."""
+    share = luminance(colour)
+    return 116 * share ** (1 / 3) - 16 if share > 0.008856 else 903.3 * share
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(first: str, second: str) -> float:
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_colours_of_a_figure_stand_out_and_differ_in_grey_in_both_schemes():
+    for colours, paper in ((SERIES, PAPER), ([DARK[one] for one in SERIES], DARK[PAPER])):
+        assert min(contrast(one, paper) for one in colours) >= 3  # WCAG 2.2, 1.4.11
+        assert min(abs(lightness(a) - lightness(b)) for a, b in combinations(colours[:4], 2)) >= 5
+    assert min(contrast(one, "#FFFFFF") for one in VERDICTS.values()) >= 4.5  # white on a badge: 1.4.3
+    assert min(contrast(DARK[one], DARK[PAPER]) for one in (INK, *VERDICTS.values())) >= 4.5
+
+
+def test_names_are_in_the_order_that_people_expect():
+    assert in_order(["> 100", "20 to 100", "<= 20", "", "100"]) == ["<= 20", "20 to 100", "100", "> 100", ""]
+    assert in_order(["GE 10", "GE 9", "b"], known=["b", "a"]) == ["b", "GE 9", "GE 10"]
+    assert [place_of(name, ("no", "yes")) for name in ("yes", "no", "other")] == [1, 0, 2]
+
+
+def test_two_drawings_of_a_page_share_no_name_and_take_the_colours_of_its_scheme():
+    figure = Figure(figsize=(2, 2))
+    axes = figure.subplots()
+    axes.plot([0, 1], "o", color=SERIES[0], label="a < b")
+    axes.set_title("cost in $\\foo <b>")
+    figure.set_label("AUC 0.8")
+    first, second = drawing("one", figure), drawing("a b", figure)
+    assert first.svg == second.svg
+    pages = [found.inline('What "it" shows') for found in (first, second)]
+    ids = [re.findall(' id="([^"]*)"', page) for page in pages]
+    links = [set(re.findall(r'(?:href="|url\()#([^")]*)', page)) for page in pages]
+    assert not set(ids[0]) & set(ids[1])
+    for own, used in zip(ids, links, strict=True):
+        assert len(own) == len(set(own))
+        assert used <= set(own)
+    assert pages[0].startswith(
+        '<div class="drawn" role="img" aria-label="What &#34;it&#34; shows: AUC 0.8"><svg viewBox='
+    )
+    assert "var(--c0072b2)" in pages[0]
+    assert "var(--cffffff)" in pages[0]
+    assert "&lt;b&gt;</text>" in pages[0]
+    assert not re.search("xmlns|<style|<metadata|#0072b2", pages[0])
+
+
+@pytest.mark.parametrize(("rasterized", "sort"), [(False, "drawn"), (True, "drawn plate")])
+def test_points_that_are_pixels_stay_on_a_light_ground(rasterized, sort):
+    figure = Figure(figsize=(1, 1))
+    figure.subplots().scatter([0], [0], rasterized=rasterized)
+    assert f'class="{sort}"' in drawing("x", figure).inline("x")
