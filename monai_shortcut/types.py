@@ -18,6 +18,28 @@ Points = NDArray[np.float32] | NDArray[np.float64]  # embeddings, in the precisi
 _TIE = 1e-9  # relative difference of two statistics that is rounding
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """The continuous outcome that a regression network predicts.
+
+    Attributes:
+        name: what it is called, such as "age".
+        unit: its unit, such as "years"; empty if it has none.
+    """
+
+    name: str
+    unit: str = ""
+
+    def of(self, number: str) -> str:
+        """A number with the unit.
+
+        Example:
+            >>> Outcome("age", "years").of("3.50"), Outcome("z-score").of("0.10")
+            ('3.50 years', '0.10')
+        """
+        return f"{number} {self.unit}".rstrip()
+
+
 class Unmeasurable(ValueError):  # noqa: N818 - it is a result, not a mistake
     """These data cannot answer the question; the message says why. Every other exception is a bug."""
 

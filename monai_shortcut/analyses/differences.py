@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from monai_shortcut.types import Estimate, Floats, Integers, Tested, Unmeasurabl
 
 PROBABILITY, DECISION, RANK, ODDS = "probability", "decision", "rank", "odds"
 SCALES = (PROBABILITY, DECISION, RANK, ODDS)
+PREDICTION = "prediction"  # of a regression, in the unit of its outcome
+MEANS = (PROBABILITY, PREDICTION)  # of what a classifier and a regression say
 FEWEST = 5  # patients a cell must have to be compared at all
 _ROUNDING = 1e-6  # of probabilities in float32
 _RARE = 0.05  # share of images up to which a class is rare, and its odds are compared
@@ -31,13 +34,14 @@ class Difference:
     """How far the answers to images of one label differ between two levels.
 
     Attributes:
-        label: the label.
+        label: the label; of a regression the stratum of the outcome, and after the last one all strata together.
         first: a level.
         second: a later level.
         scale: "probability": mean predicted probability of the second of two classes; of more classes, the probability
             that moves between them, which has no sign. "decision": the same of the answers given. "rank": area
             under the ROC curve that tells the images of the label at that level from all images of other labels.
-            "odds": logarithm of the ratio of the odds of a rare class.
+            "odds": logarithm of the ratio of the odds of a rare class. "prediction": mean prediction of a regression
+            at equal outcome, in the outcome's unit.
         estimate: the second level less the first, with limits for this difference alone.
         certain: what the absolute difference exceeds, as far as can be said of all differences of the attribute at
             once; 0 if nothing.
@@ -76,7 +80,7 @@ class Differences:
             where nothing could be compared.
         scattered: label, first and second level where the scatter differs most.
         critical: normal score that the largest of all differences exceeds by chance with 1 - confidence.
-        patients: (C, M) patients of each label and level.
+        patients: (C, M) patients of each label and level; of a regression a last row of all strata together.
         adjusted_for: attributes at whose equal levels the answers were compared.
     """
 
@@ -100,7 +104,10 @@ def differences(
     scatters more from passing for one that differs (Chung and Romano).
 
     Limits use Student's t with the patients' effective number. Two patients are added to each cell (`Contrast`) for the
-    limits of decisions, and for what is certain and what is possible on every scale but odds.
+    limits of decisions, and for what is certain and what is possible on every scale but odds and predictions.
+
+    The predictions of a regression are compared in each stratum of the outcome and over all strata together, by least
+    squares on the levels and a parabola of the outcome in each stratum. What is permuted is freed of these before.
 
     Args:
         sample: the images and the attribute; only their answers are used.
@@ -118,9 +125,13 @@ def differences(
     """
     given = adjust or {}
     scales = Values.of(sample, threshold)
-    label, patient = np.unique(sample.labels, return_inverse=True)[1], sample.patients
+    label, patient, codes = np.unique(sample.labels, return_inverse=True)[1], sample.patients, sample.permuted
     columns = scales.columns if sample.cells is None else _centred(scales.columns, sample.cells, label)
-    moments = Cells(columns, label, patient, sample.count).of(sample.permuted)
+    if sample.images.outcome is not None:  # once more, as one label
+        columns = np.concatenate([columns, _centred(columns, label, np.zeros_like(label))])
+        label, patient = np.concatenate([label, np.full_like(label, label.max() + 1)]), np.tile(patient, 2)
+        codes = np.tile(codes, 2)
+    moments = Cells(columns, label, patient, sample.count).of(codes)
     contrasts = moments.differences()
     enough = contrasts.patients[0] >= FEWEST
     if not enough.any():
@@ -140,7 +151,7 @@ def differences(
         rows=rows,
         test=Tested.of(tests),
         spread=_tested(spread.max(axis=(1, 2))),
-        scattered=(int(found.labels[int(place[0])]), *pair),
+        scattered=(found.groups[int(place[0])].label, *pair),
         critical=critical,
         patients=_patients(sample),
         adjusted_for=tuple(given),
@@ -226,7 +237,8 @@ def foreseen(
 
 def _comparisons(sample: AttributeSample) -> int:
     """Number of labels, pairs of levels and scales that are tested."""
-    return len(np.unique(sample.labels)) * (sample.count * (sample.count - 1) // 2) * 3
+    labels, pairs = len(np.unique(sample.labels)), sample.count * (sample.count - 1) // 2
+    return labels * pairs * 3 if sample.images.outcome is None else (labels + 1) * pairs
 
 
 def _bonferroni(tests: int, confidence: float) -> float:
@@ -235,11 +247,12 @@ def _bonferroni(tests: int, confidence: float) -> float:
 
 
 def _patients(sample: AttributeSample) -> tuple[tuple[int, ...], ...]:
-    """(C, M) patients of each label and level."""
-    cell = sample.labels * sample.count + sample.codes
-    pairs = np.unique(np.stack([cell, sample.patients]), axis=1)[0]
-    counts = np.bincount(pairs, minlength=sample.images.classes * sample.count)
-    return tuple(tuple(row) for row in counts.reshape(-1, sample.count).tolist())
+    """(C, M) patients of each label and level, of a regression at last of all."""
+    labels = [sample.labels == label for label in range(sample.images.classes)]
+    if sample.images.outcome is not None:
+        labels.append(np.ones(len(sample), dtype=np.bool_))
+    levels = [sample.codes == level for level in range(sample.count)]
+    return tuple(tuple(len(np.unique(sample.patients[inside & own])) for own in levels) for inside in labels)
 
 
 def _tested(statistic: Floats) -> Tested:
@@ -259,7 +272,7 @@ def _centred(columns: Floats, cells: Integers, label: Integers) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """Values of the images that are compared, all in [0, 1].
+    """Values of the images that are compared, all in [0, 1]; of a regression predictions.
 
     Attributes:
         columns: (n, K) what is tested, and at last how far the rank lies from its label's median.
@@ -290,6 +303,8 @@ class Values:
     def of(cls, sample: AttributeSample, threshold: float | None) -> Values:
         """Those of a sample; ``threshold`` as in `differences`."""
         answers = sample.probabilities
+        if sample.images.outcome is not None:
+            return cls._of_outcome(answers, sample.labels)
         classes = answers.shape[1]
         likeliest = answers.argmax(axis=1) if threshold is None else (answers[:, 1] >= threshold).astype(np.int64)
         decisions = np.eye(classes)[likeliest]
@@ -308,6 +323,24 @@ class Values:
         }
         return cls(np.concatenate(parts, axis=1), places, answers, decisions, ranks)
 
+    @classmethod
+    def _of_outcome(cls, answers: Floats, labels: Integers) -> Values:
+        """Those of a regression: the predictions, which have neither decisions nor ranks."""
+        said, apart, none = answers[:, 1], np.empty(len(answers)), np.zeros((len(answers), 0))
+        for value in np.unique(labels):
+            inside = labels == value
+            apart[inside] = np.abs(said[inside] - np.median(said[inside]))
+        return cls(np.stack([said, apart], axis=1), {PREDICTION: [0]}, answers, none, none)
+
+
+class _Group(NamedTuple):
+    """Images that are compared with each other: those of one label, or of all strata of an outcome."""
+
+    label: int
+    rows: Integers
+    others: Sequence[NDArray[Any]]
+    numbers: Floats | None
+
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
@@ -319,20 +352,29 @@ class _Rows:
     critical: float
     fewest: int = FEWEST
 
-    @property
-    def labels(self) -> Integers:
-        """Labels that are present."""
-        return np.unique(self.sample.labels)
+    @cached_property
+    def groups(self) -> list[_Group]:
+        """The images of each label that is present; of a regression at last all of them."""
+        sample, outcome = self.sample, self.sample.images.outcome
+        basis = None if outcome is None else outcome.basis[sample.rows]
+        found = []
+        for label in np.unique(sample.labels).tolist():
+            inside = np.flatnonzero(sample.labels == label)
+            own = None if basis is None else basis[inside][:, basis[inside].any(axis=0)]
+            found.append(_Group(label, inside, [other[inside] for other in self.others], own))
+        if outcome is not None:
+            every = np.arange(len(sample))
+            found.append(_Group(sample.images.classes, every, [sample.labels, *self.others], basis))
+        return found
 
     def rows(self, enough: NDArray[np.bool_] | None, p_values: dict[str, Floats] | None) -> Iterator[Difference]:
         """Rows of the pairs (L, P) of which there is enough."""
         tests = _comparisons(self.sample)
-        for index, label in enumerate(self.labels.tolist()):
-            inside = np.flatnonzero(self.sample.labels == label)
+        for index, (label, inside, others, numbers) in enumerate(self.groups):
             patient = np.unique(self.sample.patients[inside], return_inverse=True)[1]
             codes = self.sample.codes[inside]
             held = [len(np.unique(patient[codes == level])) for level in range(self.sample.count)]
-            model = LevelContrasts(codes, patient, self.sample.count, [other[inside] for other in self.others])
+            model = LevelContrasts(codes, patient, self.sample.count, others, numbers)
             for place, (first, second) in enumerate(combinations(range(self.sample.count), 2)):
                 patients = min(held[first], held[second])
                 if patients < self.fewest or (enough is not None and not enough[index, place]):
@@ -357,6 +399,9 @@ class _Rows:
     ) -> Difference:
         freedom = np.array(found.freedom)
 
+        if scale == PREDICTION:  # no values in [0, 1] that two more patients could have
+            found = replace(found, cautious_value=found.value, cautious_error=found.error)
+
         def reach(score: float) -> float:
             return float(t_value(score, freedom)) * found.cautious_error
 
@@ -364,11 +409,11 @@ class _Rows:
         plain = scale in (PROBABILITY, RANK) and found.error > 1e-9
         middle, error = (found.value, found.error) if plain else (found.cautious_value, found.cautious_error)
         # Which of several classes gain is read off the same answers: as if the widest of C - 1 limits were chosen.
-        ways = 1 if scale in (RANK, ODDS) else self.sample.images.classes - 1
+        ways = 1 if scale in (RANK, ODDS, PREDICTION) else self.sample.images.classes - 1
         beyond = (1 - self.sample.draws.confidence) / 2 / ways
         alone = float(t_value(float(-ndtri(beyond)), freedom)) * error
         size, every = abs(found.cautious_value), reach(self.critical)
-        bound = np.inf if scale == ODDS else 1.0
+        bound = np.inf if scale in (ODDS, PREDICTION) else 1.0
         return Difference(
             label=where[0],
             first=where[1],
@@ -386,6 +431,9 @@ class _Rows:
     def _scales(
         self, model: LevelContrasts, inside: Integers, first: int, second: int
     ) -> Iterator[tuple[str, int | None, Contrast | None]]:
+        if PREDICTION in self.values.places:
+            yield PREDICTION, None, model.between(first, second, self.values.probabilities[inside, 1])
+            return
         for scale, answers in ((PROBABILITY, self.values.probabilities), (DECISION, self.values.decisions)):
             yield scale, None, model.between(first, second, moving(model, answers[inside], first, second))
         yield RANK, None, model.between(first, second, self.values.ranks[inside])

@@ -7,7 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
 
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.areas import clustered_auroc, clustered_concordance
@@ -105,14 +104,14 @@ def erasure(sample: AttributeSample) -> ErasureEffect:
 def _erased(sample: AttributeSample, folded: Folded, totals: Totals) -> tuple[Floats, Floats]:
     """Mean change (B,) of the answers by erasers of other patients, and the answers (n, C) under the first coding."""
     fold, head = folded.fold[sample.rows], sample.images.head
-    logits = np.log(np.maximum(sample.probabilities, 1e-300))
+    logits = sample.images.unlinked(sample.probabilities)
     moved, first = np.zeros(len(totals.codings.codes)), np.empty_like(logits)
     for index in range(folded.folds):
         eraser, own = _Eraser.of(totals.fit(folded.others(index), within=True)), np.flatnonzero(fold == index)
         shown = eraser.shown(head)
         for place, block in folded.points.blocks(sample.rows[own]):
             chosen = own[place]
-            answers = softmax(logits[chosen] - eraser.read(block) @ shown, axis=-1)
+            answers = sample.images.linked(logits[chosen] - eraser.read(block) @ shown)
             moved += 0.5 * np.abs(answers - sample.probabilities[chosen]).sum(axis=(1, 2))
             first[chosen] = answers[0]
     return moved / len(sample), first
@@ -160,6 +159,8 @@ class _Eraser:
 
 
 def _class_changes(sample: AttributeSample, after: Floats) -> tuple[ClassChange, ...]:
+    if sample.images.outcome is not None:
+        return ()  # there are no classes
     before, patient, found = sample.probabilities, sample.patients, []
     for value in [1] if before.shape[1] == 2 else range(before.shape[1]):
         positive = sample.labels == value

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
 
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.gaps import without_noise
@@ -47,15 +47,15 @@ def latent_counterfactual(sample: AttributeSample) -> LatentCounterfactual:
         Shrinkage as the random-effects model of DerSimonian and Laird (1986), Controlled Clinical Trials 7(3).
     """
     score, label = sample.probabilities, np.unique(sample.labels, return_inverse=True)[1]
-    logits = np.log(np.maximum(score, 1e-12))
-    logits -= logits.mean(axis=1, keepdims=True)
-    codes = sample.permuted[: 1 + sample.draws.erasures]
-    moved = np.array([_moved(logits, score, code.astype(np.int64), label) for code in codes])
+    logits = sample.images.unlinked(score, 1e-12)
+    logits = logits - logits.mean(axis=1, keepdims=True)
+    codes, linked = sample.permuted[: 1 + sample.draws.erasures], sample.images.linked
+    moved = np.array([_moved(logits, score, code.astype(np.int64), label, linked) for code in codes])
     effect = float(without_noise(moved[0] ** 2, float((moved[1:] ** 2).mean())))
     return LatentCounterfactual(effect, Tested.of(moved))
 
 
-def _moved(logits: Floats, score: Floats, code: Integers, label: Integers) -> float:
+def _moved(logits: Floats, score: Floats, code: Integers, label: Integers, linked: Callable[[Floats], Floats]) -> float:
     """Mean total variation between predictions before and after each image moves to the other level of each pair."""
     labels, levels = int(label.max()) + 1, int(code.max()) + 1
     cell = label * levels + code
@@ -74,7 +74,7 @@ def _moved(logits: Floats, score: Floats, code: Integers, label: Integers) -> fl
             difference = _shrunken(means[:, second] - means[:, first], variance, weight)
             for level, sign in ((first, 1.0), (second, -1.0)):
                 chosen = code == level
-                moved = softmax(logits[chosen] + sign * difference[label[chosen]], axis=1)
+                moved = linked(logits[chosen] + sign * difference[label[chosen]])
                 share = float((count[:, first] * count[:, second]).sum())
                 total += share * float(0.5 * np.abs(moved - score[chosen]).sum(axis=1).mean())
                 pairs += share

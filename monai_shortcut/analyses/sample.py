@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.special import softmax
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.statistics.checks import (
     checked_codes,
+    checked_finite,
     checked_head,
     checked_length,
     checked_patients,
@@ -26,13 +28,14 @@ from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.statistics.kernel_features import random_features
 from monai_shortcut.statistics.ordering import OrderedRows, by_appearance
+from monai_shortcut.statistics.outcomes import cut_points, freed, outcome_basis, strata_of
 from monai_shortcut.statistics.resampling import Resampling, patient_bootstrap, patient_folds, permuted_codes
 from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.statistics.subspaces import leading_axes, symmetric_root
 from monai_shortcut.statistics.two_samples import patients_within
 from monai_shortcut.statistics.variation import SAME, SAME_WITHIN, answers_vary, vary, vary_within
 from monai_shortcut.statistics.whitened import Whitened
-from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Unmeasurable
+from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Outcome, Unmeasurable
 
 _COMPONENTS, _FEATURES = 10, 128  # principal components that the non-linear reader sees, and its random features
 _COMPARED, _DISTANCE_FEATURES = 10_000, 512  # images whose distributions are compared, and random features of distances
@@ -82,20 +85,56 @@ class Embeddings:
 
 
 @dataclass(frozen=True, eq=False)
+class OutcomeValues:
+    """What a regression predicts, and what it should.
+
+    Attributes:
+        called: name and unit.
+        values: (N,) true outcome, in its unit.
+        predicted: (N,) prediction, in the same unit.
+        edges: inner edges of the strata that stand for labels.
+        basis: (N, K) parabolas of the outcome in each stratum, see `outcome_basis`.
+    """
+
+    called: Outcome
+    values: Floats
+    predicted: Floats
+    edges: tuple[float, ...]
+    basis: Floats
+
+    def rows(self, chosen: Integers | Booleans) -> OutcomeValues:
+        """The same of some images."""
+        parts = {name: getattr(self, name)[chosen] for name in ("values", "predicted", "basis")}
+        return replace(self, **parts)
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Names of the strata."""
+        name, (first, *_), last = self.called.name, self.edges, self.edges[-1]
+        between = [f"{name} {self.called.of(f'{low:.4g} to {high:.4g}')}" for low, high in pairwise(self.edges)]
+        up_to, above = self.called.of(f"{first:.4g}"), self.called.of(f"{last:.4g}")
+        return (f"{name} up to {up_to}", *between, f"{name} above {above}")
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Images that a classifier was not trained on, checked; what is costly is computed once and shared.
 
-    Build it with `of` or `of_probabilities`, which check.
+    Build it with `of` or `of_probabilities`, which check; of a regression with `of_outcome`. Labels are then strata of
+    the outcome, embeddings and answers are freed of what the outcome tells of them within its stratum, and the answers
+    to an image are two, -f and f of a prediction f: what one gains the other loses, and half of the sum of their
+    changes is the change of f.
 
     Attributes:
         embeddings: what the head reads; None if only its answers are known.
-        probabilities: (N, C) float64 answers, rows sum to 1.
+        probabilities: (N, C) float64 answers, rows sum to 1; of a regression (N, 2).
         labels: (N,) class of each image, integers in [0, C).
         patients: (N,) patient of each image, integers in [0, P) in the order in which they first appear.
         weight: (C, D) of the clinical head; (C, 0) if only its answers are known.
         bias: (C,) of the clinical head.
         image_ids: (N,) names.
         draws: how often and how folds, permutations and bootstrap samples are drawn.
+        outcome: of a regression.
     """
 
     embeddings: Embeddings | None
@@ -106,6 +145,7 @@ class Sample:
     bias: Floats
     image_ids: NDArray[np.str_]
     draws: Resampling
+    outcome: OutcomeValues | None = None
 
     @classmethod
     def of(
@@ -181,6 +221,63 @@ class Sample:
         return cls._checked(None, answers, labels, patients, head, np.zeros(len(head)), image_ids, draws)
 
     @classmethod
+    def of_outcome(
+        cls,
+        embeddings: ArrayLike | None,
+        weight: ArrayLike | None,
+        bias: ArrayLike | None,
+        values: ArrayLike,
+        patients: Sequence[Any] | ArrayLike,
+        *,
+        outcome: Outcome,
+        predicted: ArrayLike | None = None,
+        image_ids: Sequence[str] | None = None,
+        draws: Resampling | None = None,
+        order: Integers | None = None,
+    ) -> Sample:
+        """The images of a regression network.
+
+        Args:
+            embeddings: (N, D) what its head reads; None if only its predictions are known.
+            weight: (1, D) of the head.
+            bias: (1,) of the head.
+            values: (N,) true outcome of each image.
+            patients: (N,) patient of each image.
+            outcome: name and unit of the outcome.
+            predicted: (N,) predictions, if only these are known.
+            image_ids: as `of`.
+            draws: as `of`.
+            order: as `of`.
+
+        Raises:
+            ValueError: If the shapes disagree, a number is not finite, or the outcome is the same for all images.
+        """
+        if embeddings is None or weight is None or bias is None:
+            said = np.asarray(predicted, dtype=np.float64)[:, None]
+            points, head, offset = None, np.zeros((2, 0)), np.zeros(2)
+        else:
+            points = checked_points(embeddings)
+            row, constant = checked_head(weight, bias, points.shape[1])
+            if len(row) != 1:
+                raise ValueError(f"the head of a regression must have one output, got {len(row)}.")
+            head, offset = np.concatenate([-row, row]), np.concatenate([-constant, constant])
+            said = np.asarray(OrderedRows(points).times(row) + constant, dtype=np.float64)
+        true = np.asarray(values, dtype=np.float64)
+        checked_length("values of the outcome", true, len(said))
+        checked_finite("values of the outcome", true)
+        edges = cut_points(true, by_appearance(checked_patients(patients, len(said))))
+        if not edges:
+            raise ValueError(f"the outcome {outcome.name} must differ between images, got {true[0]:g} in all.")
+        strata = strata_of(true, edges)
+        basis = outcome_basis(true, strata)
+        kept = None if points is None else Embeddings(OrderedRows(freed(points, basis), order))
+        rest: Floats = freed(said, basis)[slice(None) if order is None else order]
+        answers = np.concatenate([-rest, rest], axis=1)
+        found = cls._checked(kept, answers, strata, patients, head, offset, image_ids, draws, len(edges) + 1)
+        known = OutcomeValues(outcome, true, said[:, 0], edges, basis)
+        return replace(found, outcome=known if order is None else known.rows(order))
+
+    @classmethod
     def _checked(
         cls,
         embeddings: Embeddings | None,
@@ -191,12 +288,13 @@ class Sample:
         offset: Floats,
         image_ids: Sequence[str] | None,
         draws: Resampling | None,
+        classes: int | None = None,
     ) -> Sample:
         order = slice(None) if embeddings is None or embeddings.source.order is None else embeddings.source.order
         ids = np.asarray([str(i) for i in (range(len(answers)) if image_ids is None else image_ids)])
         for name, values in (("labels", labels), ("image_ids", ids)):
             checked_length(name, values, len(answers))
-        label = checked_codes("labels", labels, len(head))
+        label = checked_codes("labels", labels, classes or len(head))
         if len(np.unique(label)) < 2:
             raise ValueError(f"labels must hold at least two classes, got {np.unique(label).tolist()}.")
         patient = by_appearance(checked_patients(patients, len(answers))[order])
@@ -208,8 +306,21 @@ class Sample:
 
     @property
     def classes(self) -> int:
-        """C."""
-        return len(self.weight)
+        """C; of a regression the number of strata."""
+        return len(self.weight) if self.outcome is None else len(self.outcome.strata)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the answers; empty of probabilities."""
+        return "" if self.outcome is None else self.outcome.called.unit
+
+    def linked(self, logits: Floats) -> Floats:
+        """Answers (..., C) of logits: their softmax; of a regression themselves."""
+        return np.asarray(softmax(logits, axis=-1) if self.outcome is None else logits)
+
+    def unlinked(self, answers: Floats, least: float = 1e-300) -> Floats:
+        """Logits (..., C) of answers, up to a constant of each image; smaller probabilities count as the least."""
+        return np.asarray(np.log(np.maximum(answers, least)) if self.outcome is None else answers)
 
     @cached_property
     def strata(self) -> Integers:
@@ -228,6 +339,7 @@ class Sample:
             labels=self.labels[chosen],
             patients=by_appearance(self.patients[chosen]),
             image_ids=self.image_ids[chosen],
+            outcome=self.outcome and self.outcome.rows(chosen),
         )
 
     def by(self, attribute: str, levels: Levels) -> AttributeSample:
@@ -317,7 +429,7 @@ class Sample:
     def logits(self) -> Floats:
         """(N, C) what the head says; where only the answers are known, their logarithms."""
         if self.embeddings is None:
-            return np.asarray(np.log(np.maximum(self.probabilities, 1e-300)))
+            return self.unlinked(self.probabilities)
         return np.asarray(self.embeddings.source.times(self.weight) + self.bias)
 
     @cached_property

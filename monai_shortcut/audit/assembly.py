@@ -48,11 +48,12 @@ from monai_shortcut.audit.record import (
     Example,
     Finding,
 )
+from monai_shortcut.audit.regression import NO_AREAS, check_outcome, check_predictions, regarded
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.audit.verdict import Judgement, judge, withheld
 from monai_shortcut.cohort.levels import Levels, column_values
 from monai_shortcut.statistics.resampling import holm
-from monai_shortcut.types import Floats, Unmeasurable
+from monai_shortcut.types import Floats, Outcome, Unmeasurable
 
 _MAPPED = 2000  # images in the picture of the embeddings
 _CODES = 2**28  # permuted levels of all attributes that are analysed side by side, a byte each; bounds the memory
@@ -85,7 +86,8 @@ def audit(
     patients: Sequence[str],
     attributes: Mapping[str, Sequence[object] | ArrayLike],
     *,
-    label_names: Sequence[str],
+    label_names: Sequence[str] = (),
+    outcome: Outcome | None = None,
     predicted: ArrayLike | None = None,
     kinds: Mapping[str, str] | None = None,
     orders: Mapping[str, Sequence[str]] | None = None,
@@ -105,7 +107,7 @@ def audit(
     masked: MaskedEmbeddings | None = None,
     folds: ArrayLike | None = None,
 ) -> Audit:
-    """Audit a classifier on images it was not trained on.
+    """Audit a classifier, or a regression, on images it was not trained on.
 
     Attributes are analysed side by side, one for each core that BLAS may use, each with a single BLAS thread; what they
     share is computed before. Every number has its own random stream: other attributes and analyses do not move it, the
@@ -117,18 +119,21 @@ def audit(
             and counted. Of float32 embeddings, products with permuted attributes are float32 and agree to 1e-5.
         weight: (C, D) weights of the clinical head, or (1, D) of a head with a single logit for the second class.
         bias: (C,) its bias.
-        labels: (N,) class of each image, integers in [0, C).
+        labels: (N,) class of each image, integers in [0, C); of a regression the true outcome in its unit.
         patients: (N,) patient of each image.
         attributes: (N,) values by attribute: numbers with NaN where missing, or strings with None where missing.
-        label_names: C names in the order of the head's rows (two names for a single logit).
-        predicted: (N, C) predicted probabilities, NaN in all of a row where unknown, if only these are known:
+        label_names: C names in the order of the head's rows (two names for a single logit); none of a regression.
+        outcome: what a regression predicts: the head has one output, in the unit of the outcome.
+        predicted: (N, C) predicted probabilities, NaN in all of a row where unknown, if only these are known; of a
+            regression (N, 1) predictions:
             embeddings, weight and bias are then None, and what takes them is not computed.
         kinds: "categorical", "ordinal" or "continuous" by attribute; by default numbers of floating point, and whole
             ones of which more than ten are different, are continuous and anything else categorical.
         orders: levels of ordinal attributes, low to high; by default in the order of their numbers.
         image_ids: (N,) names; default "0", "1", and so on.
         regions: (N, C) probabilities by masking strategy, NaN rows where a strategy could not be applied.
-        counterfactuals: (N, C) probabilities, by attribute, for the same images under another level of it.
+        counterfactuals: (N, C) probabilities, or (N, 1) predictions of a regression, by attribute, for the same images
+            under another level of it.
         excluded: reason by image_id of images already left out, to be reported.
         without_roi: reason by image_id of images that no masking strategy could be applied to, to be reported.
         unseen: rows of the cohort that are not among the images, to be reported.
@@ -149,7 +154,7 @@ def audit(
     Raises:
         ValueError: If the shapes disagree, fewer than two classes are present, no embedding is finite, a patient is
             unknown, names are repeated or cannot be written, or a counterfactual, a head, a kind or a setting is of no
-            attribute or label.
+            attribute or label; if label_names, regions or masked embeddings are given for a regression.
 
     References:
         Wong et al. (2026), Weight Space Correlation Analysis; Sourget et al. (2025), Mask of truth.
@@ -158,12 +163,17 @@ def audit(
     heads = dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
     check_attributes(attributes, given | {"adjust_for": dict.fromkeys(chosen.adjust_for), "edges": chosen.edges})
-    about = labels, patients, label_names, image_ids, chosen, attributes
+    check_outcome(outcome, label_names, regions, masked)
+    about = labels, patients, label_names, image_ids, chosen, attributes, outcome
     sample, rows, left_out, linked = _taken_in(embeddings, weight, bias, predicted, *about)
+    label_names, chosen, regression = regarded(sample, label_names, chosen)
     images = len(np.asarray(labels))
     check_rows({} if folds is None else {"folds": folds}, images)
-    for columns in (regions or {}, counterfactuals or {}):
-        check_rows(columns, images, sample.classes)
+    if regression:
+        check_predictions(counterfactuals or {}, images)
+    else:
+        for columns in (regions or {}, counterfactuals or {}):
+            check_rows(columns, images, sample.classes)
     values = {name: column_values(column)[rows] for name, column in attributes.items()}
     coded = _coded(values, sample, chosen, kinds or {}, orders or {})
     fine = {name: held_equal(coded[name], column, sample.patients) for name, column in values.items()}
@@ -173,14 +183,13 @@ def audit(
         )
         answers = {name: np.asarray(column)[rows] for name, column in (regions or {}).items()}
         with bar.step("regions"):
-            areas = region_sensitivity(
-                sample.labels,
-                {"full": sample.probabilities, **answers},
-                sample.patients,
-                label_names,
-                confidence=chosen.confidence,
-            )
-        if not areas.classifies:
+            areas = NO_AREAS
+            if regression is None:
+                every = {"full": sample.probabilities, **answers}
+                areas = region_sensitivity(
+                    sample.labels, every, sample.patients, label_names, confidence=chosen.confidence
+                )
+        if not (regression.errors.predicts if regression else areas.classifies):
             findings = tuple(map(withheld, findings))
         with bar.step("label"):
             label = _answered(lambda: _clinical_label(sample, chosen, spread))
@@ -217,7 +226,8 @@ def audit(
         moves=moves,
         maps=maps,
         discovered=groups,
-        answers=Answers.of(sample, coded, {name: fine[name] for name in chosen.adjust_for}),
+        answers=None if regression else Answers.of(sample, coded, {name: fine[name] for name in chosen.adjust_for}),
+        regression=regression,
     )
 
 
@@ -229,7 +239,8 @@ def preview(
     patients: Sequence[str],
     attributes: Mapping[str, Sequence[object] | ArrayLike],
     *,
-    label_names: Sequence[str],
+    label_names: Sequence[str] = (),
+    outcome: Outcome | None = None,
     predicted: ArrayLike | None = None,
     kinds: Mapping[str, str] | None = None,
     orders: Mapping[str, Sequence[str]] | None = None,
@@ -239,8 +250,10 @@ def preview(
 ) -> Preview:
     """What an audit of these images would rest on, without it; arguments and errors are those of `audit`."""
     chosen = (settings or AuditSettings()).able(len(attributes) * audits)
-    about = labels, patients, label_names, image_ids, chosen, attributes
+    check_outcome(outcome, label_names)
+    about = labels, patients, label_names, image_ids, chosen, attributes, outcome
     sample, rows, *_ = _taken_in(embeddings, weight, bias, predicted, *about)
+    label_names, chosen, _ = regarded(sample, label_names, chosen)
     values = {name: column_values(column)[rows] for name, column in attributes.items()}
     coded = _coded(values, sample, chosen, kinds or {}, orders or {})
     return foreseen_audit(sample, coded, chosen, label_names, audits)
@@ -338,7 +351,7 @@ def _findings(
         reason = str(found[name].evidence) if evidence is None else ""
         with progress.step("giveaways", name):
             others = {other: levels.names for other, levels in coded.items()}
-            names = Names(tuple(label_names), coded[name].names, others)
+            names = Names(tuple(label_names), coded[name].names, others, sample.unit)
             moved = found[name].counterfactual
             return _finding(name, coded[name], sample, evidence, reason, moved, settings, analysed, names)
 
@@ -362,7 +375,7 @@ def _prepare(sample: Sample) -> None:
     for within in (True, False):
         sample.together.solver((0,), within)
         sample.metric(within)
-    _ = sample.points.axes, sample.head, sample.bootstrap, sample.placements
+    _ = sample.points.axes, sample.head, sample.bootstrap, sample.outcome or sample.placements
     _ = sample.whitened.kept, sample.kernel.kept
 
 
@@ -419,7 +432,10 @@ def _counterfactual(changed: Floats, sample: Sample) -> Counterfactual | None:
     known = np.flatnonzero(np.isfinite(changed).all(axis=1))
     if not len(known):
         return None
-    moved = 0.5 * np.abs(changed[known] - sample.probabilities[known]).sum(axis=1)
+    if sample.outcome is None:
+        moved = 0.5 * np.abs(changed[known] - sample.probabilities[known]).sum(axis=1)
+    else:
+        moved = np.abs(changed[known, 0] - sample.outcome.predicted[known])
     return Counterfactual(len(known), sample.mean(moved, known))
 
 

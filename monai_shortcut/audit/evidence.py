@@ -18,6 +18,7 @@ from monai_shortcut.analyses.encoding import encoding, held_out_margins
 from monai_shortcut.analyses.erasure import erasure
 from monai_shortcut.analyses.held_out_levels import held_out_levels
 from monai_shortcut.analyses.latent_counterfactual import latent_counterfactual
+from monai_shortcut.analyses.outcome_errors import outcome_errors
 from monai_shortcut.analyses.prediction_gap import prediction_gap
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.analyses.subgroups import subgroups
@@ -28,6 +29,10 @@ from monai_shortcut.cohort.columns import CONTINUOUS
 from monai_shortcut.cohort.levels import Levels, attribute_levels
 from monai_shortcut.types import Unmeasurable
 
+_NO_CLASSES = {
+    "subgroups": "a regression has no classes whose areas under the ROC curve differ; see its errors by level",
+    "held_out": "the heads that have not seen a level are classifiers, and this is a regression",
+}
 _NARROW = 10  # bins of a number that is held equal
 
 
@@ -86,7 +91,11 @@ def attribute_evidence(
     """
     found: dict[str, Any] = {}
     unanswered: dict[str, str] = {}
-    for name, question in questions(settings, own_head, covariates, spread).items():
+    asked = questions(settings, own_head, covariates, spread)
+    if sample.images.outcome is not None:
+        unanswered |= _NO_CLASSES
+        asked = {name: one for name, one in asked.items() if name not in _NO_CLASSES} | {"errors": outcome_errors}
+    for name, question in asked.items():
         with progress.step(name, sample.name):
             try:
                 found[name] = question(sample)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from monai_shortcut.statistics.checks import LARGEST, checked_length, checked_pa
 from monai_shortcut.statistics.duplicates import linked_patients, near_duplicates
 from monai_shortcut.statistics.ordering import canonical_order
 from monai_shortcut.statistics.resampling import Resampling
-from monai_shortcut.types import Floats, Integers
+from monai_shortcut.types import Floats, Integers, Outcome
 
 _OFF = 1e-3  # by which rounded probabilities may miss a sum of 1
 _LOG = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def taken_in(
     image_ids: Sequence[str] | None,
     draws: Resampling,
     attributes: Mapping[str, Any] | None = None,
+    outcome: Outcome | None = None,
 ) -> Taken:
     """The images whose embedding is finite; see `monai_shortcut.audit.audit` for the arguments.
 
@@ -55,7 +57,7 @@ def taken_in(
     ids = _checked_ids(len(points), labels, patients, image_ids, attributes or {})
     rows = np.asarray(weight)
     count = 2 if len(rows) == 1 else len(rows)
-    if rows.ndim == 2 and len(label_names) != count:
+    if outcome is None and rows.ndim == 2 and len(label_names) != count:
         raise ValueError(f"label_names must hold {count} names to match the head, got {len(label_names)}.")
     _check_labels(label_names, draws)
     finite = usable_images(points)
@@ -64,7 +66,8 @@ def taken_in(
     label, rows = np.asarray(labels)[finite], np.flatnonzero(finite)
     order = None if attributes is None else canonical_order(points, label, _told_apart(attributes, patients, rows))
     patient, shared = linked_patients(near_duplicates(points, order), np.asarray(patients, dtype=str)[finite])
-    sample = Sample.of(points, weight, bias, label, patient, image_ids=used.tolist(), draws=draws, order=order)
+    build = Sample.of if outcome is None else partial(Sample.of_outcome, outcome=outcome)
+    sample = build(points, weight, bias, label, patient, image_ids=used.tolist(), draws=draws, order=order)
     linked = tuple(tuple(used[group].tolist()) for group in shared)
     if linked:
         count = sum(map(len, linked))
@@ -85,6 +88,7 @@ def answers_taken_in(
     image_ids: Sequence[str] | None,
     draws: Resampling,
     attributes: Mapping[str, Any],
+    outcome: Outcome | None = None,
 ) -> Taken:
     """The images whose answer is known, as `taken_in`; which of them look the same cannot be seen.
 
@@ -93,10 +97,10 @@ def answers_taken_in(
             unknown, names are missing, repeated or cannot be written, or tolerances are of no label.
     """
     answers = np.asarray(predicted, dtype=np.float64)
-    if answers.ndim != 2 or answers.shape[1] != len(label_names):
-        raise ValueError(
-            f"predicted must have shape (N, {len(label_names)}) to match label_names, got {answers.shape}."
-        )
+    columns = len(label_names) if outcome is None else 1
+    if answers.ndim != 2 or answers.shape[1] != columns:
+        match = "label_names" if outcome is None else "the outcome"
+        raise ValueError(f"predicted must have shape (N, {columns}) to match {match}, got {answers.shape}.")
     ids = _checked_ids(len(answers), labels, patients, image_ids, attributes)
     _check_labels(label_names, draws)
     known = ~np.isnan(answers).all(axis=1)
@@ -105,7 +109,12 @@ def answers_taken_in(
     rows, label = np.flatnonzero(known), np.asarray(labels)
     rows = rows[canonical_order(answers[rows], label[rows], _told_apart(attributes, patients, rows))]
     patient = np.asarray(patients, dtype=str)[rows]
-    sample = Sample.of_probabilities(answers[rows], label[rows], patient, image_ids=ids[rows].tolist(), draws=draws)
+    given = {"image_ids": ids[rows].tolist(), "draws": draws}
+    if outcome is None:
+        sample = Sample.of_probabilities(answers[rows], label[rows], patient, **given)
+    else:
+        said = answers[rows, 0]
+        sample = Sample.of_outcome(None, None, None, label[rows], patient, outcome=outcome, predicted=said, **given)
     return sample, rows, dict.fromkeys(ids[~known].tolist(), "answer not known"), ()
 
 
@@ -129,7 +138,7 @@ def _checked_ids(
 
 def _check_labels(label_names: Sequence[str], draws: Resampling) -> None:
     check_names("label_names", label_names)
-    if isinstance(draws, AuditSettings):
+    if isinstance(draws, AuditSettings):  # of a regression there are no labels
         strangers = sorted(set(draws.tolerances) - set(label_names))
         require_none(strangers, f"tolerances must be of the labels {', '.join(label_names)}", "others")
 

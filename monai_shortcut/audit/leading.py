@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
+from monai_shortcut.analyses.differences import MEANS, ODDS, PREDICTION, Difference, Differences
 from monai_shortcut.audit.former import PREDICTION_GAP
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_USED, UNUSED, Audit, Evidence, Finding
@@ -106,7 +106,7 @@ def _width(row: Difference) -> float:
 
 
 def least_noticed(found: Differences, settings: AuditSettings, names: Names) -> dict[str, float]:
-    """The smallest use in probability that four of five such cohorts would show, at most 1, by label.
+    """The smallest use in mean answers that four of five such cohorts would show, by label.
 
     It is the tolerance and what has to come on top, between the two levels with the most patients.
     """
@@ -114,12 +114,17 @@ def least_noticed(found: Differences, settings: AuditSettings, names: Names) -> 
     for row in found.rows:
         known = best.get(row.label)
         more = known is None or (row.patients, -row.detectable) > (known.patients, -known.detectable)
-        if row.scale == PROBABILITY and more:
+        if row.scale in MEANS and more:
             best[row.label] = row
     return {
-        names.labels[label]: min(tolerated(row, settings, names) + row.detectable, 1.0)
+        names.labels[label]: capped(tolerated(row, settings, names) + row.detectable, row.scale)
         for label, row in sorted(best.items())
     }
+
+
+def capped(size: float, scale: str) -> float:
+    """The size of a difference; of probabilities at most 1."""
+    return size if scale == PREDICTION else min(size, 1.0)
 
 
 def exceptions(finding: Finding, audit: Audit) -> list[str]:
@@ -163,7 +168,7 @@ def _named(group: Sequence[Finding]) -> list[tuple[str, Finding]]:
 def naming(finding: Finding, audit: Audit) -> Names:
     """What labels and levels of a finding are called."""
     levels = {other.attribute: tuple(other.levels) for other in audit.findings}
-    return Names(tuple(audit.label_names), tuple(finding.levels), levels)
+    return Names(tuple(audit.label_names), tuple(finding.levels), levels, audit.unit)
 
 
 def exceeds(row: Difference, settings: AuditSettings, names: Names) -> bool:
@@ -203,7 +208,8 @@ def without_sign(found: Estimate) -> Estimate:
 def where(row: Difference, names: Names) -> str:
     """Scale, label and levels of a difference."""
     of = "" if row.outcome is None else f" of {names.labels[row.outcome]}"
-    return f"{row.scale}{of}, {names.labels[row.label]}: {between(row, names)}"
+    unit = f" in {names.unit}" if names.unit and row.scale == PREDICTION else ""
+    return f"{row.scale}{unit}{of}, {names.labels[row.label]}: {between(row, names)}"
 
 
 def between(row: Difference, names: Names) -> str:

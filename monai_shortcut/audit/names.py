@@ -16,8 +16,10 @@ class Names:
         labels: of the classes.
         levels: of the levels of an attribute.
         others: of the levels of other attributes.
+        unit: of the predictions of a regression; empty of a classifier.
     """
 
     labels: tuple[str, ...]
     levels: tuple[str, ...]
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unit: str = ""

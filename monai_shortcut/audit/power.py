@@ -7,8 +7,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from monai_shortcut.analyses.differences import PROBABILITY, foreseen
+from monai_shortcut.analyses.differences import MEANS, PREDICTION, PROBABILITY, foreseen
 from monai_shortcut.analyses.sample import Sample
+from monai_shortcut.audit.leading import capped
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.types import Unmeasurable, plain
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 def detectable(
     sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, audits: int = 1
 ) -> dict[str, dict[int, tuple[float, int]]]:
-    """The smallest use in probability that would be found in four of five such cohorts, before any permutation.
+    """The smallest use in mean answers that would be found in four of five such cohorts, before any permutation.
 
     Args:
         sample: the images.
@@ -28,7 +29,7 @@ def detectable(
         audits: number of audits over which p-values are adjusted.
 
     Returns:
-        By attribute and label: how far the probability between the two levels with the most patients has to move for
+        By attribute and label: how far the mean answer between the two levels with the most patients has to move for
         the verdict "used", and the patients of the smaller of these two cells.
     """
     found: dict[str, dict[int, tuple[float, int]]] = {}
@@ -39,7 +40,7 @@ def detectable(
         except Unmeasurable:
             continue
         best: dict[int, tuple[float, int]] = {}
-        for row in sorted((row for row in rows if row.scale == PROBABILITY), key=lambda row: row.patients):
+        for row in sorted((row for row in rows if row.scale in MEANS), key=lambda row: row.patients):
             best[row.label] = row.detectable, row.patients
         found[name] = best
     return found
@@ -57,13 +58,13 @@ def least_use(
     sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, label_names: Sequence[str], audits: int
 ) -> dict[str, str]:
     """What can be found, in words, by attribute."""
-    found = {}
+    found, scale = {}, PROBABILITY if sample.outcome is None else PREDICTION
     for name, labels in detectable(sample, coded, settings, audits).items():
         parts = [
-            f"{plain(min(settings.tolerated(label_names[label], PROBABILITY) + reach, 1.0))} in {label_names[label]} "
+            f"{plain(capped(settings.tolerated(label_names[label], scale) + reach, scale))} in {label_names[label]} "
             f"({patients} patients)"
             for label, (reach, patients) in sorted(labels.items())
         ]
         told = ", ".join(parts) or "none: fewer than five patients in each label and level"
-        found[name] = f"smallest use that these images would show, in probability: {told}"
+        found[name] = f"smallest use that these images would show, in {sample.unit or scale}: {told}"
     return found

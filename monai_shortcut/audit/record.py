@@ -20,6 +20,7 @@ from monai_shortcut.analyses.erasure import ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
 from monai_shortcut.analyses.joint_alignment import JointAlignment
 from monai_shortcut.analyses.latent_counterfactual import LatentCounterfactual
+from monai_shortcut.analyses.outcome_errors import OutcomeErrors
 from monai_shortcut.analyses.prediction_gap import PredictionGap
 from monai_shortcut.analyses.region_sensitivity import RegionSensitivity
 from monai_shortcut.analyses.subgroups import SubgroupGaps
@@ -120,6 +121,7 @@ class Evidence:
         slices: differences among images of one level of another attribute that are certain to exceed their tolerance,
             of an attribute that is not used otherwise.
         distributions: are the embeddings of a label distributed alike at all levels?
+        errors: of a regression, at each level.
     """
 
     encoding: Encoding | None
@@ -142,6 +144,7 @@ class Evidence:
     equal: tuple[Difference, ...] = ()
     slices: tuple[Difference, ...] = ()
     distributions: Distributions | None = None
+    errors: tuple[OutcomeErrors, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -286,6 +289,27 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Regression:
+    """What a regression predicts, and how well.
+
+    Attributes:
+        name: the outcome.
+        unit: its unit; empty if it has none.
+        spread: standard deviation of the outcome over the images.
+        edges: inner edges of the strata of the outcome that stand for labels.
+        errors: of all images.
+        assumed: whether the tolerance is a share of the spread because the settings name none.
+    """
+
+    name: str
+    unit: str
+    spread: float
+    edges: tuple[float, ...]
+    errors: OutcomeErrors
+    assumed: bool = False
+
+
+@dataclass(frozen=True)
 class Discovered:
     """Groups of images within labels that no column names.
 
@@ -311,7 +335,8 @@ class Audit:
 
     Attributes:
         title: what was audited.
-        label_names: the classes, in the order of the head's rows.
+        label_names: the classes, in the order of the head's rows; of a regression the strata of its outcome, and at
+            last what all of them together are called.
         labels: images per class.
         patients: number of patients.
         excluded: reason by image_id, of images that are in the cohort but not in the audit.
@@ -335,6 +360,7 @@ class Audit:
         answers: what the model said of each image, for `monai_shortcut.compare_audits`; None in older records.
         notes: what must be known to read it, a sentence each.
         discovered: groups that no column names; None if nobody asked.
+        regression: the outcome of a regression; None of a classifier.
         weights: names by SHA-256 of the files of weights that were read before the evaluation; None if not known.
         sources: SHA-256 of other files that it was made from, by what they hold: "table", "embeddings", "head",
             "probabilities"; only those that are known.
@@ -368,6 +394,7 @@ class Audit:
     weights: dict[str, str] | None = None
     sources: dict[str, str] = field(default_factory=dict)
     discovered: Discovered | None = None
+    regression: Regression | None = None
     identity: Identity | None = None
     version: int = VERSION
 
@@ -382,6 +409,24 @@ class Audit:
     def _repr_html_(self) -> str:
         html: str = _report("notebook").notebook_html(self)
         return html
+
+    @property
+    def works(self) -> bool | None:
+        """Whether the images show that the model tells any class from the others, or a regression its outcome.
+
+        None if that could not be tested.
+        """
+        return self.regions.classifies if self.regression is None else self.regression.errors.predicts
+
+    @property
+    def unit(self) -> str:
+        """Unit of the answers; empty of probabilities."""
+        return self.regression.unit if self.regression else ""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the answers to an image are called: the classes, or the outcome's negative and the outcome."""
+        return (f"-{self.regression.name}", self.regression.name) if self.regression else self.label_names
 
     def finding(self, attribute: str) -> Finding:
         """The finding of an attribute.

@@ -11,7 +11,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from monai_shortcut.analyses.differences import DECISION, ODDS, PROBABILITY, RANK, SCALES
+from monai_shortcut.analyses.differences import DECISION, ODDS, PREDICTION, PROBABILITY, RANK, SCALES
 from monai_shortcut.analyses.embedding_maps import METHODS, PCA
 from monai_shortcut.statistics.resampling import Resampling
 from monai_shortcut.storage.privacy import Privacy
@@ -33,6 +33,8 @@ class AuditSettings(Resampling):
             images of other labels.
         odds_tolerance: ratio of the odds of a rare class, at least 1, that matters.
         tolerances: other tolerances by label and scale ("probability", "decision", "rank", "odds").
+        outcome_tolerance: smallest difference of mean predictions that matters for a regression, in the unit of its
+            outcome; by default a fifth of the standard deviation of the outcome.
         threshold: probability of the second of two classes from which on it is the answer; by default the likeliest
             class is.
         judged_patients: patients that a label and level must have for "not used" to speak of it; smaller ones are
@@ -68,6 +70,7 @@ class AuditSettings(Resampling):
     rank_tolerance: float = 0.1
     odds_tolerance: float = 2.0
     tolerances: dict[str, dict[str, float]] = field(default_factory=dict)
+    outcome_tolerance: float | None = None
     threshold: float | None = None
     judged_patients: int = 20
     adjust_for: tuple[str, ...] = ()
@@ -114,6 +117,9 @@ class AuditSettings(Resampling):
     def _check_scales(self) -> None:
         if not (_is_number(self.odds_tolerance) and 1 <= self.odds_tolerance < np.inf):
             raise ValueError(f"odds_tolerance must be finite and at least 1, got {self.odds_tolerance!r}.")
+        own = self.outcome_tolerance
+        if own is not None and not (_is_number(own) and 0 < own < np.inf):
+            raise ValueError(f"outcome_tolerance must be finite and above 0, got {own!r}.")
         if self.threshold is not None and not (_is_number(self.threshold) and 0 < self.threshold < 1):
             raise ValueError(f"threshold must be between 0 and 1, got {self.threshold!r}.")
         if not isinstance(self.tolerances, Mapping):
@@ -135,6 +141,7 @@ class AuditSettings(Resampling):
             DECISION: self.decision_tolerance,
             RANK: self.rank_tolerance,
             ODDS: self.odds_tolerance,
+            PREDICTION: np.inf if self.outcome_tolerance is None else self.outcome_tolerance,
         } | self.tolerances.get(label, {})
         return float(np.log(own[scale])) if scale == ODDS else float(own[scale])
 

@@ -11,9 +11,9 @@ from itertools import combinations
 
 from scipy.stats import norm
 
-from monai_shortcut.analyses.differences import ODDS, PROBABILITY, Difference, Differences
+from monai_shortcut.analyses.differences import MEANS, ODDS, PREDICTION, PROBABILITY, Difference, Differences
 from monai_shortcut.analyses.encoding import Encoding
-from monai_shortcut.audit.leading import exceeds, judged, leading, tolerated, too_small
+from monai_shortcut.audit.leading import capped, exceeds, judged, leading, tolerated, too_small
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, UNUSED, USED, Evidence, Finding
 from monai_shortcut.audit.settings import AuditSettings
@@ -277,17 +277,20 @@ def _explained(evidence: Evidence, moved: str, settings: AuditSettings, names: N
         return Judgement(
             INCONCLUSIVE, f"{moved}; whether it is this or {kept}, which goes along with it, takes more images."
         )
-    noticed = max(row.detectable + tolerated(row, settings, names) for row in judged if row.scale == PROBABILITY)
+    row = max(
+        (row for row in judged if row.scale in MEANS), key=lambda row: row.detectable + tolerated(row, settings, names)
+    )
+    noticed = capped(row.detectable + tolerated(row, settings, names), row.scale)
     return Judgement(
         _unused(evidence),
         f"{moved}, but not among images that agree in {kept}, which it goes along with: there a difference of "
-        f"{plain(min(noticed, 1.0))} in probability would have been found.",
+        f"{_with_unit(plain(noticed), row, names)} in {row.scale} would have been found.",
     )
 
 
 def _closer(certain: list[Difference], names: Names) -> str:
     """A note where two classes lie closer together at one level, which errors of the recorded labels do too."""
-    if len(names.labels) != 2:
+    if len(names.labels) != 2 or any(row.scale == PREDICTION for row in certain):
         return ""
     pairs = combinations([row for row in certain if row.scale == PROBABILITY], 2)
     for one, other in pairs:
@@ -318,7 +321,11 @@ def _said(row: Difference, names: Names) -> str:
         other, level = row.within
         where = f"{where}, where {other} is {names.others[other][level]}"
     value, low, high = (_number(row, end) for end in (row.estimate.value, row.estimate.low, row.estimate.high))
-    return f"{_WORDS[row.scale]} {value} ({low} to {high}) {where}"
+    return f"{_WORDS[row.scale]} {_with_unit(f'{value} ({low} to {high})', row, names)} {where}"
+
+
+def _with_unit(number: str, row: Difference, names: Names) -> str:
+    return f"{number} {names.unit}" if names.unit and row.scale == PREDICTION else number
 
 
 def _number(row: Difference, value: float) -> str:
@@ -330,6 +337,7 @@ _WORDS = {
     "decision": "the share of answers moves by",
     "rank": "the area under the ROC curve moves by",
     "odds": "the ratio of the odds is",
+    "prediction": "the mean prediction moves by",
 }
 
 

@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+from monai_shortcut.analyses.differences import PREDICTION
 from monai_shortcut.audit.leading import exceptions, together, told
 from monai_shortcut.audit.record import Audit, Finding
-from monai_shortcut.types import p_text, with_limits
+from monai_shortcut.types import Outcome, p_text, plain, with_limits
 
 NO_CLASSIFIER = (
     "These images do not show that the model tells any class from the others. Is it trained, were its weights loaded, "
     "and are the label names in the order of its outputs? Nothing is said of what it does not use."
+)
+NO_REGRESSION = (
+    "These images do not show that the predictions rise with the outcome. Is the model trained, were its weights "
+    "loaded, and is the outcome the one that it predicts? Nothing is said of what it does not use."
 )
 HEAD = ("attribute", "verdict", "AUROC in label", "p", "difference", "scale, label: levels", "p", "when swapped")
 
@@ -25,6 +30,7 @@ def summary(audit: Audit) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     below = (
+        *(["", performed(audit)] if audit.regression else []),
         *_not_judged(audit),
         *_discovered(audit),
         *_weights(audit),
@@ -68,4 +74,30 @@ def _not_judged(audit: Audit) -> list[str]:
 
 def notes(audit: Audit) -> list[str]:
     """What must be known before the findings are read."""
-    return [*([] if audit.regions.classifies else [NO_CLASSIFIER]), *audit.notes]
+    return [*filter(None, [unfit(audit)]), *audit.notes]
+
+
+def unfit(audit: Audit) -> str:
+    """What is said of a model that these images do not show to work; "" of one that works."""
+    if audit.works:
+        return ""
+    return NO_REGRESSION if audit.regression else NO_CLASSIFIER
+
+
+def performed(audit: Audit) -> str:
+    """How well a regression predicts and what matters, in sentences; "" of a classifier."""
+    if audit.regression is None:
+        return ""
+    errors, name, spread = audit.regression.errors, audit.regression.name, audit.regression.spread
+    of = Outcome(name, audit.unit).of
+    limit = of(f"{audit.settings.tolerated('', PREDICTION):g}")
+    given = (
+        ""
+        if not audit.regression.assumed
+        else (f", a fifth of the standard deviation of {plain(spread)}, for no outcome_tolerance was given")
+    )
+    return (
+        f"{name[:1].upper()}{name[1:]}: mean absolute error {of(with_limits(errors.absolute))}, mean error (bias) "
+        f"{of(with_limits(errors.bias))}, R2 {with_limits(errors.r_squared)}, correlation "
+        f"{with_limits(errors.correlation)}. Differences of mean predictions matter from {limit} on{given}."
+    )

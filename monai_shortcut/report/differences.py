@@ -8,11 +8,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from monai_shortcut.analyses.differences import DECISION, ODDS, PROBABILITY, RANK, SCALES, Difference
+from monai_shortcut.analyses.differences import DECISION, ODDS, PREDICTION, PROBABILITY, RANK, SCALES, Difference
 from monai_shortcut.audit.leading import as_told, between, exceeds, leading, naming
 from monai_shortcut.audit.record import Audit, Finding
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.report.wording import limits
+from monai_shortcut.types import Outcome
 
 Place = tuple[int, int, int, tuple[str, int] | None]  # label, levels, part of the images
 
@@ -21,6 +22,7 @@ COLUMNS = {
     DECISION: "decision (share of answers)",
     RANK: "rank (AUC)",
     ODDS: "ratio of the odds",
+    PREDICTION: "mean prediction, in the unit of the outcome",
 }
 
 
@@ -81,7 +83,7 @@ def _place(row: Difference) -> Place:
 
 def _line(rows: Sequence[Difference], finding: Finding, audit: Audit) -> Line:
     names, settings, cells = naming(finding, audit), audit.settings, {}
-    for scale in SCALES:
+    for scale in COLUMNS:
         own = [row for row in rows if row.scale == scale]
         cells[scale] = [
             Cell(
@@ -102,13 +104,13 @@ def _line(rows: Sequence[Difference], finding: Finding, audit: Audit) -> Line:
 
 
 def beside(row: Difference, finding: Finding) -> dict[str, Difference]:
-    """The differences in probability and decision beside another one; at equal levels, if that is one there."""
+    """The differences in mean answer and decision beside another one; at equal levels, if that is one there."""
     shown = finding.evidence
     assert shown is not None
     assert shown.differences is not None
     among = shown.equal if row in shown.equal else (*shown.differences.rows, *shown.slices)
     same = [other for other in among if _place(other) == _place(row)]
-    return {other.scale: other for other in same if other.scale in (PROBABILITY, DECISION)}
+    return {other.scale: other for other in same if other.scale in (PROBABILITY, DECISION, PREDICTION)}
 
 
 def scales(found: Sequence[Line]) -> dict[str, str]:
@@ -116,8 +118,10 @@ def scales(found: Sequence[Line]) -> dict[str, str]:
     return {scale: head for scale, head in COLUMNS.items() if any(line.cells[scale] for line in found)}
 
 
-def tolerances(settings: AuditSettings, labels: Sequence[str]) -> dict[str, str]:
-    """The tolerances in words with their units, by the labels that have them."""
+def tolerances(settings: AuditSettings, labels: Sequence[str], unit: str | None = None) -> dict[str, str]:
+    """The tolerances in words with their units, by the labels that have them; of a regression its one tolerance."""
+    if unit is not None:
+        return {"all strata": Outcome("", unit).of(f"{settings.tolerated('', PREDICTION):g}")}
     by_words: dict[str, list[str]] = {}
     for label in labels:
         by_words.setdefault(_in_words(settings, label), []).append(label)

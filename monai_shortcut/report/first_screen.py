@@ -12,6 +12,7 @@ import numpy as np
 from monai_shortcut.analyses.region_sensitivity import RegionScore
 from monai_shortcut.audit.leading import exceptions
 from monai_shortcut.audit.record import Audit, Identity
+from monai_shortcut.audit.wording import performed
 from monai_shortcut.report.headlines import CAUTION, OPEN, UNMEASURED, Headline, headlines
 from monai_shortcut.types import p_text, plain, with_limits
 
@@ -75,7 +76,8 @@ def question(audit: Audit) -> str:
     """What the audit asks."""
     names = [finding.attribute for finding in audit.findings]
     asked = f" on {_listed(names, 'or')}" if names else ""
-    return f"Do the answers of this model depend{asked}, where the diagnosis is the same?"
+    same = audit.regression.name if audit.regression else "the diagnosis"
+    return f"Do the answers of this model depend{asked}, where {same} is the same?"
 
 
 def identity(audit: Audit) -> dict[str, str]:
@@ -148,6 +150,8 @@ def cautions(found: Sequence[Headline], region: Headline | None) -> tuple[list[H
 
 def performance(audit: Audit) -> str:
     """Discrimination and calibration in a line."""
+    if audit.regression:
+        return performed(audit)
     scores = [score for score in audit.regions.scores if score.evaluated_on == _FULL]
     areas = ", ".join(f"{score.label} {with_limits(score.auc)}" for score in scores)
     return f"AUC: {areas or 'not measurable'}. {calibration(audit)}"
@@ -197,7 +201,10 @@ def _unasked(audit: Audit) -> Iterator[str]:
 
 def next_steps(audit: Audit, found: Sequence[Headline], region: Headline | None) -> list[str]:
     """What to do, the most urgent first."""
-    said = [] if audit.regions.classifies else ["Check weights and label names first: the model tells no class apart."]
+    check = "Check weights and label names first: the model tells no class apart."
+    if audit.regression:
+        check = "Check weights and outcome first: predictions do not rise with the outcome."
+    said = [] if audit.works else [check]
     used = [one.name for one in found if one.kind == CAUTION and one.strength[:1] == (1.0,)]
     shown = [one.name for one in found if one.kind == CAUTION and one.name not in used]
     unclear = [one.name for one in found if one.kind == OPEN]
@@ -209,7 +216,7 @@ def next_steps(audit: Audit, found: Sequence[Headline], region: Headline | None)
         said.append("Find out what it reads outside the region: a region study trains models on masked images.")
     if shown:
         said.append(f"Treat {_listed(shown)} as a risk until more patients tell how large it is.")
-    if unclear and audit.regions.classifies:
+    if unclear and audit.works:
         more = f" and {len(unclear) - _NAMED} more" if len(unclear) > _NAMED else ""
         said.append(f"Add patients, or set another limit, for {_listed(unclear[:_NAMED])}{more}; numbers below.")
     return said or ["Audit again where scanner, site or patients change: nothing found is no proof of safety."]

@@ -8,8 +8,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from monai_shortcut.analyses.differences import DECISION, ODDS, RANK, Difference
-from monai_shortcut.audit.leading import Told, exceeds, judged, naming, size, together, told, tolerated, without_sign
+from monai_shortcut.analyses.differences import DECISION, ODDS, PREDICTION, RANK, Difference
+from monai_shortcut.audit.leading import (
+    Told,
+    capped,
+    exceeds,
+    judged,
+    naming,
+    size,
+    together,
+    told,
+    tolerated,
+    without_sign,
+)
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Evidence, Finding
 from monai_shortcut.types import Estimate, p_text, plain, with_limits
 
@@ -53,7 +64,7 @@ class Amount:
     Attributes:
         found: the size, not below zero; of odds a factor, not below one.
         limit: the smallest one that matters to the user.
-        unit: "points" (hundredths), "AUC" or "factor".
+        unit: "points" (hundredths), "AUC", "factor", or that of the outcome of a regression.
     """
 
     found: Estimate
@@ -61,9 +72,9 @@ class Amount:
     unit: str
 
     @classmethod
-    def of(cls, row: Difference, limit: float) -> Amount:
-        """Of a difference and its tolerance, of odds their logarithms."""
-        unit = {RANK: "AUC", ODDS: "factor"}.get(row.scale, "points")
+    def of(cls, row: Difference, limit: float, own: str = "") -> Amount:
+        """Of a difference and its tolerance, of odds their logarithms, of predictions in a unit of their own."""
+        unit = {RANK: "AUC", ODDS: "factor", PREDICTION: own}.get(row.scale, "points")
         found = size(row)
         if unit == "factor":
             found, limit = Estimate(*(math.exp(min(end, 50.0)) for end in _ends(found))), math.exp(limit)
@@ -72,7 +83,7 @@ class Amount:
     @property
     def measurable(self) -> bool:
         """Whether the limits say anything."""
-        return self.unit == "factor" or not (self.found.low <= 0 and self.found.high >= 1)
+        return self.unit not in ("points", "AUC") or not (self.found.low <= 0 and self.found.high >= 1)
 
     @property
     def inside(self) -> bool:
@@ -90,18 +101,23 @@ class Amount:
         if not self.measurable:
             return _UNKNOWN
         value, low, high = (self.number(end) for end in _ends(self.found))
-        return f"{value} points ({low} to {high})" if self.unit == "points" else f"{value} ({low} to {high})"
+        if self.unit == "points":
+            return f"{value} points ({low} to {high})"
+        return self._with_unit(f"{value} ({low} to {high})")
+
+    def _with_unit(self, text: str) -> str:
+        return text if self.unit in ("AUC", "factor") else f"{text} {self.unit}".rstrip()
 
     @property
     def limit_text(self) -> str:
         """The user's limit with its unit."""
         if self.unit == "points":
             return f"{100 * self.limit:g} points"
-        return f"a factor of {self.limit:g}" if self.unit == "factor" else f"{self.limit:g}"
+        return f"a factor of {self.limit:g}" if self.unit == "factor" else self._with_unit(f"{self.limit:g}")
 
     def number(self, value: float) -> str:
         """A number in the unit, with as many digits as tell it and the ends from the user's limit."""
-        scale, digits = (100, 0) if self.unit == "points" else (1, 2 if self.unit == "AUC" else 1)
+        scale, digits = (100, 0) if self.unit == "points" else (1, 1 if self.unit == "factor" else 2)
         ends = (*_ends(self.found), value)
         alike = [more for more in range(2) if any(_same(end, self.limit, scale, digits + more) for end in ends)]
         return plain(scale * value, digits + len(alike))
@@ -124,8 +140,9 @@ def headlines(audit: Audit) -> list[Headline]:
 
 
 def _headline(name: str, finding: Finding, audit: Audit) -> Headline:
-    if finding.verdict == INCONCLUSIVE and audit.regions.classifies is False:
+    if finding.verdict == INCONCLUSIVE and audit.works is False:
         why = "The model tells no class from the others on these images."
+        why = "Predictions do not rise with the outcome on these images." if audit.regression else why
         return Headline(name, OPEN, "not judged", f"Not judged: {name}.", certainty=why)
     one, shown = told(finding, audit), finding.evidence
     if shown is None or one is None:
@@ -156,7 +173,8 @@ class _Case:
     def amount(self) -> Amount:
         row, value = self.one.row, self.one.value
         if row is not None:
-            return Amount.of(row, tolerated(row, self.audit.settings, naming(self.finding, self.audit)))
+            limit = tolerated(row, self.audit.settings, naming(self.finding, self.audit))
+            return Amount.of(row, limit, self.audit.unit)
         return Amount(without_sign(value), self.audit.settings.tolerance, "points")
 
     @property
@@ -256,8 +274,9 @@ class _Case:
         row, unit = self.one.row, self.amount.unit
         if row is None or unit == "factor":
             return ""
-        most = self.amount.number(min(row.possible, 1.0))
-        return f"at most {most}{' points' * (unit == 'points')} by a one-sided test, "
+        most = self.amount.number(capped(row.possible, row.scale))
+        named = "" if unit == "AUC" else f" {unit}".rstrip()
+        return f"at most {most}{named} by a one-sided test, "
 
     @property
     def _all_inside(self) -> bool:
@@ -276,7 +295,7 @@ def _said(one: Told, amount: Amount, finding: Finding, audit: Audit) -> str:
     between = f"between {names.levels[row.first]} and {names.levels[row.second]}"
     if row.within:
         between += f", where {row.within[0]} is {names.others[row.within[0]][row.within[1]]}"
-    among = f"For images labelled {names.labels[row.label]}"
+    among = f"For images {'of' if row.scale == PREDICTION else 'labelled'} {names.labels[row.label]}"
     if not amount.measurable:
         return f"{among}, the shift {between} is not measurable."
     return f"{among}, {_moved(row, amount.text, names.labels)} {between}."
@@ -285,6 +304,8 @@ def _said(one: Told, amount: Amount, finding: Finding, audit: Audit) -> str:
 def _moved(row: Difference, text: str, labels: Sequence[str]) -> str:
     if row.scale == RANK:
         return f"the AUC shifts by {text}"
+    if row.scale == PREDICTION:
+        return f"the mean prediction shifts by {text}"
     if row.scale == ODDS:
         return f"the odds of {labels[row.outcome or 0]} change by a factor of {text}"
     several = len(labels) > 2

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monai_shortcut.audit.leading import exceptions, least_noticed, naming, together, told
 from monai_shortcut.audit.record import Audit, Finding
-from monai_shortcut.audit.wording import NO_CLASSIFIER
+from monai_shortcut.audit.wording import unfit
 from monai_shortcut.report.attribution import attribution_table, looks, told_name
 from monai_shortcut.report.attribution import told as method_name
 from monai_shortcut.report.differences import lines, scales, tolerances
@@ -153,13 +153,13 @@ def _html(audit: Audit, pictures: Mapping[str, Drawing]) -> str:
         audit=audit,
         pictures=pictures,
         screen=first_screen(audit),
-        no_classifier="" if audit.regions.classifies else NO_CLASSIFIER,
+        no_classifier=unfit(audit),
         dimensions=dimensions(audit),
         groups=groups,
         exceptions={finding.attribute: exceptions(finding, audit) for finding in audit.findings},
         noticed={finding.attribute: _noticed(finding, audit) for finding in audit.findings},
         former=any((one := told(finding, audit)) and one.row is None for finding in audit.findings),
-        tolerances=tolerances(audit.settings, audit.label_names),
+        tolerances=tolerances(audit.settings, audit.label_names, audit.unit if audit.regression else None),
         analyses=_analyses(),
     )
 

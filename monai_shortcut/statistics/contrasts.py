@@ -54,20 +54,23 @@ class LevelContrasts:
         patients: (n,) patient of each image, integers in [0, P).
         levels: M.
         others: for each other attribute, its levels (n,), integers from 0.
+        numbers: (n, K) columns that may move values in proportion; none by default.
     """
 
     codes: Integers
     patients: Integers
     levels: int
     others: Sequence[NDArray[Any]] = ()
+    numbers: Floats | None = None
 
     @cached_property
     def _design(self) -> Floats:
-        """(n, Q) indicators: of all levels of the attribute, and of all but the first of the others."""
+        """(n, Q) indicators of all levels of the attribute, and of all but the first of the others; and numbers."""
         columns = [self.codes == level for level in range(self.levels)]
         for other in self.others:
             columns += [other == value for value in np.unique(other)[1:]]
-        return np.stack(columns, axis=1).astype(np.float64)
+        indicators = np.stack(columns, axis=1).astype(np.float64)
+        return indicators if self.numbers is None else np.concatenate([indicators, self.numbers], axis=1)
 
     @cached_property
     def _inverse(self) -> tuple[Floats, Floats]:

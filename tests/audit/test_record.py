@@ -16,6 +16,7 @@ from monai_shortcut.analyses.erasure import ClassChange, ErasureEffect
 from monai_shortcut.analyses.held_out_levels import HeldOutLevel
 from monai_shortcut.analyses.joint_alignment import JointAlignment
 from monai_shortcut.analyses.latent_counterfactual import LatentCounterfactual
+from monai_shortcut.analyses.outcome_errors import OutcomeErrors
 from monai_shortcut.analyses.region_sensitivity import RegionScore, RegionSensitivity
 from monai_shortcut.analyses.subgroups import LevelScore, SubgroupGaps
 from monai_shortcut.attribution.record import (
@@ -45,6 +46,7 @@ from monai_shortcut.audit.record import (
     Giveaway,
     GivenOther,
     Identity,
+    Regression,
 )
 from monai_shortcut.reader_study import ReaderStudy, StrategyReading
 from monai_shortcut.statistics.task_space import TaskMatrix
@@ -105,6 +107,7 @@ def evidence() -> Evidence:
         slices=(replace(row, within=("âge", 2)),),
         company=Company({"âge": 0.45}, (replace(row, scale="odds", outcome=1),), ("âge",), True),
         distributions=Distributions(Tested(0.5, (0.25,)), Tested(2.0, (1.5,)), (apart,), (0.75, 0.125), 55),
+        errors=(errors(0), errors(1)),
     )
 
 
@@ -167,8 +170,15 @@ def record() -> Audit:
         notes=("Its head was fitted.",),
         weights={"0123abcd": "model.pt"},
         discovered=Discovered(None, "Not computed: too few."),
+        regression=Regression("âge", "years", 12.5, (40.0,), errors()),
         identity=Identity("SonoNet", "class_layers.out", "table.csv", "2026-11-26", True),
     )
+
+
+def errors(level: int | None = None) -> OutcomeErrors:
+    """With every field filled, but for the level."""
+    half = Estimate(0.5, 0.25, 0.75)
+    return OutcomeErrors(9, 4, Estimate(-0.5, -1.0, 0.0), half, half, half, level)
 
 
 def looked() -> Attribution:

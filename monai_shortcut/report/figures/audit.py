@@ -166,7 +166,7 @@ def evidence(finding: Finding, audit: Audit) -> Figure:
     if aligned is None:
         left.set_axis_off()
     else:
-        _matrix(left, np.array(aligned.wsc), audit.label_names, tuple(finding.levels))
+        _matrix(left, np.array(aligned.wsc), audit.outputs, tuple(finding.levels))
     _predictions(right, finding, audit)
     return figure
 
@@ -196,21 +196,25 @@ def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequen
 
 
 def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
-    """Mean predicted probability of each class, by true label and level."""
+    """Mean predicted probability of each class, or mean prediction of a regression, by true label and level."""
     assert finding.evidence is not None
     means = np.array(finding.evidence.gap.means, dtype=np.float64)
+    means, said = (means[..., 1:], audit.outputs[1:]) if audit.regression else (means, audit.outputs)
     levels = tuple(finding.levels)
     for level in range(means.shape[1]):
         for predicted in range(means.shape[2]):
             place = np.arange(len(means)) + (predicted - (means.shape[2] - 1) / 2) * 0.8 / means.shape[2]
             colour = series(predicted)
             axes.plot(place, means[:, level, predicted], level_marker(level), color=colour, alpha=0.85, markersize=7)
-    for predicted, name in enumerate(audit.label_names):
+    for predicted, name in enumerate(said):
         axes.plot([], [], "_", color=series(predicted), markersize=12, label=f"predicted {name}")
     for level, name in enumerate(levels):
         axes.plot([], [], level_marker(level), color=INK, label=name)
-    name_ticks(axes, [f"true {name}" for name in audit.label_names])
-    axes.set(ylim=(-0.03, 1.03), ylabel="mean probability")
+    name_ticks(axes, [f"true {name}" for name in audit.label_names[: len(means)]])
+    if audit.regression:
+        axes.set(ylabel=f"mean prediction {audit.unit}".rstrip())
+    else:
+        axes.set(ylim=(-0.03, 1.03), ylabel="mean probability")
     axes.set_title("same label, other level: do predictions differ?")
     legend(axes.figure, axes)
 

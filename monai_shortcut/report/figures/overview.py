@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from monai_shortcut.analyses.differences import DECISION, PROBABILITY, Difference
+from monai_shortcut.analyses.differences import DECISION, MEANS, PREDICTION, PROBABILITY, Difference
 from monai_shortcut.audit.leading import Told, between, naming, together, told, tolerated
 from monai_shortcut.audit.record import Audit, Finding
 from monai_shortcut.report.differences import beside
@@ -74,7 +74,7 @@ def _use(axes: Axes, place: int, finding: Finding, audit: Audit) -> None:
     elif one is not None and one.row is not None:
         rows = beside(one.row, finding)
         _differences(axes, place, rows, finding, audit)
-        side = rows[PROBABILITY].estimate.value if PROBABILITY in rows else side
+        side = next((rows[scale].estimate.value for scale in MEANS if scale in rows), side)
         words = fill(_words(one, one.row, rows, finding, audit), 46)
         axes.text(0.01, place - 0.48, words, transform=axes.get_yaxis_transform(), va="center", zorder=4)
     if finding.counterfactual is not None:
@@ -83,9 +83,9 @@ def _use(axes: Axes, place: int, finding: Finding, audit: Audit) -> None:
 
 
 def _differences(axes: Axes, place: int, rows: dict[str, Difference], finding: Finding, audit: Audit) -> None:
-    """Probability and decision of one label and two levels, each on its tolerance."""
+    """Probability and decision, or prediction, of one label and two levels, each on its tolerance."""
     names = naming(finding, audit)
-    for scale, away in ((PROBABILITY, -_TOGETHER), (DECISION, _TOGETHER)):
+    for scale, away in ((PROBABILITY, -_TOGETHER), (DECISION, _TOGETHER), (PREDICTION, 0.0)):
         if scale in rows:
             _band(axes, place + away, tolerated(rows[scale], audit.settings, names), 2 * _TOGETHER)
             _point(axes, rows[scale].estimate, place + away, finding, hollow=scale == DECISION)
