@@ -27,6 +27,7 @@ _WITHOUT_ARGUMENT = {  # keys whose values reach no argument of ours, or only wi
     "audit_checkpoint": "file of the weights.",
     "audit_device": "where the network runs.",
     "audit_embeddings": "true: maps by t-SNE and UMAP too, in tens of seconds.",
+    "audit_image_properties": "true: brightness, noise, text and the like, measured from the images, are audited too.",
     "audit_import": "notes from here on which files of weights are read; leave it as it is.",
     "audit_loader": "the data loader of the images.",
     "audit_model": "the network.",

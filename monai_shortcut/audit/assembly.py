@@ -34,6 +34,7 @@ from monai_shortcut.audit.evidence import (
     unadjusted,
 )
 from monai_shortcut.audit.intake import Taken, answers_taken_in, check_attributes, check_rows, taken_in
+from monai_shortcut.audit.measured import marked, told_by_images
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.power import tell_power
 from monai_shortcut.audit.preview import Preview, cores, foreseen_audit
@@ -106,6 +107,7 @@ def audit(
     audits: int = 1,
     masked: MaskedEmbeddings | None = None,
     folds: ArrayLike | None = None,
+    measured: Mapping[str, str] | None = None,
 ) -> Audit:
     """Audit a classifier, or a regression, on images it was not trained on.
 
@@ -147,6 +149,7 @@ def audit(
             many tests could not be significant with the permutations of the settings, more are drawn.
         masked: embeddings of the same images under masking strategies.
         folds: (N,) fold of each image, for the maps of embeddings.
+        measured: in words, what those of the attributes are that are measured from the images themselves.
 
     Returns:
         The audit.
@@ -162,6 +165,7 @@ def audit(
     chosen = (settings or AuditSettings()).able(len(attributes) * audits)
     heads = dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
+    check_attributes(attributes, {"measured": measured})
     check_attributes(attributes, given | {"adjust_for": dict.fromkeys(chosen.adjust_for), "edges": chosen.edges})
     check_outcome(outcome, label_names, regions, masked)
     about = labels, patients, label_names, image_ids, chosen, attributes, outcome
@@ -176,7 +180,8 @@ def audit(
             check_rows(columns, images, sample.classes)
     values = {name: column_values(column)[rows] for name, column in attributes.items()}
     coded = _coded(values, sample, chosen, kinds or {}, orders or {})
-    fine = {name: held_equal(coded[name], column, sample.patients) for name, column in values.items()}
+    coded, notes = told_by_images(coded, measured or {}, chosen)
+    fine = {name: held_equal(coded[name], values[name], sample.patients) for name in coded}
     with progress or Progress() as bar:
         findings, analysed, spread = _findings(
             sample, coded, fine, counterfactuals or {}, rows, heads, chosen, bar, label_names, audits
@@ -213,7 +218,7 @@ def audit(
         excluded={**(excluded or {}), **left_out},
         settings=chosen,
         regions=areas,
-        findings=findings,
+        findings=marked(findings, measured or {}),
         embedding_map=_embedding_map(sample, coded, label_names),
         without_roi=dict(without_roi or {}),
         unseen=tuple(unseen),
@@ -226,6 +231,7 @@ def audit(
         moves=moves,
         maps=maps,
         discovered=groups,
+        notes=notes,
         answers=None if regression else Answers.of(sample, coded, {name: fine[name] for name in chosen.adjust_for}),
         regression=regression,
     )

@@ -180,6 +180,7 @@ class Finding:
         giveaways: the images that give their level away most.
         kind: "categorical", "ordinal" or "continuous"; empty in records of versions before 4.
         shared_with: attributes that share the verdict "used": the audited images cannot tell which of them it is.
+        measured: what is measured from the images themselves, in words; empty of a column of the table.
 
     Raises:
         ValueError: If the verdict or the kind is none of these.
@@ -198,6 +199,7 @@ class Finding:
     giveaways: tuple[Giveaway, ...] = ()
     kind: str = ""
     shared_with: tuple[str, ...] = ()
+    measured: str = ""
     _audit: ClassVar[Audit | None] = None  # of the instance, where it is part of one
 
     def __post_init__(self) -> None:

@@ -53,6 +53,8 @@ class AuditSettings(Resampling):
         alike: Cramer's V from which one of them may be the other with errors in the table, so that neither is cleared
             by the other.
         giveaways: number of images listed that give their level away most.
+        image_properties: whether to measure the images as the network gets them, and audit what is measured beside the
+            attributes of the table: see `monai_shortcut.image_properties`. All p-values are adjusted over these too.
         discovered_groups: most groups of images to look for in each label that no column names, at least 2; 0 looks
             for none.
         embedding_maps: maps of the embeddings under every masking strategy: "pca", and "tsne" and "umap", which take
@@ -84,6 +86,7 @@ class AuditSettings(Resampling):
     associated: float = 0.2
     alike: float = 0.6
     giveaways: int = 6
+    image_properties: bool = False
     discovered_groups: int = 0
     embedding_maps: tuple[str, ...] = (PCA,)
     privacy: Privacy = field(default_factory=Privacy)
@@ -104,6 +107,8 @@ class AuditSettings(Resampling):
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
         if self.discovered_groups == 1:
             raise ValueError("discovered_groups must be 0 or at least 2, got 1.")
+        if not isinstance(self.image_properties, bool):
+            raise ValueError(f"image_properties must be true or false, got {self.image_properties!r}.")
         # Lists come from JSON and from bundle configurations.
         object.__setattr__(self, "edges", _checked_edges(self.edges))
         object.__setattr__(self, "privacy", Privacy.of(self.privacy))

@@ -44,6 +44,7 @@ def audit_classifier(
     layer: str | None = None,
     output: str | int | None = None,
     adjust_for: Sequence[str] = (),
+    image_properties: bool = False,
     settings: AuditSettings | None = None,
     title: str = "",
 ) -> Any:
@@ -73,6 +74,7 @@ def audit_classifier(
         layer: name of the head; by default the last Linear or 1x1 convolution to run.
         output: entry of what the network returns that holds the logits, or the embedding of an encoder.
         adjust_for: attributes that may rightly move the answers, in addition to those of the settings.
+        image_properties: whether to audit what can be measured of the images too, as by the settings.
         settings: see `AuditSettings`.
         title: what is audited; by default the class of the network.
 
@@ -96,7 +98,8 @@ def audit_classifier(
         _require_default(embedding=embedding, layer=layer, labels=labels)
     cohort = _cohort(metadata, labels)
     chosen = settings or AuditSettings()
-    chosen = replace(chosen, adjust_for=(*chosen.adjust_for, *adjust_for))
+    measured = chosen.image_properties or image_properties
+    chosen = replace(chosen, adjust_for=(*chosen.adjust_for, *adjust_for), image_properties=measured)
     keys = {"image_key": str(image_key), "id_key": str(id_key)}
     reading: dict[str, Any] = {"attributes": attributes, "labels": labels, "settings": chosen, "title": title, **keys}
     reading["label_key"] = str(label_key)

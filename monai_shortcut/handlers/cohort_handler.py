@@ -33,6 +33,7 @@ from monai_shortcut.handlers.tasks import (
     with_classes,
 )
 from monai_shortcut.handlers.timings import Timings
+from monai_shortcut.regions.properties import PROPERTIES
 from monai_shortcut.storage.folders import owned, replace_files, writable
 from monai_shortcut.storage.privacy import listed
 from monai_shortcut.storage.tables import write_csv
@@ -107,6 +108,9 @@ class CohortHandler(EmbeddingRecorder):
         self.attributes = chosen_attributes(self.cohorts.values(), self.labels, attributes)
         self.settings = settings or AuditSettings()
         known = dict.fromkeys(name for own in self.cohorts.values() for name in own.attributes)
+        if self.settings.image_properties:
+            require_none(sorted(set(PROPERTIES) & set(known)), "attributes must not be called as what is measured")
+            known |= dict.fromkeys(PROPERTIES)
         strangers = sorted({*self.settings.edges, *self.settings.adjust_for} - set(known))
         require_none(strangers, f"edges and adjust_for must be of the cohort's attributes ({', '.join(known)})")
         self.output_dir = None if output_dir is None else Path(output_dir)

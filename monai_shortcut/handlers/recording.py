@@ -24,8 +24,10 @@ from monai_shortcut.handlers.tasks import Embeddings, RecordedImages
 from monai_shortcut.heads import Inputs, LinearHead, linear_head, logit_map_head
 from monai_shortcut.heads.embeddings import EmbeddingHook
 from monai_shortcut.heads.layers import unwrap
+from monai_shortcut.regions.properties import PROPERTIES
 
 EMBEDDINGS = ("pooled", "logit_map")
+MEASURED = "image properties"  # what is recorded of the images themselves
 PATCHES = FIRST, EACH, MEAN = ("first", "each", "mean")
 _SAME = 1e-2  # share of its standard deviation by which an embedding varies with the batch it is computed in
 _made: Counter[str] = Counter()  # handlers of a kind are made in one order on all processes
@@ -131,7 +133,11 @@ class EmbeddingRecorder:
             RuntimeError: If nothing was recorded.
         """
         names = tuple(dict.fromkeys(self._names))
-        return RecordedImages(names, self.image_ids, self.embeddings, self._head(), self._others())
+        columns = self._column(MEASURED).T if MEASURED in self._blocks else ()
+        properties = dict(zip(PROPERTIES, columns, strict=True)) if len(columns) else {}
+        return RecordedImages(
+            names, self.image_ids, self.embeddings, self._head(), self._others(), properties=properties
+        )
 
     def _others(self) -> dict[str, int]:
         """By name, how many further images of it there were: others than the first, not that one again."""
@@ -320,6 +326,12 @@ def file_names(images: Any) -> list[str] | None:
     """Paths of the files that the images of a batch were loaded from; None if any has none."""
     paths = [getattr(image, "meta", {}).get("filename_or_obj") for image in decollate_batch(images)]
     return None if any(path is None for path in paths) else [str(path) for path in paths]
+
+
+def file_shapes(images: Any) -> list[tuple[int, ...] | None]:
+    """Shapes of the files that the images of a batch were loaded from, None where MONAI did not load one."""
+    shapes = [getattr(image, "meta", {}).get("spatial_shape") for image in decollate_batch(images)]
+    return [None if shape is None else tuple(int(size) for size in np.asarray(shape).ravel()) for shape in shapes]
 
 
 def slide_names(images: Any, *, placed: bool) -> list[str] | None:

@@ -31,7 +31,7 @@ from monai_shortcut.handlers.explaining import KeptImages, checked_settings, wit
 from monai_shortcut.handlers.masked_rows import MaskedRows
 from monai_shortcut.handlers.masking import NO_SWAPPED, masked_images
 from monai_shortcut.handlers.processes import gather
-from monai_shortcut.handlers.recording import FIRST
+from monai_shortcut.handlers.recording import FIRST, MEASURED, file_shapes
 from monai_shortcut.handlers.tasks import ClinicalTask
 from monai_shortcut.handlers.weights import NOT_LOADED, weights_read
 from monai_shortcut.heads.embeddings import embed
@@ -39,6 +39,7 @@ from monai_shortcut.heads.inputs import Inputs
 from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.networks import MultiTaskClassifier
 from monai_shortcut.reader_study.record import Studies, studies_by_label
+from monai_shortcut.regions.properties import image_properties
 from monai_shortcut.regions.strategies import STRATEGIES, TABLE, check_labels, check_settings
 from monai_shortcut.report.figures.audit import picture
 from monai_shortcut.report.pages import write_report, write_reports
@@ -177,6 +178,10 @@ class ShortcutAudit(CohortHandler):
     def _look(self, engine: Engine) -> None:
         super()._look(engine)
         batch = engine.state.batch
+        if self.settings.image_properties:
+            with self.timings.of("evaluation/image properties"):
+                found = image_properties(self.given(engine).images, file_shapes(batch[self.image_key]))
+                self._record(MEASURED, np.stack(list(found.values()), axis=1))
         with self._precision(engine):
             for name, key in self.counterfactual_keys.items():
                 with self.timings.of("evaluation/counterfactuals"):

@@ -23,6 +23,7 @@ from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.cohort.matching import ImageMatcher
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.heads import LinearHead
+from monai_shortcut.regions.properties import PROPERTIES, as_attributes
 from monai_shortcut.statistics.checks import usable_images
 from monai_shortcut.statistics.fitted_heads import fitted_head
 from monai_shortcut.versions import today, versions
@@ -52,6 +53,7 @@ class RecordedImages:
         others: by name, the number of further images of the same name, as of several patches of one file, which are not
             among these.
         predicted: (M, C) predicted probabilities if only these are known.
+        properties: (M,) what was measured of the images themselves, by name, as by `image_properties`.
     """
 
     names: tuple[str, ...]
@@ -60,6 +62,7 @@ class RecordedImages:
     head: LinearHead
     others: Mapping[str, int] = field(default_factory=dict)
     predicted: NDArray[np.float64] | None = None
+    properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -252,13 +255,18 @@ class ClinicalTask:
             **known,
             "labels": cohort.labels,
             "patients": cohort.patients.tolist(),
-            "attributes": {name: cohort.values(name) for name in self.attributes},
+            "attributes": {name: cohort.values(name) for name in self.attributes} | self._properties,
             "label_names": cohort.label_names,
             "kinds": {name: cohort.kinds[name] for name in self.attributes},
             "orders": {name: order for name, order in cohort.orders.items() if name in self.attributes},
             "image_ids": cohort.image_ids,
-            "settings": settings.about(self.attributes),
+            "settings": settings.about((*self.attributes, *images.properties)),
         }
+
+    @property
+    def _properties(self) -> dict[str, NDArray[Any]]:
+        """Properties (N,) of the images as attributes, by name."""
+        return as_attributes({name: column[self.matched.rows] for name, column in self.images.properties.items()})
 
     def audited(self, settings: AuditSettings, title: str, **measured: Any) -> Audit:
         """The audit of the N images.
@@ -271,6 +279,7 @@ class ClinicalTask:
         cohort = self.cohort
         record = audit(
             **self.given(settings),
+            measured={name: PROPERTIES[name] for name in self.images.properties},
             excluded={**self.matched.strangers, **self.images.left_out, **cohort.excluded},
             unseen=self.matched.unseen,
             title=self.titled(title),

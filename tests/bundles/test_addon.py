@@ -78,7 +78,7 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
     training = content("training")
     own = {"audited_trainer", "audit_interval", "audit_tensorboard"}
     others = {"audit_roi_key", "audit_attribution", "audit_embeddings", "audit_fail_on", "audit_privacy"}
-    others |= {"audit_readers", "audit_import"}
+    others |= {"audit_readers", "audit_import", "audit_image_properties"}
     assert set(training) == set(inference) - others | own
     assert training["audit_cohort"] == inference["audit_cohort"]
 
@@ -96,6 +96,13 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
 def test_maps_of_embeddings_are_drawn_where_they_are_asked_for(asked, maps):
     parser = ConfigParser(content("inference") | {"audit_embeddings": asked})
     assert parser.get_parsed_content("audit_settings").embedding_maps == maps
+
+
+@pytest.mark.parametrize(("asked", "measured"), [(False, False), ("false", False), (True, True), ("true", True)])
+def test_images_are_measured_where_it_is_asked_for(asked, measured):
+    for name in ("inference", "evaluate"):
+        parser = ConfigParser(content(name) | {"audit_image_properties": asked})
+        assert parser.get_parsed_content("audit_settings").image_properties is measured
 
 
 def test_privacy_may_be_said_on_a_command_line():
