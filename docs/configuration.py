@@ -28,7 +28,6 @@ _WITHOUT_ARGUMENT = {  # keys whose values reach no argument of ours, or only wi
     "audit_device": "where the network runs.",
     "audit_embeddings": "true: maps by t-SNE and UMAP too, in tens of seconds.",
     "audit_image_properties": "true: brightness, noise, text and the like, measured from the images, are audited too.",
-    "audit_import": "notes from here on which files of weights are read; leave it as it is.",
     "audit_loader": "the data loader of the images.",
     "audit_model": "the network.",
     "audited_trainer": "the bundle's trainer.",
@@ -58,7 +57,7 @@ def keys_table(name: str) -> str:
     meanings = dict(_meanings(content)) | _WITHOUT_ARGUMENT
     rows = []
     for key, value in content.items():
-        if key == "run":
+        if key in ("run", "audit_import"):  # of the overlay itself
             continue
         if isinstance(value, Mapping) and "_target_" in value:
             target = value["_target_"]
