@@ -36,7 +36,7 @@ from monai_shortcut.audit.evidence import (
 from monai_shortcut.audit.intake import Taken, answers_taken_in, check_attributes, check_rows, taken_in
 from monai_shortcut.audit.measured import marked, told_by_images
 from monai_shortcut.audit.names import Names
-from monai_shortcut.audit.power import tell_power
+from monai_shortcut.audit.power import tell_permutations, tell_power
 from monai_shortcut.audit.preview import Preview, cores, foreseen_audit
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import (
@@ -162,7 +162,9 @@ def audit(
     References:
         Wong et al. (2026), Weight Space Correlation Analysis; Sourget et al. (2025), Mask of truth.
     """
-    chosen = (settings or AuditSettings()).able(len(attributes) * audits)
+    asked = settings or AuditSettings()
+    chosen = asked.able(len(attributes) * audits)
+    tell_permutations(asked.permutations, chosen.permutations, len(attributes) * audits)
     heads = dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
     check_attributes(attributes, {"measured": measured})

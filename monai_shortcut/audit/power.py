@@ -46,6 +46,16 @@ def detectable(
     return found
 
 
+def tell_permutations(asked: int, needed: int, tests: int) -> None:
+    """Warn where so many tests need more permutations than were asked for, which are then drawn."""
+    if needed > asked:
+        logger.warning(
+            "%d permutations cannot make one of %d tests significant: the least that can, %d, are drawn. More, such "
+            "as 999, tell small p-values apart.",
+            *(asked, tests, needed),
+        )
+
+
 def tell_power(
     sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, label_names: Sequence[str], audits: int
 ) -> None:

@@ -17,7 +17,7 @@ NO_REGRESSION = (
     "These images do not show that the predictions rise with the outcome. Is the model trained, were its weights "
     "loaded, and is the outcome the one that it predicts? Nothing is said of what it does not use."
 )
-HEAD = ("attribute", "verdict", "AUROC in label", "p", "difference", "scale, label: levels", "p", "when swapped")
+HEAD = ("attribute", "verdict", "AUC in label", "p", "difference", "scale, label: levels", "p", "when swapped")
 
 
 def summary(audit: Audit) -> str:

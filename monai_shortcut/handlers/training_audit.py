@@ -177,13 +177,13 @@ def _numbers(prefix: str, audited: EpochAudit) -> dict[str, float]:
 def _line(curves: TrainingCurves) -> str:
     """The last audited epoch and its cost in a line."""
     audited = curves.epochs[-1]
-    parts = [f"label AUROC {plain(audited.auroc.value)}"]
+    parts = [f"label AUC {plain(audited.auroc.value)}"]
     for name, point in audited.points.items():
         onset = curves.onset(name)
         since = "" if onset is None else f", used since epoch {onset.epoch}"
         moved = "not compared" if point.moved is None else f"{plain(point.moved.value)} in {point.where}"
         differs = f"{name} difference {moved} (p {p_text(point.p_value)})"
-        parts.append(f"{differs}, AUROC {plain(point.own_auroc.value)}{since}")
+        parts.append(f"{differs}, AUC {plain(point.own_auroc.value)}{since}")
     parts += [f"{name} not measured ({why})" for name, why in audited.problems.items()]
     cost = audited.cost
     assert cost is not None

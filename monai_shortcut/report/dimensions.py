@@ -61,7 +61,7 @@ def _regions(areas: Mapping[str, Areas]) -> str:
             f"{with_limits(own[name][0])} {_SAID[name]} (p {p_text(own[name][1])})" for name in _SAID if name in own
         ]
         if hidden and _FULL in own:
-            said.append(f"{label}: area {with_limits(own[_FULL][0])} on full images, {', '.join(hidden)}.")
+            said.append(f"{label}: AUC {with_limits(own[_FULL][0])} on full images, {', '.join(hidden)}.")
     return " ".join(said)
 
 

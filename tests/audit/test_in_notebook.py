@@ -55,7 +55,7 @@ def test_a_notebook_shows_the_findings(found):
     assert "A &amp; B" in page
     assert "The head was &lt;fitted&gt;." in page
     rows = Cells(page).rows
-    assert rows[0][:3] == ["attribute", "verdict", "AUROC in label"]
+    assert rows[0][:3] == ["attribute", "verdict", "AUC in label"]
     assert [row[:2] for row in rows[1:]] == [[one.attribute, one.verdict] for one in found.findings]
     assert {len(row) for row in rows} == {8}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from audit_cases import QUICK, simulated
 from samples import images_of, levels_of
 
 from monai_shortcut.audit import audit
-from monai_shortcut.audit.power import detectable
+from monai_shortcut.audit.power import detectable, tell_permutations
 from monai_shortcut.audit.record import USED
 
 
@@ -45,6 +46,21 @@ def test_it_is_logged_before_the_audit(caplog):
     (line,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("used: smallest use")]
     assert "in class 0 (" in line
     assert "in class 1 (" in line
+
+
+def test_too_few_permutations_for_the_attributes_are_said_with_the_number_needed(caplog):
+    given = simulated(patients=40)
+    given["attributes"] = {f"a{index}": given["attributes"]["used"] for index in range(7)}
+    record = audit(**{**given, "settings": replace(given["settings"], permutations=99)})
+    assert record.settings.permutations == 139
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [line for line in warned if "permutations" in line] == [
+        "99 permutations cannot make one of 7 tests significant: the least that can, 139, are drawn. More, such as "
+        "999, tell small p-values apart."
+    ]
+    caplog.clear()
+    tell_permutations(99, 99, 4)
+    assert caplog.records == []
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ TAG = found("tag", shown(differences=SMALL), NOT_USED)
 
 def test_the_summary_is_a_table_of_the_findings():
     assert summary(bare(SCANNER, AGE, SITE)).splitlines() == [
-        "attribute  verdict       AUROC in label       p      difference            scale, label: levels              "
+        "attribute  verdict       AUC in label         p      difference            scale, label: levels              "
         "p        when swapped",
         "-" * 137,
         "scanner    used          0.82 (0.74 to 0.90)  0.010  0.30 (0.17 to 0.42)   decision, malignant: B against A  "
@@ -34,7 +34,7 @@ def test_the_summary_is_a_table_of_the_findings():
         "-        -",
     ]
     head, line = summary(bare()).splitlines()
-    assert head == "attribute  verdict  AUROC in label  p  difference  scale, label: levels  p  when swapped"
+    assert head == "attribute  verdict  AUC in label  p  difference  scale, label: levels  p  when swapped"
     assert line == "-" * len(head)
 
 

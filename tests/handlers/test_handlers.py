@@ -772,7 +772,7 @@ def test_without_another_patients_region_the_page_says_what_was_not_evaluated(so
     assert {score.evaluated_on for score in handler.audit.regions.scores} == {"full", "roi_only"}
     assert handler.audit.regions.untested == {"swapped_roi": NO_SWAPPED}
     page = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
-    assert f"swapped_roi: no area under the ROC curve, because {NO_SWAPPED}".replace("'", "&#39;") in page
+    assert f"swapped_roi: no AUC, because {NO_SWAPPED}".replace("'", "&#39;") in page
 
 
 def test_rows_of_the_cohort_that_no_image_came_for_are_counted(sononet, phantom, items, tmp_path):

@@ -96,7 +96,7 @@ def test_tensorboard_gets_the_numbers_of_the_audited_epochs_and_no_others(phanto
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Tiny, epoch ")]
     assert [line.split(":")[0] for line in lines] == ["Tiny, epoch 2", "Tiny, epoch 4"]
     cost, point = curves.epochs[1].cost, curves.epochs[1].points["scanner"]
-    assert f"scanner difference {point.moved.value:.2f} in {point.where} (p {point.p_value:.3f}), AUROC" in lines[1]
+    assert f"scanner difference {point.moved.value:.2f} in {point.where} (p {point.p_value:.3f}), AUC" in lines[1]
     assert f"audit {cost.audit:.2f} s ({cost.share:.0%} of the epoch), evaluation {cost.evaluation:.2f} s" in lines[1]
     assert 0 < cost.audit < cost.audit + cost.evaluation < cost.epoch
 
@@ -305,7 +305,7 @@ def test_answers_that_cannot_be_compared_are_not_logged_as_zero(network, phantom
     engine.run(1)
     point = handler.curves[""].epochs[0].points["scanner"]
     assert (point.difference, point.used) == (None, False)
-    assert "scanner difference not compared (p -), AUROC" in capsys.readouterr().out
+    assert "scanner difference not compared (p -), AUC" in capsys.readouterr().out
     assert "scanner_difference" not in engine.state.metrics
     assert engine.state.metrics["scanner_used"] == 0.0
 
@@ -335,7 +335,7 @@ def test_each_label_of_a_multi_label_network_has_its_own_curves(phantoms, tmp_pa
             assert engine.state.metrics[f"{name}_{key}"] == value
     assert handler.curves["effusion"].epochs[0].auroc != handler.curves["a nodule"].epochs[0].auroc
     out = capsys.readouterr().out
-    assert "Training audit: a nodule, epoch 2: label AUROC" in out
+    assert "Training audit: a nodule, epoch 2: label AUC" in out
 
 
 # The bundle

@@ -37,7 +37,7 @@ def test_each_dimension_is_told_with_its_uncertainty():
     alone = replace(HIDDEN, evaluated_on="roi_only", p_value=0.5)
     found = told((FULL, HIDDEN, alone, replace(FULL, label="other")), not_asked("no mask"), study)
     assert found["Region sensitivity"] == (
-        "malignant: area 0.80 (0.75 to 0.86) on full images, 0.71 (0.64 to 0.77) without the region (p 0.012), "
+        "malignant: AUC 0.80 (0.75 to 0.86) on full images, 0.71 (0.64 to 0.77) without the region (p 0.012), "
         "0.71 (0.64 to 0.77) with the region alone (p 0.500)."
     )
     assert found["Interpretability"] == "Not computed: no mask."
@@ -62,7 +62,7 @@ def test_a_region_study_is_told_by_models_trained_on_such_images():
     looked += (ModelAttribution("edema", 0, explained(0.5)), ModelAttribution("edema", 1, explained(0.25, "bad")))
     found = study_dimensions(study(full, other, hidden, attribution=looked, readers={"mass": read}))
     assert found["Region sensitivity"] == (
-        "malignant: area 0.80 (0.75 to 0.86) on full images, 0.71 (0.64 to 0.77) without the region (p 0.012). "
+        "malignant: AUC 0.80 (0.75 to 0.86) on full images, 0.71 (0.64 to 0.77) without the region (p 0.012). "
         "Each by models trained on such images."
     )
     assert found["Interpretability"] == (

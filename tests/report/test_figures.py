@@ -271,7 +271,7 @@ def test_evidence_without_alignment_and_erasure_leaves_their_panels_out(record):
     fewer = replace(finding, evidence=replace(finding.evidence, alignment=None, erasure=None))
     top, bottom = plots.evidence(fewer, record).subfigs
     assert [axes.get_title().split("\n")[0] for axes in top.axes] == [
-        "encoded? AUROC within labels",
+        "encoded? AUC within labels",
         "used? largest difference",
     ]
     assert not bottom.axes[0].images

@@ -167,7 +167,7 @@ def test_an_audit_without_regions_and_exclusions_leaves_their_sections_out(recor
     text = write_report(small, tmp_path).read_text(encoding="utf-8")
     assert "Which region does the model need?" not in text
     assert "No image was excluded." in text
-    assert "benign: no area under the ROC curve, because of reasons." in text
+    assert "benign: no AUC, because of reasons." in text
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
         *["embeddings.svg", "overview.svg", "weight_space.svg"]
     ]
@@ -200,7 +200,7 @@ def test_the_overview_shows_every_label_beside_the_others(record, tmp_path):
     page = write_overview(audits, tmp_path, title="<Two> labels", problems={"mass": "nobody <has> it"})
     text = page.read_text(encoding="utf-8")
     rows = Page(text).rows
-    assert rows[0] == ["label", "images, patients", "area under the ROC curve", HOSTILE, SLASHED, "plain name", "empty"]
+    assert rows[0] == ["label", "images, patients", "AUC", HOSTILE, SLASHED, "plain name", "empty"]
     verdicts = {finding.attribute: finding.verdict for finding in record.findings}
     assert rows[1][3:] == [verdicts[name] for name in rows[0][3:]]
     assert rows[2][3:6] == [f"{verdicts[HOSTILE]} or x or <y>", verdicts[SLASHED], "-"]

@@ -176,7 +176,7 @@ def _tests(shown: Evidence) -> dict[str, Tested]:
     used = {"used? prediction gap": shown.gap.test}
     if shown.differences is not None:
         used = {"used? largest difference": shown.differences.test}
-    tests = {} if shown.encoding is None else {"encoded? AUROC within labels": shown.encoding.test}
+    tests = {} if shown.encoding is None else {"encoded? AUC within labels": shown.encoding.test}
     tests |= used
     if shown.alignment is not None:
         tests["aligned? largest |WSC|"] = shown.alignment.wsc_test

@@ -21,7 +21,7 @@ from monai_shortcut.types import Estimate
 _BLUE, _ORANGE, _GREEN = SERIES[:3]
 _PANELS = (
     "used: leading difference of the answers",
-    "encoded: AUROC of the probe within labels",
+    "encoded: AUC of the probe within labels",
     "aligned: largest |alignment|",
 )
 
@@ -107,6 +107,6 @@ def _band(axes: Axes, epochs: Sequence[int], values: NDArray[np.float64], used: 
 def _legend(figure: Figure, axes: Axes) -> None:
     axes.plot([], [], "D", color=_ORANGE, label="used: certain to exceed a tolerance (grey)")
     axes.plot([], [], "o-", color=_BLUE, markerfacecolor="white", label="not shown to be used")
-    axes.plot([], [], color="black", label="AUROC of the model for its label")
+    axes.plot([], [], color="black", label="AUC of the model for its label")
     axes.plot([], [], ":", color=_GREEN, label="largest |WSC|, as published")
     legend(figure, axes)
