@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,9 +15,11 @@ from monai_shortcut.analyses.differences import Differences, differences
 from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.cohort.levels import Levels, association
 from monai_shortcut.statistics.resampling import patient_folds
-from monai_shortcut.types import Booleans, Floats, Integers, Unmeasurable
+from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Unmeasurable
 
 NAME = "discovered group"  # of the attribute that the groups are
+EMBEDDINGS, ERRORS = "embeddings", "errors"
+WAYS = (EMBEDDINGS, ERRORS)  # in which groups are looked for
 _SHARE, _COMPONENTS = 0.9, 10  # of the variance that the leading components hold, and how many at most
 _STRENGTH = 0.8  # prediction strength from which groups count as groups
 _DRAWS = 5  # of the two parts that the strength compares
@@ -36,6 +38,7 @@ class Explanation:
         level: the level whose share differs most.
         inside: its share among the members.
         outside: its share among the other images of the label.
+        difference: `inside` less `outside`, with limits by patient.
     """
 
     attribute: str
@@ -43,6 +46,7 @@ class Explanation:
     level: str
     inside: float
     outside: float
+    difference: Estimate
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class DiscoveredGroup:
 
     Attributes:
         label: the label.
-        level: its place among the levels that `DiscoveredGroups.differences` compares.
+        level: its place among the levels that `Grouping.differences` compares.
         images: number of images.
         patients: number of patients.
         explained: listed attributes, the closest first.
@@ -67,19 +71,17 @@ class DiscoveredGroup:
 
 
 @dataclass(frozen=True)
-class DiscoveredGroups:
-    """Groups that embeddings form within labels, found in one half of the patients and tested in the other.
+class Grouping:
+    """Groups within labels that were looked for in one way.
 
     Attributes:
-        fitted: patients of the half in which they were found.
-        tested: patients of the half in which they are tested.
+        way: "embeddings", or "errors" if the error of the answer weighs as much as the embedding.
         strengths: (C, K - 1) prediction strength of 2 to K groups by label; none where a label has too few patients.
         groups: the groups; none if no label has any.
         differences: of the answers between the groups, all labels together; None if there are none.
     """
 
-    fitted: int
-    tested: int
+    way: str
     strengths: tuple[tuple[float, ...], ...]
     groups: tuple[DiscoveredGroup, ...] = ()
     differences: Differences | None = None
@@ -90,17 +92,40 @@ class DiscoveredGroups:
         return _names(1 + max((group.level for group in self.groups), default=-1))
 
 
+@dataclass(frozen=True)
+class DiscoveredGroups:
+    """Groups within labels, found in one half of the patients and tested in the other.
+
+    Attributes:
+        fitted: patients of the half in which they were found.
+        tested: patients of the half in which they are tested.
+        groupings: the groups of each way.
+    """
+
+    fitted: int
+    tested: int
+    groupings: tuple[Grouping, ...]
+
+    @property
+    def compared(self) -> tuple[tuple[Grouping, Differences], ...]:
+        """Those that found groups, and the differences between these."""
+        return tuple((one, one.differences) for one in self.groupings if one.differences is not None)
+
+
 def discovered_groups(
     sample: Sample, coded: Mapping[str, Levels], *, most: int, fewest: int, threshold: float | None = None
 ) -> DiscoveredGroups:
-    """Find groups of embeddings within labels on half of the patients, and compare their answers on the other half.
+    """Find groups within labels on half of the patients, and compare their answers on the other half.
 
     The embeddings' leading principal components, scaled to unit variance over all images, are clustered by k-means
-    among the images of each label. What tells the labels apart varies little within one and weighs little. The number
-    of groups is the largest whose prediction strength is at least 0.8: two parts of the patients are clustered by
-    themselves, and the strength is the smallest share, over the groups of one part, of pairs of images that the centres
-    of the other part keep together. Nothing that is answered enters, so that any difference on the other half can be
-    tested as that of any attribute.
+    among the images of each label. What tells the labels apart varies little within one and weighs little. To group
+    errors, one less the predicted probability of the label (of a regression the absolute error) is one more coordinate,
+    which weighs as much as all components together. An image of the other half belongs to the group whose centre its
+    components are nearest to.
+
+    The number of groups is the largest whose prediction strength is at least 0.8: two parts of the patients are
+    clustered by themselves, and the strength is the smallest share, over the groups of one part, of pairs of images
+    that the centres of the other part keep together. Errors that the embedding does not tell are no group.
 
     Args:
         sample: the images.
@@ -114,30 +139,16 @@ def discovered_groups(
             have too few patients in the tested half to be compared.
 
     References:
-        Tibshirani and Walther (2005), J. Comput. Graph. Stat. 14(3); Chen et al. (2024), Slicing Through Bias,
-        arXiv 2406.12142.
+        Tibshirani and Walther (2005), J. Comput. Graph. Stat. 14(3); Eyuboglu et al. (2022), Domino, ICLR,
+        arXiv 2203.14960; Olesen et al. (2024), Slicing Through Bias, arXiv 2406.12142.
     """
-    power, rng = sample.points.axes[0], sample.rng(NAME)
+    power = sample.points.axes[0]
     enough = 1 + int(np.searchsorted(np.cumsum(power), _SHARE * power.sum()))
     points = sample.points.components(min(enough, _COMPONENTS))
-    second = _second_half(sample.patients, sample.labels, rng)
-    found, strengths = _Finding(points, sample, most, fewest, rng).groups(~second)
-    result = DiscoveredGroups(_count(sample.patients[~second]), _count(sample.patients[second]), strengths)
-    if not found:
-        return result
-    codes = np.full(len(sample), -1)
-    for label, model in found.items():
-        own = sample.labels == label
-        codes[own] = model.predict(points[own])
-    levels = 1 + int(codes.max())
-    part = sample.rows(second).by(NAME, Levels(_names(levels), codes[second], int((codes[second] < 0).sum()), {}))
-    compared = differences(part, threshold=threshold)
-    groups = [
-        _described(sample, np.flatnonzero(second & (sample.labels == label)), points, codes, level, centre, coded)
-        for label, model in found.items()
-        for level, centre in enumerate(model.cluster_centers_)
-    ]
-    return replace(result, groups=tuple(groups), differences=compared)
+    second = _second_half(sample.patients, sample.labels, sample.rng(NAME))
+    search = _Search(sample, coded, points, second, most, fewest, threshold)
+    groupings = tuple(search.grouping(way) for way in WAYS)
+    return DiscoveredGroups(_count(sample.patients[~second]), _count(sample.patients[second]), groupings)
 
 
 def _names(levels: int) -> tuple[str, ...]:
@@ -145,11 +156,72 @@ def _names(levels: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, eq=False)
+class _Search:
+    """Finds groups in the first half of the patients, and describes them in the second.
+
+    Attributes:
+        sample: the images.
+        coded: levels of the listed attributes.
+        points: (N, k) coordinates of the images.
+        second: (N,) whether images are of the second half.
+        most: largest number of groups of a label.
+        fewest: patients that a group must have.
+        threshold: as `differences`.
+    """
+
+    sample: Sample
+    coded: Mapping[str, Levels]
+    points: Floats
+    second: Booleans
+    most: int
+    fewest: int
+    threshold: float | None
+
+    def grouping(self, way: str) -> Grouping:
+        """The groups of one way and the differences between them."""
+        error = np.zeros(len(self.sample)) if way == EMBEDDINGS else self._errors()
+        finding = _Finding(self.points, error, self.sample, self.most, self.fewest, self.sample.rng(NAME, way))
+        found, strengths = finding.groups(~self.second)
+        if not found:
+            return Grouping(way, strengths)
+        codes = np.full(len(self.sample), -1)
+        for label, centres in found.items():
+            own = self.sample.labels == label
+            codes[own] = _nearest(self.points[own], centres)
+        levels = Levels(_names(1 + int(codes.max())), codes[self.second], int((codes[self.second] < 0).sum()), {})
+        part = self.sample.rows(self.second).by(NAME, levels)
+        groups = [
+            _described(self.sample, self._tested(label), self.points, codes, level, centre, self.coded)
+            for label, centres in found.items()
+            for level, centre in enumerate(centres)
+        ]
+        return Grouping(way, strengths, tuple(groups), differences(part, threshold=self.threshold))
+
+    def _tested(self, label: int) -> Integers:
+        return np.flatnonzero(self.second & (self.sample.labels == label))
+
+    def _errors(self) -> Floats:
+        """(N,) error of each answer, scaled within labels to the variance of all components together."""
+        known, rows = self.sample.outcome, np.arange(len(self.sample))
+        error = (
+            1 - self.sample.probabilities[rows, self.sample.labels]
+            if known is None
+            else np.abs(known.predicted - known.values)
+        )
+        scale = np.ones(len(error))
+        for label in np.unique(self.sample.labels):
+            own = self.sample.labels == label
+            scale[own] = max(float(error[own].std()), 1e-12)
+        return np.asarray(error / scale * np.sqrt(self.points.shape[1]))
+
+
+@dataclass(frozen=True, eq=False)
 class _Finding:
     """Finds groups.
 
     Attributes:
-        points: (N, k) coordinates of the images.
+        points: (N, k) coordinates of the images, by which they are assigned to groups.
+        error: (N,) one more coordinate, by which groups are found.
         sample: the images.
         most: largest number of groups of a label.
         fewest: patients that a group must have.
@@ -157,13 +229,14 @@ class _Finding:
     """
 
     points: Floats
+    error: Floats
     sample: Sample
     most: int
     fewest: int
     rng: np.random.Generator
 
-    def groups(self, half: Booleans) -> tuple[dict[int, KMeans], tuple[tuple[float, ...], ...]]:
-        """The groups of each label that has any, and prediction strengths of all, by the images (N,) of one half."""
+    def groups(self, half: Booleans) -> tuple[dict[int, Floats], tuple[tuple[float, ...], ...]]:
+        """Centres (K, k) of groups by label, of the labels that have any in one half (N,); strengths of all labels."""
         rows = [np.flatnonzero(half & (self.sample.labels == label)) for label in range(self.sample.classes)]
         patients = [_count(self.sample.patients[one]) for one in rows]
         least = 4 * self.fewest  # two groups in each of the two parts that the strength compares
@@ -175,15 +248,18 @@ class _Finding:
         found = {}
         for label, (one, strength) in enumerate(zip(rows, known, strict=True)):
             for groups in (2 + place for place in np.flatnonzero(np.array(strength) >= _STRENGTH)[::-1].tolist()):
-                model = self._fitted(one, groups)
-                if self._large_enough(one, model.labels_, groups):
-                    found[label] = model
+                centres, _ = self._fitted(one, groups)
+                if self._large_enough(one, _nearest(self.points[one], centres), groups):
+                    found[label] = centres
                     break
         return found, tuple(known)
 
-    def _fitted(self, rows: Integers, groups: int) -> KMeans:
+    def _fitted(self, rows: Integers, groups: int) -> tuple[Floats, Integers]:
+        """Centres (K, k) of groups of some images, and the group (n,) of each."""
         seed = int(self.rng.integers(2**31))
-        return KMeans(groups, n_init=_STARTS, random_state=seed).fit(self.points[rows])
+        whole = np.column_stack([self.points[rows], self.error[rows]])
+        model = KMeans(groups, n_init=_STARTS, random_state=seed).fit(whole)
+        return model.cluster_centers_[:, :-1], model.labels_
 
     def _large_enough(self, rows: Integers, codes: Integers, groups: int) -> bool:
         return all(_count(self.sample.patients[rows[codes == level]]) >= self.fewest for level in range(groups))
@@ -194,9 +270,14 @@ class _Finding:
         for draw in range(_DRAWS):
             second = _second_half(self.sample.patients[rows], np.zeros(len(rows)), self.rng)
             for place in range(self.most - 1):
-                first, other = (self._fitted(rows[part], place + 2) for part in (~second, second))
-                found[draw, place] = _kept_together(other.labels_, first.predict(self.points[rows[second]]))
+                (centres, _), (_, own) = (self._fitted(rows[part], place + 2) for part in (~second, second))
+                found[draw, place] = _kept_together(own, _nearest(self.points[rows[second]], centres))
         return tuple(found.mean(axis=0).tolist())
+
+
+def _nearest(points: Floats, centres: Floats) -> Integers:
+    """(n,) the centre (K, k) that each point (n, k) is nearest to."""
+    return np.asarray(((points[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1), dtype=np.int64)
 
 
 def _kept_together(own: Integers, given: Integers) -> float:
@@ -230,7 +311,7 @@ def _described(
 ) -> DiscoveredGroup:
     """A group among the tested images (rows) of its label."""
     member = codes[rows] == level
-    told = (_explanation(name, levels, rows, member) for name, levels in coded.items() if not levels.problem)
+    told = (_explanation(sample, name, levels, rows, member) for name, levels in coded.items() if not levels.problem)
     explained = sorted((one for one in told if one is not None), key=lambda one: -one.association)
     return DiscoveredGroup(
         label=int(sample.labels[rows[0]]),
@@ -242,17 +323,21 @@ def _described(
     )
 
 
-def _explanation(name: str, levels: Levels, rows: Integers, member: Booleans) -> Explanation | None:
+def _explanation(sample: Sample, name: str, levels: Levels, rows: Integers, member: Booleans) -> Explanation | None:
     """How an attribute goes along with membership (n,); None where members or others have no known level."""
-    code = levels.codes[rows]
-    known = code >= 0
-    parts = [code[known & chosen] for chosen in (member, ~member)]
-    if not all(map(len, parts)):
+    known = levels.codes[rows] >= 0
+    rows, inside = rows[known], member[known].astype(np.int64)
+    if len(np.unique(inside)) < 2:
         return None
-    inside, outside = (np.bincount(part, minlength=len(levels.names)) / len(part) for part in parts)
-    level = int(np.abs(inside - outside).argmax())
-    strength = association(member[known].astype(np.int64), code[known], np.zeros(int(known.sum()), dtype=np.int64))
-    return Explanation(name, strength, levels.names[level], float(inside[level]), float(outside[level]))
+    has = np.eye(len(levels.names))[levels.codes[rows]]
+    shares = np.stack([has[inside == part].mean(axis=0) for part in (1, 0)])
+    level = int(np.abs(shares[0] - shares[1]).argmax())
+    sums = sample.resampled(np.column_stack([has[:, level], np.ones(len(rows))]), rows, inside, 2)
+    drawn = sums[..., 0] / np.maximum(sums[..., 1], 1e-12)
+    strength = association(inside, levels.codes[rows], np.zeros(len(rows), dtype=np.int64))
+    first, other = shares[:, level].tolist()
+    apart = Estimate.of(first - other, drawn[:, 1] - drawn[:, 0], sample.draws.confidence)
+    return Explanation(name, strength, levels.names[level], first, other, apart)
 
 
 def _beside(

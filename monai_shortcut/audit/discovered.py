@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from monai_shortcut.analyses.discovered_groups import DiscoveredGroups, discovered_groups
+from monai_shortcut.analyses.differences import Differences
+from monai_shortcut.analyses.discovered_groups import WAYS, Grouping, discovered_groups
 from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.audit.company import is_used
 from monai_shortcut.audit.leading import as_told, leading, where
@@ -17,6 +18,8 @@ from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.types import Unmeasurable, p_text, with_limits
 
+DIFFER = "Predictions differ in groups that no column names, {}. What sets them apart is for people to see."
+NOT_CERTAIN = "There are groups, but their predictions are not certain to differ by more than is tolerated, {}."
 NONE_FOUND = "No label forms groups that two halves of its patients agree on."
 
 
@@ -44,25 +47,26 @@ def discovered(
         )
     except Unmeasurable as reason:
         return Discovered(None, f"Not computed: {reason}.")
-    if found.differences is None:
+    judged = []
+    for one, compared in found.compared:
+        p_value = min(1.0, compared.test.p_value * len(WAYS) * audits)
+        differ = is_used(compared, p_value, settings, label_names)
+        judged.append((not differ, p_value, _number(one, compared, p_value, settings, label_names)))
+    if not judged:
         return Discovered(found, NONE_FOUND)
-    p_value = min(1.0, found.differences.test.p_value * audits)
-    differ = is_used(found.differences, p_value, settings, label_names)
-    return Discovered(found, _reason(found, p_value, differ, settings, label_names), differ, p_value)
+    first, p_value, number = min(judged, key=lambda row: row[:2])
+    sentence = NOT_CERTAIN if first else DIFFER
+    return Discovered(found, sentence.format(number), not first, min(row[1] for row in judged))
 
 
-def _reason(
-    found: DiscoveredGroups, p_value: float, differ: bool, settings: AuditSettings, label_names: Sequence[str]
+def _number(
+    one: Grouping, compared: Differences, p_value: float, settings: AuditSettings, label_names: Sequence[str]
 ) -> str:
-    names = Names(tuple(label_names), found.names)
-    row = leading(found.differences.rows if found.differences else (), settings, names)
-    assert row is not None  # what was compared has a row
-    number = f"{where(row, names)}, {with_limits(as_told(row))}, p {p_text(p_value)}"
-    if differ:
-        return (
-            f"Predictions differ in groups that no column names: {number}. What sets them apart is for people to see."
-        )
-    return f"There are groups, but their predictions are not certain to differ by more than is tolerated: {number}."
+    """The leading difference in words: "groups of errors: decision, benign: group 2 against group 1, ..."."""
+    names = Names(tuple(label_names), one.names)
+    row = leading(compared.rows, settings, names)
+    told = "" if row is None else f"{where(row, names)}, {with_limits(as_told(row))}, "
+    return f"groups of {one.way}: {told}p {p_text(p_value)}"
 
 
 def with_pictures(
@@ -78,14 +82,15 @@ def with_pictures(
     if given is None or given.found is None:
         return given
     rows = []
-    for group in given.found.groups:
-        shown = [pair for pair in group.beside if set(pair) <= pictures.keys()]
-        captions = {
-            f"{name} {place}": pictures[image]
-            for place, pair in enumerate(shown, start=1)
-            for name, image in zip(("member", "not a member"), pair, strict=True)
-        }
-        if captions:
-            name = f"{label_names[group.label]}, {given.found.names[group.level]}"
-            rows.append(Example(shown[0][0], name, captions))
+    for grouping in given.found.groupings:
+        for group in grouping.groups:
+            shown = [pair for pair in group.beside if set(pair) <= pictures.keys()]
+            name = f"{label_names[group.label]}, {grouping.names[group.level]}"
+            captions = {
+                caption: pictures[image]
+                for place, pair in enumerate(shown, start=1)
+                for image, caption in zip(pair, (f"{name}: member {place}", f"not a member {place}"), strict=True)
+            }
+            if captions:
+                rows.append(Example(shown[0][0], f"{grouping.way}, {name}", captions))
     return replace(given, examples=tuple(rows))

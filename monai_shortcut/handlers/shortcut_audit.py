@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _THUMBNAIL = 128  # pixels a side of the pictures of groups that no column names, at most
+_THUMBNAILS = 20_000  # images of which one is kept, about 10 kB each
 ROI_STRATEGIES = ("without_roi", "shifted_roi", "without_roi_box", "roi_only", "roi_box_only")
 
 
@@ -190,8 +191,9 @@ class ShortcutAudit(CohortHandler):
             masked = self._masked(engine) if self.strategies else [{} for _ in batch[self.image_key]]
         self._show(batch, masked)
         if self.settings.discovered_groups and self.settings.privacy.pixels and self.patches == FIRST:
-            names = self._names[-len(masked) :]
-            self._thumbnails |= zip(names, map(_thumbnail, batch[self.image_key]), strict=True)
+            new = list(zip(self._names[-len(masked) :], batch[self.image_key], strict=True))
+            left = max(_THUMBNAILS - len(self._thumbnails), 0)
+            self._thumbnails |= {name: _thumbnail(image) for name, image in new[:left]}
         if self.attribution is not None and self.roi_key is not None:
             _require_alone(self.given(engine))
             self._kept = self._kept or KeptImages(self._matchers, self.attribution, self.after_masking)
