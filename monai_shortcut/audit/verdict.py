@@ -122,7 +122,7 @@ def _read(encoding: Encoding) -> str:
 
 def _read_linearly(encoding: Encoding) -> str:
     area = with_limits(encoding.own_auroc)
-    return f"a linear probe tells its levels apart with AUROC {area} among images of one label"
+    return f"a linear probe tells its levels apart with AUC {area} among images of one label"
 
 
 def _unread(
@@ -335,7 +335,7 @@ def _number(row: Difference, value: float) -> str:
 _WORDS = {
     "probability": "probability moves by",
     "decision": "the share of answers moves by",
-    "rank": "the area under the ROC curve moves by",
+    "rank": "the AUC moves by",
     "odds": "the ratio of the odds is",
     "prediction": "the mean prediction moves by",
 }

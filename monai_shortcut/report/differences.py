@@ -13,7 +13,7 @@ from monai_shortcut.audit.leading import as_told, between, exceeds, leading, nam
 from monai_shortcut.audit.record import Audit, Finding
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.report.wording import limits
-from monai_shortcut.types import Outcome
+from monai_shortcut.types import Estimate, Outcome
 
 Place = tuple[int, int, int, tuple[str, int] | None]  # label, levels, part of the images
 
@@ -81,13 +81,19 @@ def _place(row: Difference) -> Place:
     return row.label, row.first, row.second, row.within
 
 
+def shifted(row: Difference | None, told: Estimate) -> str:
+    """A difference with its limits; "not measurable" of one that may be any at all."""
+    bounded = row is not None and row.scale in (PROBABILITY, DECISION, RANK)
+    return "not measurable" if bounded and told.low <= -1 and told.high >= 1 else limits(told)
+
+
 def _line(rows: Sequence[Difference], finding: Finding, audit: Audit) -> Line:
     names, settings, cells = naming(finding, audit), audit.settings, {}
     for scale in COLUMNS:
         own = [row for row in rows if row.scale == scale]
         cells[scale] = [
             Cell(
-                ("" if row.outcome is None else f"{names.labels[row.outcome]}: ") + limits(as_told(row)),
+                ("" if row.outcome is None else f"{names.labels[row.outcome]}: ") + shifted(row, as_told(row)),
                 exceeds(row, settings, names),
             )
             for row in own

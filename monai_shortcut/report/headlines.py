@@ -310,8 +310,12 @@ def _moved(row: Difference, text: str, labels: Sequence[str]) -> str:
         return f"the odds of {labels[row.outcome or 0]} change by a factor of {text}"
     several = len(labels) > 2
     if row.scale == DECISION:
-        return f"the answers change class by {text}" if several else f"the share called {labels[1]} shifts by {text}"
-    return f"the probabilities shift by {text}" if several else f"the probability of {labels[1]} shifts by {text}"
+        return f"{text} of the answers change class" if several else f"the share called {labels[1]} shifts by {text}"
+    return (
+        f"{text} of the probability move to other classes"
+        if several
+        else f"the probability of {labels[1]} shifts by {text}"
+    )
 
 
 def plain_point(one: Told, finding: Finding, audit: Audit) -> str:

@@ -17,7 +17,7 @@ from monai_shortcut.audit.record import Audit, Finding
 from monai_shortcut.audit.wording import unfit
 from monai_shortcut.report.attribution import attribution_table, looks, told_name
 from monai_shortcut.report.attribution import told as method_name
-from monai_shortcut.report.differences import lines, scales, tolerances
+from monai_shortcut.report.differences import lines, scales, shifted, tolerances
 from monai_shortcut.report.dimensions import dimensions
 from monai_shortcut.report.discovered import group_lines
 from monai_shortcut.report.drawings import Drawing, drawn
@@ -184,7 +184,7 @@ def _environment() -> Environment:
     found.filters |= {"p": p_text, "number": number, "limits": limits, "words": words}
     found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS | RULINGS, "dark": DARK}
     found.globals |= {"looks": looks, "method_name": method_name, "told_name": told_name}
-    found.globals |= {"published": PUBLISHED, "told": told, "lines": lines, "scales": scales}
+    found.globals |= {"published": PUBLISHED, "told": told, "lines": lines, "scales": scales, "shifted": shifted}
     found.globals |= {"glossary": GLOSSARY}
     found.globals |= {"group_lines": group_lines}
     return found

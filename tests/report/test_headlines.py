@@ -79,6 +79,20 @@ def test_the_sentence_names_what_shifts_where(changed, words):
     assert one.said.startswith(f"For images labelled {'malignant' if changed.get('label') else 'benign'}, ")
 
 
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        ("decision", "30 points (18 to 42) of the answers change class between A and B."),
+        ("probability", "30 points (18 to 42) of the probability move to other classes between A and B."),
+        ("odds", "the odds of malignant change by a factor of 1.3 (1.2 to 1.5) between A and B."),
+    ],
+)
+def test_of_several_classes_it_is_said_how_much_moves(scale, words):
+    record = bare(found("scanner", shown(row(0.3, certain=0.15, scale=scale, outcome=1 if scale == "odds" else None))))
+    (one,) = headlines(replace(record, label_names=(*record.label_names, "normal")))
+    assert one.said.endswith(f", {words}")
+
+
 def test_differences_for_certain_of_unknown_size_are_a_caution_with_the_row_that_shows_them():
     rows = [row(0.15, 0.2, p_value=0.9, scale="decision"), row(0.07, 0.02, p_value=0.007), row(0.05, 0.03, p_value=0.1)]
     one = headline(found("device", shown(*rows, differences_p_value=0.007), INCONCLUSIVE))

@@ -256,6 +256,14 @@ def test_attributes_that_share_a_verdict_are_one_finding_of_two_sections():
     assert heads == [("0", "scanner or site"), ("1", "age"), ("2", "site or scanner"), ("3", "&lt;sex&gt;")]
 
 
+def test_a_difference_that_may_be_any_is_not_measurable():
+    text = page_of(bare(found("lens", shown(row(0.0, 1.0)), INCONCLUSIVE), found("tint", shown(row(0.0, 0.99)))))
+    lens, tint = [cells for cells in Page(text).rows if len(cells) == 9][1:]
+    assert lens[4].startswith("not measurable probability, benign")
+    assert tint[4].startswith("0.00 (-0.99 to 0.99) probability, benign")
+    assert "(-1.00 to 1.00)" not in text
+
+
 def test_exceptions_of_what_is_not_used_stand_beside_the_verdict():
     """Which ones, the first screen says."""
     for few, said in (((40, 40, 40), ""), ((3, 40, 40), " (exceptions below)")):
