@@ -46,9 +46,10 @@ def pages(record: Audit, folder: Path) -> dict[str, Path]:
     """The pages by kind, written below the folder; the audit is given."""
     read = _read(folder)
     audit = replace(record, attribution=_looked(), readers=read, excluded={**record.excluded, **EXCLUDED})
+    small = replace(record, findings=record.findings[:1], weight_space=None, examples=())  # few figures
     writers: Mapping[str, Callable[[Path], Path]] = {
         "audit": lambda to: write_report(audit, to),
-        "overview": lambda to: write_reports({"mass": record, "edema": record}, to, title="Two", problems={"x": "few"}),
+        "overview": lambda to: write_reports({"mass": small, "edema": small}, to, title="Two", problems={"x": "few"}),
         "regions": lambda to: write_region_report(_studied(read), to),
         "training": lambda to: write_training_report(CURVES, to),
         "comparison": _compared,

@@ -19,7 +19,7 @@ from html import unescape
 from markupsafe import escape
 
 _PART = re.compile(r'<(?P<tag>h[1-6]|summary)\b[^>]*>(?P<name>.*?)</(?P=tag)>|(?P<scroll><div class="scroll">)\s*'
-                   r"|<table>(?P<rows>.*?)</table>", re.DOTALL)  # fmt: skip
+                   r"|<table(?P<given>[^>]*)>(?P<rows>.*?)</table>", re.DOTALL)  # fmt: skip
 _ROW, _CELL = re.compile(r"<tr>.*?</tr>", re.DOTALL), re.compile(r"<(t[hd])\b([^>]*)>(.*?)</\1>", re.DOTALL)
 _SPAN, _TAG = re.compile(r'colspan="(\d+)"'), re.compile(r"<[^>]*>")
 _WIDE = 8  # columns from which a printed table takes smaller type
@@ -48,7 +48,7 @@ def completed(html: str) -> str:
             named = _numbered(above, counts)
             return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(named)}">'
         caption, named = named or _numbered(above, counts), ""
-        return _table(caption, found["rows"])
+        return _table(caption, found["given"], found["rows"])
 
     return _PART.sub(part, html)
 
@@ -60,14 +60,14 @@ def _numbered(above: str, counts: Counter[str]) -> str:
     return name if counts[name] == 1 else f"{name}, table {counts[name]}"
 
 
-def _table(caption: str, rows: str) -> str:
+def _table(caption: str, given: str, rows: str) -> str:
     lines = _ROW.findall(rows)
     head = lines[0] if lines and "<td" not in lines[0] else ""
     names = [_text(name) for _, span, name in _CELL.findall(head) for _ in range(_width(span))]
     body = "\n".join(_cells(line, names) for line in (lines[1:] if head else lines))
     begins = f"<thead>\n{_CELL.sub(_scoped, head)}</thead>" if head else ""
     sort = ' class="wide"' if len(names) >= _WIDE else ""
-    return f"<table{sort}><caption>{escape(caption)}</caption>{begins}<tbody>\n{body}\n</tbody></table>"
+    return f"<table{given}{sort}><caption>{escape(caption)}</caption>{begins}<tbody>\n{body}\n</tbody></table>"
 
 
 def _scoped(found: re.Match[str]) -> str:
