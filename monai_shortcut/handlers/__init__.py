@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from monai_shortcut.handlers.epoch_seed import SeedEachEpoch
 from monai_shortcut.handlers.head_repair import HeadRepair
+from monai_shortcut.handlers.late_writer import LateSummaryWriter
 from monai_shortcut.handlers.metadata_probe import MetadataProbe, WeightSpaceCorrelation
 from monai_shortcut.handlers.reader_export import ReaderExport
 from monai_shortcut.handlers.recording import EmbeddingRecorder
@@ -20,6 +21,7 @@ from monai_shortcut.handlers.training_audit import TrainingAudit
 __all__ = [
     "EmbeddingRecorder",
     "HeadRepair",
+    "LateSummaryWriter",
     "MetadataProbe",
     "ReaderExport",
     "SeedEachEpoch",

@@ -15,6 +15,7 @@ import pandas as pd
 from ignite.engine import Engine
 from torch import nn
 
+from monai_shortcut.audit.logged import loggable
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.columns import as_names, require_none
 from monai_shortcut.cohort.table import Cohort
@@ -157,7 +158,7 @@ class CohortHandler(EmbeddingRecorder):
         super()._epoch_completed(engine)
         if recorded:
             self.timings.seconds["evaluation"] = time.perf_counter() - self._began
-            numbers = on_first(lambda: self._computed(engine))
+            numbers = loggable(on_first(lambda: self._computed(engine)))
             self._written = set(numbers)
             engine.state.metrics.update(numbers)
         self._leave_folder()

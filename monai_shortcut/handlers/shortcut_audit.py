@@ -21,6 +21,7 @@ from monai_shortcut.attribution.record import Attribution
 from monai_shortcut.attribution.settings import AttributionSettings
 from monai_shortcut.audit.discovered import with_pictures
 from monai_shortcut.audit.failing import NOT_COMPUTED, failing, failing_words
+from monai_shortcut.audit.logged import logged
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import Audit, Example, Identity
 from monai_shortcut.audit.wording import summary
@@ -55,8 +56,9 @@ ROI_STRATEGIES = ("without_roi", "shifted_roi", "without_roi_box", "roi_only", "
 class ShortcutAudit(CohortHandler):
     """Audits the evaluator's model: findings, figures and a report at the end of the epoch.
 
-    Prints the table of findings and where the report lies, adds ``<attribute>_own_auroc`` and
-    ``<attribute>_prediction_gap`` to the engine's metrics and keeps the records in ``audits``, by label.
+    Prints the table of findings and where the report lies, adds the numbers of `monai_shortcut.audit.logged` to the
+    engine's metrics, where MONAI's handlers for TensorBoard and MLflow find them, and keeps the records in ``audits``,
+    by label. Place it before such handlers.
 
     A network with several outputs that do not exclude each other is audited one clinical label at a time: name them as
     ``labels``. Each label then has its own findings and report, in a folder of its name, and ``report.html`` shows them
@@ -330,13 +332,7 @@ class ShortcutAudit(CohortHandler):
             with self.timings.of("report"):
                 page = self._report(self.output_dir)
             print(f"report: {page} (beside it audit.json, CSV tables and figures)\n", flush=True)
-        numbers: dict[str, float] = {}
-        for task in tasks:
-            for finding in self.audits[task.name].findings:
-                if finding.evidence is not None and finding.evidence.encoding is not None:
-                    numbers[f"{task.prefix}{finding.attribute}_own_auroc"] = finding.evidence.encoding.own_auroc.value
-                    numbers[f"{task.prefix}{finding.attribute}_prediction_gap"] = finding.evidence.gap.effect.value
-        return numbers
+        return {name: n for task in tasks for name, n in logged(self.audits[task.name], task.prefix).items()}
 
     @property
     def _network_name(self) -> str:

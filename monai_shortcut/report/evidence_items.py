@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from monai_shortcut.audit.leading import least_noticed, naming, told
 from monai_shortcut.audit.record import USED, Audit, Evidence, Finding
+from monai_shortcut.audit.wording import performed
 from monai_shortcut.report.dimensions import dimensions
 from monai_shortcut.types import p_text, plain, with_limits
 
@@ -82,18 +83,29 @@ def _missing(audit: Audit) -> Answer:
 
 
 def _disjoint(audit: Audit) -> Answer:
-    told_of = (
+    drawn = (
         f"Of the audit: every fold, permutation and bootstrap is drawn by patient ({audit.patients} patients, "
         f"{_images(audit)})."
     )
-    return Answer(ANSWERED, f"{told_of} {_alike(audit)}{_TRAINING}".strip(), "audit.json, settings and linked")
+    said = f"{drawn} {_alike(audit)}{_TRAINED[_unseen(audit)]}"
+    return Answer(ANSWERED, said, "audit.json, settings, linked and identity")
 
 
 def _leakage(audit: Audit) -> Answer:
-    return Answer(NOT_MEASURED, f"{_TRAINING} {_alike(audit)}".strip(), "audit.json, linked" if audit.linked else "")
+    state = NOT_MEASURED if _unseen(audit) is None else ANSWERED
+    place = "audit.json, linked and identity" if state == ANSWERED or audit.linked else ""
+    return Answer(state, f"{_alike(audit)}{_TRAINED[_unseen(audit)]}", place)
 
 
-_TRAINING = "Whether these patients are apart from those of the training is not in the record."
+_TRAINED = {
+    None: "Whether these patients are apart from those of the training is not in the record.",
+    True: "The record says that the model was trained on none of these patients.",
+    False: "The record says that the model was trained on some of these patients.",
+}
+
+
+def _unseen(audit: Audit) -> bool | None:
+    return audit.identity.unseen_patients if audit.identity else None
 
 
 def _alike(audit: Audit) -> str:
@@ -111,8 +123,9 @@ def _sample_size(audit: Audit) -> Answer:
             told_of.append(f"{finding.attribute}: {_listed(f'{label} {plain(size)}' for label, size in least.items())}")
     if not told_of:
         return Answer(NOT_MEASURED, "The answers of no attribute's levels were compared.")
-    size = f"{_images(audit)} of {audit.patients} patients. Smallest use that four of five such cohorts would show, in "
-    return Answer(ANSWERED, f"{size}probability: {'; '.join(told_of)}.", "report.html, table of findings")
+    unit = f"in {audit.unit or 'the unit of the outcome'}" if audit.regression else "in probability"
+    size = f"{_images(audit)} of {audit.patients} patients. Smallest use that four of five such cohorts would show, "
+    return Answer(ANSWERED, f"{size}{unit}: {'; '.join(told_of)}.", "report.html, table of findings")
 
 
 def _statistics(audit: Audit) -> Answer:
@@ -209,6 +222,8 @@ def _levels(finding: Finding) -> str:
 
 
 def _performance(audit: Audit) -> Answer:
+    if audit.regression:
+        return Answer(ANSWERED, performed(audit), "report.html")
     areas = [
         f"{one.label} {with_limits(one.auc)}, {one.images} images"
         for one in audit.regions.scores

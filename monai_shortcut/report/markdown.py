@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, UNUSED, USED, Audit
-from monai_shortcut.audit.wording import HEAD, notes, summary_rows
+from monai_shortcut.audit.record import Audit
+from monai_shortcut.audit.wording import notes
 from monai_shortcut.report.evidence_items import ANSWERED, CLAIM, ITEMS
+from monai_shortcut.report.first_screen import FirstScreen, first_screen
 
 LIMITS = (
     "A finding says that answers differ, not why; no finding means no evidence, not safety.",
@@ -17,10 +18,10 @@ LIMITS = (
     "For research; it is no approval of any use in patients.",
 )
 METHOD = (
-    "Answers to images of one label are compared between the levels of each attribute, on four scales, by permutation "
-    "between patients; limits and tests have patients as their units."
+    "Answers to images of one label are compared between the levels of each attribute, on several scales, by "
+    "permutation between patients; limits and tests have patients as their units."
 )
-_ORDER = (USED, INCONCLUSIVE, NOT_USED, UNUSED, NOT_ENCODED)
+HEAD = ("attribute", "verdict", "size", "certainty")
 _ROWS, _SENTENCES = 9, 3  # of the summary
 _ACTIVE = re.compile(r"[\\`*_{}\[\]<>#|~!$]")
 _LINKS = {"@": "&#64;", "://": "&#58;//", "www.": "www&#46;"}  # what pages of repositories make links of by themselves
@@ -50,9 +51,10 @@ def pull_request(record: Audit) -> str:
     Args:
         record: the audit, as it may be written.
     """
-    rows = summary_rows(record)
+    screen = first_screen(record)
+    rows = _rows(screen)
     more = [f"{len(rows) - _ROWS} further rows are in the report."] if len(rows) > _ROWS else []
-    said = [*notes(record)[:1], *strongest(record)][:_SENTENCES]
+    said = [*notes(record)[:1], *_strongest(screen)][:_SENTENCES]
     lines = [f"### {escaped(record.title)}", "", escaped(_about(record)), "", *table(HEAD, rows[:_ROWS]), *more, ""]
     return _text([*lines, *(f"- {escaped(one)}" for one in said)])
 
@@ -93,17 +95,21 @@ def model_card(record: Audit) -> str:
             "",
             "### Results",
             "",
-            *table(HEAD, summary_rows(record)),
+            *table(HEAD, _rows(first_screen(record))),
             "",
             *_bullets(one.sentence if one.state == ANSWERED else f"{one.state}: {one.sentence}" for one in results),
         ]
     )
 
 
-def strongest(record: Audit) -> list[str]:
-    """The findings in sentences, what is used first."""
-    order = sorted(record.findings, key=lambda one: _ORDER.index(one.verdict))
-    return [f"{one.attribute}: {one.verdict}. {one.reason}" for one in order]
+def _rows(screen: FirstScreen) -> list[tuple[str, str, str, str]]:
+    return [(one.name, one.verdict, one.amount, one.certainty or "-") for one in screen.table]
+
+
+def _strongest(screen: FirstScreen) -> list[str]:
+    """What is to be said first, cautions before all else."""
+    others = [one for one in screen.table if one not in screen.cautions]
+    return [" ".join(filter(None, (one.lead, one.said))) for one in (*screen.cautions, *others)]
 
 
 def _about(record: Audit) -> str:

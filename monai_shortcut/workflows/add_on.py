@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 
 from monai_shortcut.audit.failing import FAILED, said_failing
 from monai_shortcut.cohort.table import Cohort
@@ -101,7 +101,7 @@ def attach_audit(handler: CohortHandler, evaluator: Engine) -> None:
     MONAI takes ids that an overlay does not know without a word; they are missing from what is printed. An evaluation
     that is audited saves no checkpoint: with a training configuration alone, the bundle's validator would replace the
     trained model by the one that happens to be in memory. What its other handlers save goes to the folder ``bundle`` of
-    the audit.
+    the audit. The bundle's handlers that log an epoch come after the audit, and log its numbers too.
 
     Args:
         handler: the audit of an evaluation or a training.
@@ -120,12 +120,19 @@ def attach_audit(handler: CohortHandler, evaluator: Engine) -> None:
     if isinstance(handler, ShortcutAudit):
         handler.watched = True
     handler.attach(evaluator)
+    _ahead(evaluator, handler)
     if idist.get_rank() == 0:
         for name in silenced:
             print(f"the audit takes {name} off the evaluator: it would write checkpoints of the audited model")
         told = "".join(f"\n    {name}: {getattr(handler, name)}" for name in _SHOWN if hasattr(handler, name))
         cohorts = "; ".join(f"{name} {cohort!r}".lstrip() for name, cohort in handler.cohorts.items())
         print(f"audit of {type(handler.network).__name__} on {cohorts}{told}", flush=True)
+
+
+def _ahead(engine: Engine, handler: CohortHandler) -> None:
+    """Let the audit end an epoch before all other handlers do, so that those that log have its numbers."""
+    ending = engine._event_handlers[Events.EPOCH_COMPLETED]
+    ending.sort(key=lambda entry: getattr(entry[0], "__self__", None) is not handler)
 
 
 def exit_by_verdict(handler: CohortHandler) -> None:

@@ -385,8 +385,10 @@ def test_numbers_are_floats_and_are_logged(densenet, phantom, items, tmp_path, c
     handlers = all_handlers(densenet, phantom.cohort, tmp_path, attributes=None)
     logging.getLogger(f"stats {kind}").addHandler(caplog.handler)  # MONAI's loggers do not propagate
     engine = run(kind, densenet, items, *handlers, StatsHandler(name=f"stats {kind}", iteration_log=False))
-    ends = ("probe_auroc", "probe_p", "wsc", "own_auroc", "prediction_gap")
+    ends = ("probe_auroc", "probe_p", "wsc", "own_auroc", "prediction_gap", "used")
     expected = {f"{name}_{end}" for name in phantom.cohort.attributes for end in ends}
+    compared = {one.attribute for one in handlers[2].audit.findings if one.evidence.differences}
+    expected |= {f"{name}_difference" for name in compared}
     assert set(engine.state.metrics) == expected
     assert {type(value) for value in engine.state.metrics.values()} == {float}
     for name, value in engine.state.metrics.items():
@@ -478,8 +480,9 @@ def test_a_second_run_keeps_no_number_and_no_hook_of_the_first(sononet, phantom,
     engine = run(kind, sononet, items_now, *handlers, repeat=narrow)
     assert hooks(sononet) == 0
     assert any(name.startswith("scanner") for name in seen)
-    left = set(engine.state.metrics)
-    assert left == {name for name in seen if not name.startswith("scanner")} | {"not ours"}
+    left = {name for name in engine.state.metrics if not name.endswith("_difference")}
+    others = {name for name in seen if not name.startswith("scanner") and not name.endswith("_difference")}
+    assert left == others | {"not ours"}  # the images that are left are too few to compare answers
     assert len(handlers[0].image_ids) == len(items_now) < 44
     assert sum(handlers[2].audit.labels.values()) == len(items_now)
 
@@ -647,7 +650,7 @@ def test_an_attribute_that_coincides_with_the_label_has_no_number(sononet, phant
     cohort = Cohort.from_table(table, label_names=phantom.cohort.label_names)
     handlers = all_handlers(sononet, cohort, tmp_path, attributes=["twin", "alone", "scanner"])
     metrics = run("decollated", sononet, items, *handlers).state.metrics
-    ends = ("probe_auroc", "probe_p", "wsc", "own_auroc", "prediction_gap")
+    ends = ("probe_auroc", "probe_p", "wsc", "own_auroc", "prediction_gap", "difference", "used")
     assert set(metrics) == {f"scanner_{end}" for end in ends} | {"twin_wsc"}
     assert "coincides" in handlers[2].audit.finding("twin").reason
     assert "every image has the same value (x)" in handlers[2].audit.finding("alone").reason

@@ -16,7 +16,7 @@ from monai_shortcut.analyses.held_out_levels import HeldOutLevel
 from monai_shortcut.analyses.region_sensitivity import RegionScore, RegionSensitivity
 from monai_shortcut.analyses.subgroups import SubgroupGaps
 from monai_shortcut.audit import AuditSettings, audit
-from monai_shortcut.audit.record import INCONCLUSIVE, NOT_USED, Audit, Company, Counterfactual
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_USED, Audit, Company, Counterfactual, Identity
 from monai_shortcut.report.evidence_items import ANSWERED, ITEMS, NOT_APPLICABLE, NOT_MEASURED, STATES, Answer
 from monai_shortcut.report.evidence_pack import EvidencePack
 from monai_shortcut.types import Estimate, Tested
@@ -150,7 +150,11 @@ def test_every_item_has_a_state_and_a_sentence(which, request):
         (("FDA", "sub-groups: others"), ANSWERED, "B against A, p 0.750); marker: inconclusive."),
         (("FDA", "multiplicity"), ANSWERED, "adjusted over 4 attributes by Holm's method."),
         (("FDA", "sample size"), ANSWERED, "120 images of 120 patients."),
-        (("FDA", "leakage"), NOT_MEASURED, "apart from those of the training is not in the record. 2 groups of images"),
+        (
+            ("FDA", "leakage"),
+            NOT_MEASURED,
+            "2 groups of images of different patients look the same; these patients count as one. Whether",
+        ),
     ],
 )
 def test_a_sentence_holds_the_numbers_of_the_record(known, item, state, told):
@@ -245,6 +249,15 @@ def test_names_that_a_page_must_not_run_are_text(folder):
     assert set(tags).isdisjoint({"script", "net", "b", "i", "img", "u"})
     assert "&lt;script&gt;" in text
     assert "http" not in text
+
+
+@pytest.mark.parametrize(("unseen", "trained"), [(True, "none"), (False, "some")])
+def test_what_the_record_says_of_the_training_is_told(known, unseen, trained):
+    told = answers(replace(known, identity=Identity(unseen_patients=unseen)))
+    said = f"The record says that the model was trained on {trained} of these patients."
+    assert told["FDA", "leakage"].state == ANSWERED
+    assert told["FDA", "leakage"].sentence.endswith(said)
+    assert told["CLAIM", "20"].sentence.endswith(said)
 
 
 def test_settings_are_told_as_they_were(known):

@@ -9,8 +9,9 @@ import pytest
 from difference_cases import bare, found, row, shown
 
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_USED
-from monai_shortcut.audit.wording import HEAD, NO_CLASSIFIER, summary_rows
-from monai_shortcut.report.markdown import LIMITS, escaped, model_card, pull_request
+from monai_shortcut.audit.wording import NO_CLASSIFIER
+from monai_shortcut.report.first_screen import first_screen
+from monai_shortcut.report.markdown import HEAD, LIMITS, escaped, model_card, pull_request
 
 HOSTILE = "a|b\n# <img src=x onerror=alert(1)> [x](https://e.example) `c` @ann www.e.example $x$ \\| &lt;"
 
@@ -32,14 +33,17 @@ def test_the_summary_holds_the_table_of_the_findings_and_the_strongest_sentences
         "",
     ]
     table = [cells(line) for line in lines if line.startswith("|")]
-    assert table == [list(HEAD), ["---"] * len(HEAD), *map(list, summary_rows(record))]
-    assert table[4][:2] == ["scanner", "used"]
-    assert "0.30 (0.17 to 0.42)" in table[4]
-    assert lines[-3:] == [
-        "- scanner: used. Because of scanner.",
-        "- âge: inconclusive. Because of âge.",
-        "- tag: encoded, not used. Because of tag.",
+    screen = first_screen(record)
+    assert table[:2] == [list(HEAD), ["---"] * len(HEAD)]
+    assert [line[0] for line in table[2:]] == ["scanner", "tag", "âge"]
+    assert [line[1:3] for line in table[2:]] == [[one.verdict, one.amount] for one in screen.table]
+    assert table[2][2] == "30 points (18 to 42)"
+    (caution,) = screen.cautions
+    assert [line[2:] for line in lines[-3:]] == [
+        escaped(f"{caution.lead} {caution.said}"),
+        *(escaped(" ".join(filter(None, (one.lead, one.said)))) for one in screen.table[1:]),
     ]
+    assert "predictions differ by scanner" in lines[-3]
 
 
 def test_the_summary_has_at_most_20_lines():
@@ -47,7 +51,8 @@ def test_the_summary_has_at_most_20_lines():
     lines = pull_request(replace(many, notes=("One note.", "Another."))).splitlines()
     assert len(lines) == 20
     assert "21 further rows are in the report." in lines
-    assert lines[-3:] == ["- One note.", "- a0: used. Because of a0.", "- a1: used. Because of a1."]
+    assert lines[-3] == "- One note."
+    assert all(line.startswith("- ") for line in lines[-3:])
     assert len(pull_request(bare()).splitlines()) <= 20
 
 
