@@ -106,8 +106,8 @@ def references_table(package: str) -> str:
 
 def glossary_table(package: str) -> str:
     """The words of the reports with their meanings, as a Markdown table."""
-    words = locate(f"{package}.report.glossary.GLOSSARY") or {}
-    return _table(("word", "meaning"), [(name, meaning) for name, meaning in dict(words).items()])
+    words: Any = locate(f"{package}.report.glossary.GLOSSARY")
+    return _table(("word", "meaning"), list(words.items())).replace("`", "")
 
 
 def described(*targets: Any) -> dict[str, str]:

@@ -34,6 +34,7 @@ RUN_BY = {
     ("docs/how-to/reader-study.md", "python"): "tests/bundles/test_reader_guide.py",
     ("docs/how-to/region-study.md", ""): "trains 45 models; tests/workflows/test_region_study.py runs its config",
     ("docs/how-to/region-study.md", "json"): "tests/workflows/test_region_study.py",
+    ("docs/how-to/slices.md", "python"): "any-classifier.md and one setting, given in test_discovered_pictures.py",
     ("docs/reading/after-inconclusive.md", "python"): TUTORIALS,
     ("docs/start.md", ""): TUTORIALS,
     ("docs/tutorials/phantom.md", ""): TUTORIALS,
