@@ -20,8 +20,10 @@ from monai_shortcut.cohort.columns import (
     FINDING_LEVELS,
     RESERVED,
     as_names,
+    as_numbers,
     as_text,
     finding_outcomes,
+    in_order,
     read_attribute,
     repeated,
     require_kind,
@@ -397,13 +399,38 @@ class Cohort:
         if name is None:
             raise ValueError(f"former must name the label ({', '.join(self.label_names)}), which is no finding.")
         labels = pd.Series(self.values(finding), self.table.index, object)
-        table = self.table.assign(label=labels).drop(columns=finding)
-        kinds = {attribute: kind for attribute, kind in self.kinds.items() if attribute != finding}
-        orders = {attribute: order for attribute, order in self.orders.items() if attribute != finding}
+        rest = self.without(finding)
         changed = replace(
-            self, table=table, kinds=kinds, orders=orders, label_names=FINDING_LEVELS, finding=finding
+            rest, table=rest.table.assign(label=labels), label_names=FINDING_LEVELS, finding=finding
         ).with_attribute(name, self.table["label"].tolist(), CATEGORICAL)
         return changed.exclude(dict.fromkeys(self.table.index[np.isnan(present)], f"{finding} unknown"))
+
+    def with_outcome(self, name: str) -> Cohort:
+        """The same cohort with a continuous outcome as its label, as numbers in text; images without it are excluded.
+
+        Args:
+            name: an attribute, which then is none; or what the label is called, if it holds numbers.
+
+        Raises:
+            ValueError: If there is no such attribute and the label is no number, or all numbers are the same.
+        """
+        own = name in self.attributes
+        values = as_numbers(self.table[name if own else "label"], f"outcome {name}")
+        known = np.isfinite(values)
+        if len(np.unique(values[known])) < 2:
+            raise ValueError(f"outcome {name} must differ between images, got {np.unique(values[known]).tolist()}.")
+        labels = pd.Series([repr(value) for value in values.tolist()], self.table.index, object)
+        kept = self.without(name) if own else self
+        names = in_order(set(labels[known]))
+        changed = replace(kept, table=kept.table.assign(label=labels), label_names=names, finding=None)
+        return changed.exclude(dict.fromkeys(self.table.index[~known], f"{name} missing"))
+
+    def without(self, attribute: str) -> Cohort:
+        """The same cohort without an attribute."""
+        kinds, orders = dict(self.kinds), dict(self.orders)
+        kinds.pop(attribute)
+        orders.pop(attribute, None)
+        return replace(self, table=self.table.drop(columns=attribute), kinds=kinds, orders=orders)
 
     def outcomes(self, findings: Sequence[str] | None = None) -> pd.DataFrame:
         """What models are to predict, as numbers: 1.0 or 0.0 for each image and outcome, NaN where unknown.

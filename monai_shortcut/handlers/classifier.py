@@ -33,6 +33,8 @@ def audit_classifier(
     metadata: Table,
     *,
     labels: Sequence[str] | None = None,
+    outcome: str | None = None,
+    unit: str = "",
     attributes: Sequence[str] | None = None,
     image_key: str | int = "image",
     label_key: str | int = "label",
@@ -48,7 +50,7 @@ def audit_classifier(
     settings: AuditSettings | None = None,
     title: str = "",
 ) -> Any:
-    """Audit a classifier on images that it was not trained on.
+    """Audit a classifier, or a regression network, on images that it was not trained on.
 
     The network runs once over the loader, in evaluation mode, without gradients and on its own device. On the first
     images it is proved that its head gives its logits. Training flags, hooks and torch's random state are afterwards as
@@ -60,6 +62,9 @@ def audit_classifier(
         metadata: the images' table: a `Cohort`, a data frame, or the path of a CSV, with the columns ``image_id``,
             ``patient_id``, ``label`` and the attributes. `Cohort.from_csv` takes other names.
         labels: the findings that a multi-label network predicts, in the order of its outputs.
+        outcome: the continuous outcome that a network with one output predicts, such as "age": a column of numbers in
+            the table, which then needs no label.
+        unit: unit of the outcome and the predictions, such as "years".
         attributes: columns to audit; by default all that are no labels.
         image_key: entry of the batch that holds the images; a number of a tuple.
         label_key: entry of the batch that holds the labels. They are read to make sure that the table is of these
@@ -95,14 +100,14 @@ def audit_classifier(
         {'F': 20, 'M': 40}
     """
     if fit_head:
-        _require_default(embedding=embedding, layer=layer, labels=labels)
-    cohort = _cohort(metadata, labels)
+        _require_default(embedding=embedding, layer=layer, labels=labels, outcome=outcome)
+    cohort = _cohort(metadata, labels, outcome)
     chosen = settings or AuditSettings()
     measured = chosen.image_properties or image_properties
     chosen = replace(chosen, adjust_for=(*chosen.adjust_for, *adjust_for), image_properties=measured)
     keys = {"image_key": str(image_key), "id_key": str(id_key)}
     reading: dict[str, Any] = {"attributes": attributes, "labels": labels, "settings": chosen, "title": title, **keys}
-    reading["label_key"] = str(label_key)
+    reading |= {"label_key": str(label_key), "outcome": outcome, "unit": unit}
     handler: ShortcutAudit
     if fit_head:
         network = _WithHead(network, output)
@@ -120,17 +125,21 @@ def audit_classifier(
     return handler.audits if labels is not None else handler.audits[""]
 
 
-def _cohort(metadata: Table, labels: Sequence[str] | None) -> Cohort | str | Path:
-    if not isinstance(metadata, pd.DataFrame):
-        return metadata if isinstance(metadata, Cohort) or labels is not None else Cohort.from_csv(metadata)
-    return Cohort.from_table(metadata, **({} if labels is None else {"findings": labels}))
+def _cohort(metadata: Table, labels: Sequence[str] | None, outcome: str | None) -> Cohort | str | Path:
+    if isinstance(metadata, Cohort):
+        return metadata
+    column = {"label": outcome} if outcome else {}
+    if isinstance(metadata, pd.DataFrame):
+        return Cohort.from_table(metadata, **(column if labels is None else {"findings": labels}))
+    return metadata if labels is not None else Cohort.from_csv(metadata, **column)
 
 
-def _require_default(*, embedding: str, layer: str | None, labels: Sequence[str] | None) -> None:
+def _require_default(*, embedding: str, layer: str | None, labels: Sequence[str] | None, outcome: str | None) -> None:
     given = {"embedding": embedding != "pooled", "layer": layer is not None, "labels": labels is not None}
+    given["outcome"] = outcome is not None
     wrong = [name for name, changed in given.items() if changed]
     if wrong:
-        raise ValueError(f"fit_head=True must go without embedding, layer and labels, got {', '.join(wrong)}.")
+        raise ValueError(f"fit_head=True must go without {', '.join(given)}, got {', '.join(wrong)}.")
 
 
 def _extra(

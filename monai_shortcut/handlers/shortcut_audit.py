@@ -33,7 +33,7 @@ from monai_shortcut.handlers.masked_rows import MaskedRows
 from monai_shortcut.handlers.masking import NO_SWAPPED, masked_images
 from monai_shortcut.handlers.processes import gather
 from monai_shortcut.handlers.recording import FIRST, MEASURED, file_shapes
-from monai_shortcut.handlers.tasks import ClinicalTask
+from monai_shortcut.handlers.tasks import ClinicalTask, require_regression
 from monai_shortcut.handlers.weights import NOT_LOADED, weights_read
 from monai_shortcut.heads.embeddings import embed
 from monai_shortcut.heads.inputs import Inputs
@@ -44,6 +44,7 @@ from monai_shortcut.regions.properties import image_properties
 from monai_shortcut.regions.strategies import STRATEGIES, TABLE, check_labels, check_settings
 from monai_shortcut.report.figures.audit import picture
 from monai_shortcut.report.pages import write_report, write_reports
+from monai_shortcut.types import Outcome
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -71,11 +72,14 @@ class ShortcutAudit(CohortHandler):
     Attach the handler on every process of a distributed evaluation; process 0 writes and prints.
 
     Args:
-        network: the classifier that the evaluator runs.
+        network: the classifier, or the regression network, that the evaluator runs.
         cohort: the images' table, as in `CohortHandler`.
         output_dir: folder of the report; None writes and prints none.
         attributes: columns to audit, as in `CohortHandler`.
         labels: findings of a multi-label network, as in `CohortHandler`.
+        outcome: the continuous outcome that a regression network with one output predicts: an attribute of the cohort,
+            or the name of its label, which then is a number. It is not compared with ``label_key``.
+        unit: the unit of outcome and predictions, such as "mm".
         roi_key: entry of the batch that holds the regions of interest: 0 and 1, or 0 and 255.
         roi_labels: values of the region that belong to it, one or several, of a map of labels such as 0, 1 and 2.
         strategies: masking strategies to evaluate beside "full", or "all" nine.
@@ -114,6 +118,8 @@ class ShortcutAudit(CohortHandler):
         cohort: Cohort | str | Path | Mapping[str, Cohort],
         output_dir: str | Path | None,
         *,
+        outcome: str | None = None,
+        unit: str = "",
         roi_key: str | None = None,
         roi_labels: int | Sequence[int] | None = None,
         strategies: str | Sequence[str] = ROI_STRATEGIES,
@@ -130,6 +136,9 @@ class ShortcutAudit(CohortHandler):
         **reading: Unpack[CohortReading],
     ) -> None:
         self.attribution, self.fail_on = checked_settings(attribution), failing_words(fail_on)
+        self.outcome = Outcome(outcome, unit) if outcome else None
+        if outcome:
+            cohort = _with_outcome(cohort, outcome, roi_key, self.attribution, readers, reading.get("labels"))
         super().__init__(network, cohort, output_dir=output_dir, **reading)
         unknown = [name for name in counterfactual_keys or {} if name not in self.attributes]
         if unknown:
@@ -166,6 +175,15 @@ class ShortcutAudit(CohortHandler):
             for name, word in failing(record, self.fail_on).items()
         }
         return found | (dict.fromkeys(self.problems, NOT_COMPUTED) if NOT_COMPUTED in self.fail_on else {})
+
+    def _name_classes(self) -> None:
+        if self.outcome is None:
+            super()._name_classes()
+        else:
+            require_regression(self._head())
+
+    def _labelled(self, task: ClinicalTask) -> str:
+        return super()._labelled(task) if self.outcome is None else ""
 
     def _clear(self) -> None:
         super()._clear()
@@ -269,7 +287,7 @@ class ShortcutAudit(CohortHandler):
                 if image is None:
                     continue
                 place, level = matcher.places[image], str(matcher.cohort.table.at[image, "label"])
-                kept = self._shown.setdefault((label, level), {})
+                kept = self._shown.setdefault((label, level if self.outcome is None else ""), {})
                 if place in kept or (len(kept) >= self.examples and place > max(kept, default=-1)):
                     continue
                 pictures = pictures or self._pictures(batch, masked[index], index)
@@ -320,6 +338,7 @@ class ShortcutAudit(CohortHandler):
         return key
 
     def _finish(self, engine: Engine, tasks: Sequence[ClinicalTask]) -> dict[str, float]:
+        tasks = [replace(task, outcome=self.outcome) for task in tasks]
         weights = weights_read(engine, watched=self.watched)
         with self.timings.of("audit"):
             self.audits = {task.name: self._noted(self._audit(task, len(tasks)), weights) for task in tasks}
@@ -369,7 +388,7 @@ class ShortcutAudit(CohortHandler):
         """
         cohort, matcher = task.cohort, self._matchers[task.name]
         problems = {matcher.find(name): why for name, why in self._problems.items()}
-        shown = [self._shown.get((task.name, level), {}) for level in cohort.label_names]
+        shown = [self._shown.get((task.name, level), {}) for level in (("",) if self.outcome else cohort.label_names)]
         swapped = [name for name in self.counterfactual_keys if name in task.attributes]
         progress = Progress()
         record = task.audited(
@@ -406,3 +425,18 @@ def _require_alone(given: Inputs) -> None:
     if given.args or given.kwargs:
         count = 1 + len(given.args) + len(given.kwargs)
         raise ValueError(f"attribution must be false of a network of several inputs, got one of {count}.")
+
+
+def _with_outcome(cohort: Cohort | str | Path | Mapping[str, Cohort], name: str, *others: object) -> Cohort:
+    """The cohort of a regression, for which nothing else is given that asks for classes.
+
+    Raises:
+        ValueError: If there is, or as `Cohort.with_outcome`.
+    """
+    given = dict(zip(("roi_key", "attribution", "readers", "labels"), others, strict=True))
+    wrong = [what for what, value in given.items() if value]
+    if wrong or isinstance(cohort, Mapping):
+        got = ", ".join(wrong) or "several cohorts"
+        raise ValueError(f"outcome must go without {', '.join(given)} and with one cohort, got {got}.")
+    table = cohort if isinstance(cohort, Cohort) else Cohort.from_csv(cohort, label=name)
+    return table.with_outcome(name)

@@ -26,6 +26,7 @@ from monai_shortcut.heads import LinearHead
 from monai_shortcut.regions.properties import PROPERTIES, as_attributes
 from monai_shortcut.statistics.checks import usable_images
 from monai_shortcut.statistics.fitted_heads import fitted_head
+from monai_shortcut.types import Outcome
 from monai_shortcut.versions import today, versions
 
 NO_ROW, NO_IMAGE = "no row in the cohort", "no image in the evaluation"
@@ -204,6 +205,7 @@ class ClinicalTask:
         matched: those with a row in the label's cohort.
         outputs: C outputs of the head that predict the label; one if it is a single logit.
         attributes: names of those to be analysed.
+        outcome: what a regression predicts; the label of its cohort is a number.
     """
 
     name: str
@@ -211,6 +213,7 @@ class ClinicalTask:
     matched: Matched
     outputs: tuple[int, ...]
     attributes: tuple[str, ...]
+    outcome: Outcome | None = None
 
     @property
     def cohort(self) -> Cohort:
@@ -253,10 +256,11 @@ class ClinicalTask:
             known = {**dict.fromkeys(known), "predicted": images.predicted[self.matched.rows]}
         return {
             **known,
-            "labels": cohort.labels,
+            "labels": cohort.labels if self.outcome is None else cohort.table["label"].to_numpy(np.float64),
+            "outcome": self.outcome,
             "patients": cohort.patients.tolist(),
             "attributes": {name: cohort.values(name) for name in self.attributes} | self._properties,
-            "label_names": cohort.label_names,
+            "label_names": cohort.label_names if self.outcome is None else (),
             "kinds": {name: cohort.kinds[name] for name in self.attributes},
             "orders": {name: order for name, order in cohort.orders.items() if name in self.attributes},
             "image_ids": cohort.image_ids,
@@ -302,14 +306,16 @@ class ClinicalTask:
         return replace(self, matched=self.matched._replace(cohort=cohort, rows=rows[finite]))
 
     def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of the label's classes, for the N images.
+        """Probabilities of the label's classes, for the N images; of a regression its predictions.
 
         Args:
             logits: (M, outputs) of all recorded images.
 
         Returns:
-            (N, 2) for a single output, else (N, C); NaN where a logit is.
+            (N, 2) for a single output, else (N, C); of a regression (N, 1). NaN where a logit is.
         """
+        if self.outcome is not None:
+            return logits[self.matched.rows]
         unit = np.eye(logits.shape[1])[list(self.outputs)]
         return probabilities(logits[self.matched.rows], unit, np.zeros(len(unit)))
 
@@ -409,11 +415,23 @@ def with_classes(cohort: Cohort, head: LinearHead) -> Cohort:
         f"label_names must hold {count} names to match the head, got {len(names)} ({', '.join(names[:5])}"
         f"{', ...' if len(names) > 5 else ''}): "
         + (
-            "one output tells two classes, and a continuous outcome (regression) is not audited."
+            "one output tells two classes. Of a continuous outcome this is a regression: name it, as "
+            'outcome="age" of audit_classifier and ShortcutAudit or audit_outcome of the overlays.'
             if regression
             else "name all classes in the order of the outputs, also those that the table lacks."
         )
     )
+
+
+def require_regression(head: LinearHead) -> None:
+    """Refuse heads that do not predict one number.
+
+    Raises:
+        ValueError: If there are more outputs, or an activation follows.
+    """
+    if len(head.bias) != 1 or head.activation:
+        got = f"{len(head.bias)}" + (f" and a {head.activation}" if head.activation else "")
+        raise ValueError(f"a network that predicts an outcome must end in one linear output, got {got}.")
 
 
 def cohorts_by_label(

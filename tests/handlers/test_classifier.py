@@ -322,7 +322,7 @@ class Nonlinear(nn.Module):
         ({"network": nn.Conv2d(1, 3, 1)}, r"logits must have shape \(N, C\), got .*\(2, 3, 16, 16\).*fit_head=True"),
         (
             {"fit_head": True, "layer": "6", "embedding": "logit_map", "labels": ["a"]},
-            "fit_head=True must go without embedding, layer and labels, got embedding, layer, labels",
+            "fit_head=True must go without embedding, layer, labels, outcome, got embedding, layer, labels",
         ),
         ({"attributes": ["age"]}, r"attributes must be among \['scanner', 'operator'\], got \['age'\]"),
         (
