@@ -86,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     record = task.audited(settings, arguments.title)
     record = replace(record, notes=(*filter(None, notes), *record.notes), sources=record.sources | _digests(arguments))
+    print("audited; drawing the figures and writing the report", flush=True)
     page = write_report(record, arguments.output)
     print(f"\n{summary(record)}\n\nreport: {page} (beside it audit.json, CSV tables and figures)")
     failed = failing(record, arguments.fail_on)

@@ -350,7 +350,9 @@ class ShortcutAudit(CohortHandler):
         if self.output_dir is not None:
             with self.timings.of("report"):
                 page = self._report(self.output_dir)
-            print(f"report: {page} (beside it audit.json, CSV tables and figures)\n", flush=True)
+            files = "audit.json, CSV tables and figures"
+            beside = "findings.csv, and the report of each label in a folder" if self.labels else files
+            print(f"report: {page} (beside it {beside})\n", flush=True)
         return {name: n for task in tasks for name, n in logged(self.audits[task.name], task.prefix).items()}
 
     @property
@@ -371,6 +373,7 @@ class ShortcutAudit(CohortHandler):
 
     def _report(self, folder: Path) -> Path:
         """Write the report of each label, print its findings, and give the page to start from."""
+        print("audited; drawing the figures and writing the report", flush=True)
         if self.labels:
             page = write_reports(self.audits, folder, title=self.title, problems=self.problems)
         else:

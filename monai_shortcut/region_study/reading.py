@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ from monai_shortcut.region_study.scores import StudyScores
 from monai_shortcut.region_study.wording import (
     Measured,
     area,
+    diagonal,
     of_boxes,
     of_the_content,
     on_full_images,
@@ -24,7 +25,7 @@ from monai_shortcut.region_study.wording import (
     without_the_region,
 )
 from monai_shortcut.statistics.resampling import holm
-from monai_shortcut.types import plain
+from monai_shortcut.types import Estimate, plain
 
 YES, NO, INCONCLUSIVE = "yes", "no", "inconclusive"
 ANSWERS = (YES, NO, INCONCLUSIVE)
@@ -61,6 +62,8 @@ class RegionReading:
         outline: outline of its size, shape and place.
         sentences: the reading in plain words.
         contrasts: further comparisons that the sentences rest on, by name; not adjusted.
+        areas: areas of models tested as they were trained, by strategy, with limits that hold for models trained anew,
+            as in the sentences; empty in former records.
     """
 
     label: str
@@ -69,6 +72,7 @@ class RegionReading:
     outline: SourceReading
     sentences: tuple[str, ...]
     contrasts: dict[str, Contrast]
+    areas: dict[str, Estimate] = field(default_factory=dict)
 
 
 def read_regions(
@@ -156,8 +160,25 @@ def read_label(areas: LabelAreas, tolerance: float = TOLERANCE, fits: Sequence[F
     sentences += [f"Surroundings beyond the outline: {outside.answer}; {outside.reason}."]
     sentences += [f"Inside beyond the outline: {inside.answer}; {inside.reason}."]
     return RegionReading(
-        areas.label, inside, outside, outline, (*sentences, *boxes[0], *content[0]), contrasts | boxes[1] | content[1]
+        areas.label,
+        inside,
+        outside,
+        outline,
+        (*sentences, *boxes[0], *content[0]),
+        contrasts | boxes[1] | content[1],
+        _own_areas(areas),
     )
+
+
+def _own_areas(areas: LabelAreas) -> dict[str, Estimate]:
+    """Areas of models tested as they were trained, by strategy."""
+    own = [key.trained_on for key in areas.study.conditions if key == diagonal(key.trained_on)]
+    found = {strategy: area(areas, diagonal(strategy)) for strategy in own}
+    return {
+        strategy: Estimate(0.5 + one.difference, 0.5 + one.interval[0], 0.5 + one.interval[1])
+        for strategy, one in found.items()
+        if isinstance(one, Contrast)
+    }
 
 
 def _adjusted(found: Mapping[str, Measured]) -> dict[str, Measured]:

@@ -62,7 +62,7 @@ def write_report(audit: Audit | str | Path, folder: str | Path) -> Path:
     return replace_files(folder, _audit_files(record), PAGE)
 
 
-def _audit_files(audit: Audit) -> Files:
+def _audit_files(audit: Audit, overview: str = "") -> Files:
     record = written(audit)
     pictures = drawn(figures(record))
     excluded = pd.DataFrame(record.excluded.items(), columns=["image_id", "reason"])
@@ -71,7 +71,7 @@ def _audit_files(audit: Audit) -> Files:
         tables["cosines"] = cosines_table({record.regions.trained_on: record.moves})
     if record.attribution is not None and record.attribution.methods:
         tables["attribution"] = attribution_table(record.attribution)
-    html = _html(record, pictures)
+    html = _html(record, pictures, overview)
     return report_files(record_files(record, render), tables, pictures, html)
 
 
@@ -94,7 +94,7 @@ def write_reports(
     """
     files = dict(_overview_files(audits, title, problems or {}))
     for label, place in label_folders(audits).items():
-        files |= {f"{place}/{name}": write for name, write in _audit_files(audits[label]).items()}
+        files |= {f"{place}/{name}": write for name, write in _audit_files(audits[label], f"../{PAGE}").items()}
     return replace_files(folder, files, PAGE)
 
 
@@ -145,11 +145,12 @@ def render(page: str, **values: Any) -> str:
     return completed(_environment().get_template(page + _SUFFIX).render(values))
 
 
-def _html(audit: Audit, pictures: Mapping[str, Drawing]) -> str:
+def _html(audit: Audit, pictures: Mapping[str, Drawing], overview: str = "") -> str:
     groups = together(audit.findings)
     return render(
         "audit",
         title=audit.title,
+        overview=overview,
         audit=audit,
         pictures=pictures,
         screen=first_screen(audit),

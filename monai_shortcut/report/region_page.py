@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from monai_shortcut.attribution import Attribution
-from monai_shortcut.region_study import ModelAttribution, RegionStudyRecord, study_tables
+from monai_shortcut.region_study import ModelAttribution, RegionReading, RegionStudyRecord, study_tables
 from monai_shortcut.report.attribution import attribution_table
 from monai_shortcut.report.dimensions import study_dimensions
 from monai_shortcut.report.drawings import Drawing, drawn
@@ -21,6 +21,8 @@ from monai_shortcut.report.files import PAGE, report_files
 from monai_shortcut.report.pages import render
 from monai_shortcut.storage.folders import replace_files
 from monai_shortcut.storage.privacy import written
+
+_ANSWERED = ("Outline: ", "Surroundings beyond the outline: ", "Inside beyond the outline: ")
 
 
 def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Path) -> Path:
@@ -42,6 +44,7 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
     found = written(record if isinstance(record, RegionStudyRecord) else RegionStudyRecord.from_json(record))
     looked = [attribution_table(one.found).assign(finding=one.label, fold=one.fold) for one in found.attribution]
     named = study_tables(found) | {"cosines": cosines_table(found.moves)}
+    named |= {"excluded": pd.DataFrame(found.excluded.items(), columns=["image_id", "reason"])}
     named |= {"attribution": pd.concat(looked) if looked else pd.DataFrame()}
     tables = {name: table for name, table in named.items() if len(table)}
     pictures = drawn(region_figures(found))
@@ -51,6 +54,7 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
         record=found,
         pictures=pictures,
         dimensions=study_dimensions(found),
+        said={reading.label: _said(reading) for reading in found.readings},
         looked=_looked(found, pictures),
         read=[
             (label, study, {"readers": pictures[numbered("readers", place)]})
@@ -59,6 +63,11 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
         or [("", None, {})],
     )
     return replace_files(folder, report_files({"region_study.json": found.to_json}, tables, pictures, html), PAGE)
+
+
+def _said(reading: RegionReading) -> list[str]:
+    """The sentences of a reading but for its three answers, which have a table."""
+    return [sentence for sentence in reading.sentences if not sentence.startswith(_ANSWERED)]
 
 
 def _looked(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -309,8 +310,11 @@ class RegionStudy:
         with context:
             jobs = (joblib.delayed(run_cell)(cell) for cell in cells)
             done = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")(jobs)
+            began = time.perf_counter()
             for count, seconds in enumerate(done, 1):
-                print(f"{count} of {len(cells)} cells done, the last in {seconds:.0f} s", flush=True)
+                left = _left(time.perf_counter() - began, count, len(cells))
+                print(f"{count} of {len(cells)} cells done, the last in {seconds:.0f} s{left}", flush=True)
+        print("all cells done; measuring, drawing and writing the report", flush=True)
         record = self._record(cells)
         page = write_region_report(record, self.output_dir)
         print(f"\n{self.title}\n")
@@ -463,3 +467,15 @@ def _scores(cell: Cell, evaluation: Evaluation) -> pd.DataFrame:
         margin=evaluation.margin,
         cohort=evaluation.cohort,
     )
+
+
+def _left(seconds: float, done: int, cells: int) -> str:
+    """How long the other cells may take, if they take as long as those that are done; "" for less than a minute.
+
+    Example:
+        >>> _left(600, 1, 45), _left(30, 1, 2)
+        ('; about 7 h 20 min left', '')
+    """
+    minutes = round(seconds / done * (cells - done) / 60)
+    hours = f"{minutes // 60} h " if minutes >= 60 else ""
+    return f"; about {hours}{minutes % 60} min left" if minutes else ""

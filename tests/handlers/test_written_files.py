@@ -17,6 +17,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
+from monai_shortcut.__main__ import main
 from monai_shortcut.attribution import AttributionSettings
 from monai_shortcut.audit import Audit, AuditSettings
 from monai_shortcut.cohort.table import Cohort
@@ -81,8 +82,11 @@ def evaluated(tmp_path_factory) -> tuple[Path, Path, Audit]:
 
 def test_no_file_holds_a_name_a_path_or_a_pixel(evaluated):
     data, folder, _ = evaluated
+    assert main(["evidence", str(folder / "audit.json"), "--metadata", str(data / "table.csv")]) == 0
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert {"report.html", "audit.json", "excluded.csv", "findings.csv", "unmatched.csv"} <= {p.name for p in files}
+    assert {"evidence.html", "evidence.json", "summary.md", "metadata_audit.json"} <= {p.name for p in files}
+    assert (folder / "model_card.md").is_file()
     for path in files:
         content = path.read_bytes()
         for name in (*NAMES, str(data.parent), "/tmp", str(folder)):

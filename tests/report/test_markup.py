@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 from matplotlib.figure import Figure
 
+from monai_shortcut.report import write_report, write_reports
 from monai_shortcut.report.drawings import drawing
 from monai_shortcut.report.figures.style import DARK, INK, PAPER, SERIES, VERDICTS, in_order, place_of
 from monai_shortcut.report.markup import completed
@@ -108,3 +110,22 @@ def test_points_that_are_pixels_stay_on_a_light_ground(rasterized, sort):
     figure = Figure(figsize=(1, 1))
     figure.subplots().scatter([0], [0], rasterized=rasterized)
     assert f'class="{sort}"' in drawing("x", figure).inline("x")
+
+
+def test_the_report_of_a_label_leads_back_to_all(record, tmp_path):
+    small = replace(record, findings=(), weight_space=None, examples=())
+    write_reports({"a/b": small}, tmp_path)
+    page = tmp_path / "a_b" / "report.html"
+    (link,) = re.findall('<a href="(.*?)">All labels</a>', page.read_text(encoding="utf-8"))
+    assert (page.parent / link).resolve() == (tmp_path / "report.html").resolve()
+    assert "All labels" not in write_report(small, tmp_path / "alone").read_text(encoding="utf-8")
+
+
+def test_many_exclusions_are_counted_by_reason(record, tmp_path):
+    why = {f"image {index}": f"reason {index % 3}" for index in range(3000)}
+    small = replace(record, findings=(), weight_space=None, examples=(), excluded=why)
+    text = write_report(small, tmp_path).read_text(encoding="utf-8")
+    assert text.count(">1000</td>") == 3
+    assert "image 0, image 3, image 6 and 997 more" in " ".join(text.split())
+    assert "image 9," not in text
+    assert len((tmp_path / "excluded.csv").read_text().splitlines()) == 3001

@@ -16,6 +16,7 @@ from monai_shortcut.attribution.record import MaskedPanel, MaskedView
 from monai_shortcut.reader_study import ReaderStudy, StrategyReading
 from monai_shortcut.region_study import Fit, ModelAttribution, RegionStudyRecord, study_record
 from monai_shortcut.report import write_region_report
+from monai_shortcut.report.figures.regions import diagonal
 from monai_shortcut.report.figures.style import ANSWERS
 from monai_shortcut.storage.privacy import Privacy
 from monai_shortcut.types import Estimate, p_text, with_limits
@@ -88,6 +89,25 @@ def test_the_page_stands_alone_and_runs_no_name(folder):
     assert text.count('role="img"') == text.count("<svg") == 3
 
 
+def test_bars_and_sentences_state_the_same_numbers_and_each_answer_once(record, folder):
+    text = " ".join((folder / "report.html").read_text(encoding="utf-8").split())
+    (reading,) = record.readings
+    axes = diagonal(record).axes[0]
+    bars = {tuple(line.get_xdata()) for line in axes.get_lines() if len(line.get_xdata()) == 2}
+    for row, strategy in enumerate(record.strategies):
+        area = reading.areas[strategy]
+        assert area.value == pytest.approx(record.matrix.get("ill <b>", strategy, strategy).auc)
+        assert (area.low, area.high) in bars, row
+        said = [sentence for sentence in reading.sentences if with_limits(area) in sentence]
+        assert said, strategy
+    first = text[: text.index("In three dimensions")]
+    for answer in (reading.outline, reading.outside, reading.inside):
+        assert first.count(answer.reason) == 1
+    former = replace(record, readings=(replace(reading, areas={}),))
+    cell = record.matrix.get("ill <b>", "full", "full")
+    assert cell.interval in {tuple(line.get_xdata()) for line in diagonal(former).axes[0].get_lines()}
+
+
 def test_the_report_can_be_written_again_from_its_json(record, folder, tmp_path):
     page = write_region_report(folder / "region_study.json", tmp_path)
     assert page.read_bytes() == (folder / "report.html").read_bytes()
@@ -98,7 +118,7 @@ def test_the_report_can_be_written_again_from_its_json(record, folder, tmp_path)
 
 def test_what_was_not_measured_says_so_on_top_and_in_its_section(folder):
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.index("In short") < page.index("In three dimensions") < page.index("does it show ...")
+    assert page.index("In short") < page.index("does it show ...") < page.index("In three dimensions")
     sections = page[page.index("How to read this") - 4000 :]
     for name in ("Where it looks", "How the embedding moves", "What readers see"):
         assert re.search(rf"<h2>{name}</h2>\s*<p class=\"small\">Not measured: ", sections)
@@ -123,6 +143,7 @@ def test_each_finding_has_its_own_sections_and_pictures(record, tmp_path):
         "attribution_shares",
         "attribution_shares_2",
     ]
+    assert (tmp_path / "figures" / "strategies.svg").is_file()
     assert (tmp_path / "figures" / "readers_2.svg").is_file()
     headings = re.findall("<h2>(Where it looks|What readers see)(.*?)</h2>", text)
     names = [": ill &lt;b&gt;", ": other"]

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from monai_shortcut.attribution.record import MaskedPanel
 from monai_shortcut.region_study import CurvePoint, RegionStudyRecord
 from monai_shortcut.report.figures.attribution import attribution_figures
 from monai_shortcut.report.figures.maps import embedding_figures
@@ -24,8 +25,10 @@ from monai_shortcut.report.figures.style import (
     level_marker,
     series,
     styled,
+    told,
 )
 from monai_shortcut.report.wording import number, words
+from monai_shortcut.types import Estimate
 
 _DASHES = ("--", "-.", ":")
 GROWN = {"all": "all images", "positives": "images of the class only", "negatives": "all other images only"}
@@ -38,11 +41,15 @@ def region_figures(record: RegionStudyRecord) -> Iterator[tuple[str, Figure]]:
         record: the record.
 
     Returns:
-        (name, figure) pairs: "diagonal", "matrix"; "curves" where margins were studied; "learning" where learning
-        curves were kept; those of `embedding_figures`; of each label, with its number from the second on, those of
-        `attribution_figures` of the first model, and "readers" where people have read the images.
+        (name, figure) pairs: "diagonal", "matrix"; "strategies", an image under each, where the study holds one;
+        "curves" where margins were studied; "learning" where learning curves were kept; those of `embedding_figures`;
+        of each label, with its number from the second on, those of `attribution_figures` of the first model, and
+        "readers" where people have read the images.
     """
     yield "diagonal", diagonal(record)
+    seen = next((panel for one in record.attribution for panel in one.found.masked), None)
+    if seen is not None:
+        yield "strategies", strategies_shown(seen)
     yield "matrix", matrix(record)
     if record.curves:
         yield "curves", curves(record)
@@ -66,6 +73,12 @@ def numbered(name: str, place: int) -> str:
     return f"{name}_{place + 1}" if place else name
 
 
+def own_area(record: RegionStudyRecord, label: str, strategy: str) -> Estimate | None:
+    """The area that the sentences of a label state for models tested as they were trained; None in former records."""
+    found = [reading.areas.get(strategy) for reading in record.readings if reading.label == label]
+    return found[0] if found else None
+
+
 @styled
 def diagonal(record: RegionStudyRecord) -> Figure:
     """Areas of models tested as they were trained, with intervals, beside what the metadata alone reach."""
@@ -77,8 +90,11 @@ def diagonal(record: RegionStudyRecord) -> Figure:
         for row, strategy in enumerate(strategies):
             cell = record.matrix.get(label, strategy, strategy)
             if cell is not None:
-                axes.plot(cell.interval, [row + offset] * 2, color=colour, linewidth=2)
-                axes.plot(cell.auc, row + offset, level_marker(index), color=colour, label=label if row == 0 else None)
+                shown = own_area(record, label, strategy) or Estimate(cell.auc, *cell.interval)
+                axes.plot([shown.low, shown.high], [row + offset] * 2, color=colour, linewidth=2)
+                axes.plot(
+                    shown.value, row + offset, level_marker(index), color=colour, label=label if row == 0 else None
+                )
         for baseline in (b for b in record.matrix.baselines if b.label == label):
             axes.axvline(
                 baseline.auc,
@@ -91,6 +107,23 @@ def diagonal(record: RegionStudyRecord) -> Figure:
     axes.set(xlabel="area under the ROC curve, trained and tested on it", ylim=(len(strategies) - 0.5, -0.5))
     axes.set_yticks(range(len(strategies)), [words(name) for name in strategies])
     legend(figure, axes)
+    numbers = [(f"{one}, {words(name)}", own_area(record, one, name)) for one in labels for name in strategies]
+    figure.set_label(told("AUC", numbers))
+    return figure
+
+
+@styled
+def strategies_shown(panel: MaskedPanel) -> Figure:
+    """One image as models of each strategy are given it."""
+    count, columns = len(panel.views), 3
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, WIDTH / columns * 1.15 * rows), layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in places:
+        axes.set_axis_off()
+    for axes, view in zip(places, panel.views, strict=False):
+        axes.imshow(view.image.array, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(words(view.strategy))
     return figure
 
 
