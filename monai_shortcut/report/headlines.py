@@ -109,6 +109,12 @@ class Amount:
         return text if self.unit in ("AUC", "factor") else f"{text} {self.unit}".rstrip()
 
     @property
+    def named(self) -> str:
+        """The size with what it is one of, where it stands alone."""
+        before = {"AUC": "AUC by ", "factor": "odds by a factor of "}.get(self.unit, "")
+        return f"{before if self.measurable else ''}{self.text}"
+
+    @property
     def limit_text(self) -> str:
         """The user's limit with its unit."""
         if self.unit == "points":
@@ -204,7 +210,7 @@ class _Case:
         strength = float(self.finding.verdict == USED), amount.found.low / limit, amount.found.value / limit
         said = _said(self.one, amount, self.finding, self.audit)
         return Headline(
-            self.name, kind, verdict, f"{lead}: {self.name}.", said, amount.text, certainty, point, strength
+            self.name, kind, verdict, f"{lead}: {self.name}.", said, amount.named, certainty, point, strength
         )
 
     def caution(self, verdict: str, certainty: str) -> Headline:

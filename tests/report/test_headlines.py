@@ -48,6 +48,8 @@ def test_areas_and_odds_keep_their_units():
     area = Amount.of(row(-0.25, 0.125, scale="rank"), 0.1)
     assert (area.text, area.limit_text) == ("0.25 (0.12 to 0.38)", "0.1")
     odds = Amount.of(row(-math.log(4), math.log(2), scale="odds", outcome=1), math.log(2))
+    assert (area.named, odds.named) == ("AUC by 0.25 (0.12 to 0.38)", "odds by a factor of 4.0 (2.0 to 8.0)")
+    assert Amount.of(row(0.0, 1.0, scale="rank"), 0.1).named == "not measurable"
     assert (odds.text, odds.limit_text) == ("4.0 (2.0 to 8.0)", "a factor of 2")
 
 
