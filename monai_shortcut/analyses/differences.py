@@ -103,6 +103,10 @@ def differences(
     score, by permutation between patients within labels. An error of its own for each cell keeps a level that merely
     scatters more from passing for one that differs (Chung and Romano).
 
+    Of an intersection, only means are compared. What the attributes that it is made of add by themselves is taken off
+    before, in a linear model of each label: what is left is their interaction. Its cells then differ by less than cells
+    drawn at random, so that tests and limits err to the side of caution.
+
     Limits use Student's t with the patients' effective number. Two patients are added to each cell (`Contrast`) for the
     limits of decisions, and for what is certain and what is possible on every scale but odds and predictions.
 
@@ -301,7 +305,18 @@ class Values:
 
     @classmethod
     def of(cls, sample: AttributeSample, threshold: float | None) -> Values:
-        """Those of a sample; ``threshold`` as in `differences`."""
+        """Those of a sample, less what each attribute adds that it goes beyond; ``threshold`` as in `differences`."""
+        found = cls._of_answers(sample, threshold)
+        parts = [codes[sample.rows] for codes in sample.beyond]
+        if not parts:
+            return found
+        means = next(iter(found.places))  # two effects that add up in probability do not in decisions and ranks
+        columns = found.columns[:, [*found.places[means], -1]]
+        columns, chance = (_without_parts(values, parts, sample.labels) for values in (columns, found.probabilities))
+        return cls(columns, {means: found.places[means]}, chance, found.decisions, found.ranks)
+
+    @classmethod
+    def _of_answers(cls, sample: AttributeSample, threshold: float | None) -> Values:
         answers = sample.probabilities
         if sample.images.outcome is not None:
             return cls._of_outcome(answers, sample.labels)
@@ -331,6 +346,17 @@ class Values:
             inside = labels == value
             apart[inside] = np.abs(said[inside] - np.median(said[inside]))
         return cls(np.stack([said, apart], axis=1), {PREDICTION: [0]}, answers, none, none)
+
+
+def _without_parts(values: Floats, parts: Sequence[Integers], labels: Integers) -> Floats:
+    """Values (n, K) less what levels (n,) of attributes add in a linear model of each label; the label's mean stays."""
+    left = values.copy()
+    for label in np.unique(labels):
+        inside = labels == label
+        design = np.concatenate([np.eye(int(codes.max()) + 1)[codes[inside]] for codes in parts], axis=1)
+        added = design @ (np.linalg.pinv(design) @ values[inside])
+        left[inside] += values[inside].mean(axis=0) - added
+    return left
 
 
 class _Group(NamedTuple):
@@ -435,7 +461,10 @@ class _Rows:
             yield PREDICTION, None, model.between(first, second, self.values.probabilities[inside, 1])
             return
         for scale, answers in ((PROBABILITY, self.values.probabilities), (DECISION, self.values.decisions)):
-            yield scale, None, model.between(first, second, moving(model, answers[inside], first, second))
+            if scale in self.values.places:
+                yield scale, None, model.between(first, second, moving(model, answers[inside], first, second))
+        if RANK not in self.values.places:
+            return
         yield RANK, None, model.between(first, second, self.values.ranks[inside])
         shares = np.bincount(self.sample.images.labels, minlength=self.sample.images.classes) / len(self.sample.images)
         for outcome in np.flatnonzero(shares <= _RARE).tolist():

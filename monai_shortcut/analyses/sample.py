@@ -523,6 +523,8 @@ class AttributeSample:
         rows: (n,) position in the sample of the images whose level is known.
         codes: (n,) their levels, integers in [0, M).
         cells: (n,) the attribute is permuted among images of equal cells; their labels, by default.
+        beyond: (N,) levels, over the sample, of attributes whose own part in the answers is not this one's: those that
+            an intersection is made of.
     """
 
     images: Sample
@@ -531,6 +533,7 @@ class AttributeSample:
     rows: Integers
     codes: Integers
     cells: Integers | None = None
+    beyond: tuple[Integers, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

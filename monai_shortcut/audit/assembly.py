@@ -34,7 +34,7 @@ from monai_shortcut.audit.evidence import (
     unadjusted,
 )
 from monai_shortcut.audit.intake import Taken, answers_taken_in, check_attributes, check_rows, taken_in
-from monai_shortcut.audit.measured import marked, told_by_images
+from monai_shortcut.audit.measured import intersected, marked, told_by_images
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.power import tell_permutations, tell_power
 from monai_shortcut.audit.preview import Preview, cores, foreseen_audit
@@ -163,11 +163,13 @@ def audit(
         Wong et al. (2026), Weight Space Correlation Analysis; Sourget et al. (2025), Mask of truth.
     """
     asked = settings or AuditSettings()
-    chosen = asked.able(len(attributes) * audits)
-    tell_permutations(asked.permutations, chosen.permutations, len(attributes) * audits)
+    listed = [name for name in attributes if name not in (measured or {})]
+    tests = (len(attributes) + len(asked.pairs(listed))) * audits
+    chosen = asked.able(tests)
+    tell_permutations(asked.permutations, chosen.permutations, tests)
     heads = dict(attribute_heads or {})
     given = {"counterfactuals": counterfactuals, "attribute_heads": heads, "kinds": kinds, "orders": orders}
-    check_attributes(attributes, {"measured": measured})
+    check_attributes(attributes, {"measured": measured, "intersections": dict.fromkeys(chosen.intersected)})
     check_attributes(attributes, given | {"adjust_for": dict.fromkeys(chosen.adjust_for), "edges": chosen.edges})
     check_outcome(outcome, label_names, regions, masked)
     about = labels, patients, label_names, image_ids, chosen, attributes, outcome
@@ -184,9 +186,10 @@ def audit(
     coded = _coded(values, sample, chosen, kinds or {}, orders or {})
     coded, notes = told_by_images(coded, measured or {}, chosen)
     fine = {name: held_equal(coded[name], values[name], sample.patients) for name in coded}
+    coded, parts = intersected(coded, sample.patients, chosen, listed)
     with progress or Progress() as bar:
         findings, analysed, spread = _findings(
-            sample, coded, fine, counterfactuals or {}, rows, heads, chosen, bar, label_names, audits
+            sample, coded, fine, counterfactuals or {}, rows, heads, chosen, bar, label_names, audits, parts
         )
         answers = {name: np.asarray(column)[rows] for name, column in (regions or {}).items()}
         with bar.step("regions"):
@@ -220,7 +223,7 @@ def audit(
         excluded={**(excluded or {}), **left_out},
         settings=chosen,
         regions=areas,
-        findings=marked(findings, measured or {}),
+        findings=marked(findings, measured or {}, parts),
         embedding_map=_embedding_map(sample, coded, label_names),
         without_roi=dict(without_roi or {}),
         unseen=tuple(unseen),
@@ -318,13 +321,15 @@ def _findings(
     progress: Progress,
     label_names: Sequence[str],
     audits: int,
+    parts: Mapping[str, tuple[str, ...]],
 ) -> tuple[tuple[Finding, ...], dict[str, AttributeSample], dict[str, float]]:
-    """A finding for each attribute, the attributes that could be analysed, and `spreads` of the label."""
+    """A finding for each attribute, those that could be analysed and are no pairs, and `spreads` of the label."""
     progress.expect(_QUESTIONS * len(coded) + 8)
     tell_power(sample, coded, settings, label_names, audits)
     with progress.step("shared factorizations"):
         _answered(lambda: _prepare(sample))
-    asked = {name: _by(sample, name, levels) for name, levels in coded.items()}
+    beyond = {name: tuple(coded[part].codes for part in pair) for name, pair in parts.items()}
+    asked = {name: _by(sample, name, levels, beyond.get(name, ())) for name, levels in coded.items()}
     with progress.step("draws of the folds"):
         known = {name: one for name, one in asked.items() if isinstance(one, AttributeSample)}
         changing = _answered(lambda: spreads(sample, [None, *known.values()], _side_by_side))
@@ -350,9 +355,14 @@ def _findings(
     found = dict(zip(coded, _side_by_side(measure, coded, fitting), strict=True))
     measured = {name: one.evidence for name, one in found.items() if isinstance(one.evidence, Evidence)}
     analysed = {name: one.sample for name, one in found.items() if one.sample is not None}
-    measured = in_company(_adjusted(measured, settings, audits), analysed, coded, fine, settings)
-    measured = at_equal_levels(measured, analysed, coded, fine, settings, label_names)
-    measured = in_slices(measured, analysed, coded, settings, label_names)
+    measured = _adjusted(measured, settings, audits)
+    # A pair of attributes says nothing of each of the two that goes along with it.
+    alone = {name: one for name, one in measured.items() if name not in parts}
+    single = {name: levels for name, levels in coded.items() if name not in parts}
+    samples = {name: one for name, one in analysed.items() if name not in parts}
+    alone = in_company(alone, samples, single, fine, settings)
+    alone = at_equal_levels(alone, samples, single, fine, settings, label_names)
+    measured |= in_slices(alone, samples, single, settings, label_names)
 
     def conclude(name: str) -> Finding:
         evidence = measured.get(name)
@@ -363,13 +373,13 @@ def _findings(
             moved = found[name].counterfactual
             return _finding(name, coded[name], sample, evidence, reason, moved, settings, analysed, names)
 
-    return tuple(map(conclude, coded)), analysed, changing[0]
+    return tuple(map(conclude, coded)), samples, changing[0]
 
 
-def _by(sample: Sample, name: str, levels: Levels) -> AttributeSample | str:
+def _by(sample: Sample, name: str, levels: Levels, beyond: tuple[NDArray[np.int64], ...]) -> AttributeSample | str:
     """The attribute's sample, or why it cannot be analysed."""
     try:
-        return sample.by(name, levels)
+        return replace(sample.by(name, levels), beyond=beyond)
     except Unmeasurable as reason:
         return str(reason)
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -132,7 +133,7 @@ def _differences(
     rows = sample.rows[known]
     adjust = {name: codes[rows] for name, codes in others.items()}
     cells = np.unique(np.stack([sample.images.labels[rows], *adjust.values()]), axis=1, return_inverse=True)[1]
-    equal = AttributeSample(sample.images, sample.name, sample.levels, rows, sample.codes[known], cells.reshape(-1))
+    equal = replace(sample, rows=rows, codes=sample.codes[known], cells=cells.reshape(-1))
     return differences(equal, threshold=settings.threshold, adjust=adjust)
 
 

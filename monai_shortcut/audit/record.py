@@ -181,6 +181,7 @@ class Finding:
         kind: "categorical", "ordinal" or "continuous"; empty in records of versions before 4.
         shared_with: attributes that share the verdict "used": the audited images cannot tell which of them it is.
         measured: what is measured from the images themselves, in words; empty of a column of the table.
+        parts: the two attributes whose levels it combines, of an intersection.
 
     Raises:
         ValueError: If the verdict or the kind is none of these.
@@ -200,6 +201,7 @@ class Finding:
     kind: str = ""
     shared_with: tuple[str, ...] = ()
     measured: str = ""
+    parts: tuple[str, ...] = ()
     _audit: ClassVar[Audit | None] = None  # of the instance, where it is part of one
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from numbers import Integral, Real
 
 import numpy as np
@@ -17,6 +17,7 @@ from monai_shortcut.statistics.resampling import Resampling
 from monai_shortcut.storage.privacy import Privacy
 
 CORRECTIONS = ("holm", "fdr")
+ALL_PAIRS = ("all", "all")  # in the place of pairs of attributes
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class AuditSettings(Resampling):
         alike: Cramer's V from which one of them may be the other with errors in the table, so that neither is cleared
             by the other.
         giveaways: number of images listed that give their level away most.
+        intersections: pairs of attributes whose levels are audited together too, or "all" pairs of columns: do answers
+            differ beyond what each of the two adds? All p-values are adjusted over these too.
         image_properties: whether to measure the images as the network gets them, and audit what is measured beside the
             attributes of the table: see `monai_shortcut.image_properties`. All p-values are adjusted over these too.
         discovered_groups: most groups of images to look for in each label that no column names, at least 2; 0 looks
@@ -86,6 +89,7 @@ class AuditSettings(Resampling):
     associated: float = 0.2
     alike: float = 0.6
     giveaways: int = 6
+    intersections: tuple[tuple[str, ...], ...] = ()
     image_properties: bool = False
     discovered_groups: int = 0
     embedding_maps: tuple[str, ...] = (PCA,)
@@ -112,6 +116,7 @@ class AuditSettings(Resampling):
         # Lists come from JSON and from bundle configurations.
         object.__setattr__(self, "edges", _checked_edges(self.edges))
         object.__setattr__(self, "privacy", Privacy.of(self.privacy))
+        object.__setattr__(self, "intersections", _checked_pairs(self.intersections))
         object.__setattr__(self, "adjust_for", _checked_names("adjust_for", self.adjust_for))
         unknown = isinstance(self.embedding_maps, str) or [name for name in self.embedding_maps if name not in METHODS]
         if unknown:
@@ -151,9 +156,21 @@ class AuditSettings(Resampling):
         return float(np.log(own[scale])) if scale == ODDS else float(own[scale])
 
     def about(self, attributes: Collection[str]) -> AuditSettings:
-        """The same without the edges of other attributes."""
+        """The same without the edges and intersections of other attributes."""
         edges = {name: cuts for name, cuts in self.edges.items() if name in attributes}
-        return self if len(edges) == len(self.edges) else replace(self, edges=edges)
+        pairs = tuple(pair for pair in self.intersections if pair == ALL_PAIRS or {*pair} <= {*attributes})
+        same = (len(edges), len(pairs)) == (len(self.edges), len(self.intersections))
+        return self if same else replace(self, edges=edges, intersections=pairs)
+
+    @property
+    def intersected(self) -> set[str]:
+        """Attributes that pairs name."""
+        return {name for pair in self.intersections for name in pair if pair != ALL_PAIRS}
+
+    def pairs(self, attributes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """The pairs of attributes that are audited together, of these if all are."""
+        every = ALL_PAIRS in self.intersections
+        return tuple(combinations(attributes, 2)) if every else self.intersections
 
     def able(self, tests: int) -> AuditSettings:
         """The same with as many permutations as it takes for one of many tests to be significant, if these are more.
@@ -174,6 +191,18 @@ def _checked_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{what} must be a list of names, got {names!r}.")
     return tuple(dict.fromkeys(names))
+
+
+def _checked_pairs(pairs: str | Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    given = [ALL_PAIRS] if pairs == "all" else [] if isinstance(pairs, str) else [_pair(pair) for pair in pairs]
+    single = [pair for pair in given if len(set(pair)) != 2 and pair != ALL_PAIRS]
+    if single or (isinstance(pairs, str) and pairs != "all"):
+        raise ValueError(f'intersections must be pairs of two attributes, or "all", got {pairs!r}.')
+    return tuple({frozenset(pair): pair for pair in given}.values())
+
+
+def _pair(names: Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _checked_edges(edges: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:

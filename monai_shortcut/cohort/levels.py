@@ -215,6 +215,37 @@ def _cut_points(
     return names, tuple(float(cut) for cut in cuts)
 
 
+def intersection(
+    first: Levels, second: Levels, patients: ArrayLike, *, minimum_patients: int = 10, maximum_levels: int = 20
+) -> Levels:
+    """Two attributes as one, whose levels are the pairs of theirs.
+
+    Args:
+        first: levels of (N,) images.
+        second: levels of the same images.
+        patients: (N,) patient of each image.
+        minimum_patients: pairs that fewer patients have are left out, and counted; also those of none.
+        maximum_levels: with more pairs it is not analysed.
+
+    Example:
+        >>> sex, scanner = (attribute_levels(list(text), range(4), minimum_patients=1) for text in ("FFMM", "ABAA"))
+        >>> intersection(sex, scanner, range(4), minimum_patients=1).left_out
+        {'M, B': 0}
+    """
+    both = (first.codes >= 0) & (second.codes >= 0)
+    pairs = tuple(f"{one}, {other}" for one in first.names for other in second.names)
+    coded = _Coded(pairs, np.where(both, first.codes * len(second.names) + second.codes, -1))
+    missing, nothing = int((~both).sum()), np.full(len(both), -1)
+    if first.problem or second.problem:
+        return Levels((), nothing, missing, {}, problem=f"of one of the two: {first.problem or second.problem}")
+    names, codes, left_out = _without_rare(coded, np.asarray(patients), minimum_patients)
+    if len(names) > maximum_levels:
+        problem = f"{len(names)} pairs of levels, more than the {maximum_levels} that are analysed"
+        return Levels((), nothing, missing, left_out, problem=problem)
+    problem = "" if len(names) > 1 else f"fewer than two pairs of levels with at least {minimum_patients} patients"
+    return Levels(names, codes, missing, left_out, problem=problem)
+
+
 def association(first: NDArray[np.int64], second: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
     """How closely two attributes go along with each other among images of one label: Cramer's V, bias-corrected.
 

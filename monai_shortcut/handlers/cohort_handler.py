@@ -113,6 +113,7 @@ class CohortHandler(EmbeddingRecorder):
             require_none(sorted(set(PROPERTIES) & set(known)), "attributes must not be called as what is measured")
             known |= dict.fromkeys(PROPERTIES)
         strangers = sorted({*self.settings.edges, *self.settings.adjust_for} - set(known))
+        require_none(sorted(self.settings.intersected - set(known)), "intersections must be of the cohort's attributes")
         require_none(strangers, f"edges and adjust_for must be of the cohort's attributes ({', '.join(known)})")
         self.output_dir = None if output_dir is None else Path(output_dir)
         if self.output_dir is not None and process_rank() == 0:

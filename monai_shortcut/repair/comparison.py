@@ -155,7 +155,8 @@ def compare_audits(before: Audit | str | Path, after: Audit | str | Path) -> Com
     else:  # whose bootstraps are independent
         images = replace(sides[1].images, draws=replace(settings, seed=settings.seed + 1))
         sides[1] = replace(sides[1], images=images)
-    names, others = ([finding.attribute for finding in audit.findings] for audit in (old, new))
+    # Of intersections, answers are compared beyond their parts, which no comparison does.
+    names, others = ([one.attribute for one in audit.findings if not one.parts] for audit in (old, new))
     common = [name for name in names if name in others]
     compared = [_attribute(name, sides[0], sides[1], paired) for name in common]
     return Comparison(
