@@ -428,7 +428,7 @@ def check_external(folder: Path) -> None:
 
 def check_findings(folder: Path) -> None:
     labels = [Audit.from_json(folder / f"finding_{code}" / "audit.json").title for code in range(3)]
-    assert labels == [f"Shortcut audit of DenseNet121: finding_{code}" for code in range(3)]
+    assert labels == [f"Shortcut audit of FindingsNetwork: finding_{code}" for code in range(3)]
 
 
 def check_regions(folder: Path) -> None:
