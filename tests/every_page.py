@@ -58,8 +58,7 @@ def pages(record: Audit, folder: Path) -> dict[str, Path]:
         "reading": _to_read,
     }
     found = {kind: write(folder / kind) for kind, write in writers.items()}
-    further = {"audit of a label": "overview/mass/report.html", "evidence": "audit/evidence.html"}
-    return found | {kind: folder / path for kind, path in further.items()}
+    return found | {"audit of a label": folder / "overview" / "mass" / "report.html"}
 
 
 def _looked() -> object:
