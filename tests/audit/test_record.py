@@ -169,6 +169,7 @@ def record() -> Audit:
         answers=Answers(("y",), "AACAPwAAAAA=", "AQAAAA==", "AAAAAA==", {"âge": "AAAAAA=="}, {"âge": "AAAAAA=="}),
         notes=("Its head was fitted.",),
         weights={"0123abcd": "model.pt"},
+        sources={"table": "4567cdef"},
         discovered=Discovered(None, "Not computed: too few."),
         regression=Regression("âge", "years", 12.5, (40.0,), errors()),
         identity=Identity("SonoNet", "class_layers.out", "table.csv", "2026-11-26", True),
