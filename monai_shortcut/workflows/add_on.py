@@ -44,7 +44,11 @@ _SHOWN = (
 
 
 def audit_cohort(
-    path: str | Path, findings: Sequence[str] = (), metadata: str | Path = _METADATA, **columns: Any
+    path: str | Path,
+    findings: Sequence[str] = (),
+    metadata: str | Path = _METADATA,
+    outcome: str | None = None,
+    **columns: Any,
 ) -> Cohort | dict[str, Cohort]:
     """The cohort that is audited, or a cohort by finding.
 
@@ -53,8 +57,10 @@ def audit_cohort(
         findings: columns of 0 and 1, one for each output of a multi-label network. Without them there is one label.
         metadata: the bundle's ``metadata.json``. Labels that are among the names of outputs there have their order, and
             the names of classes that the table lacks, unless ``label_names`` are given.
+        outcome: column of the number that a regression network predicts, in place of the label.
         **columns: as for `Cohort.from_csv`.
     """
+    columns |= {"label": outcome} if outcome else {}
     if findings:
         return Cohort.by_finding(path, findings, **columns)
     cohort, names = Cohort.from_csv(path, **columns), output_names(metadata)

@@ -174,7 +174,7 @@ def test_what_is_not_used_is_significant_in_one_of_twenty_cohorts(hard):
     found = [differences(asked(regression(seed, 400, **HARD[hard]))) for seed in range(200)]
     significant = sum(one.test.p_value <= 0.05 for one in found)
     assert 1 <= significant <= 18
-    assert sum(any(row.certain > 4 for row in one.rows) for one in found) == 0
+    assert sum(any(row.certain > 4 for row in one.rows) for one in found) <= 4  # of errors of 20 mm in cells of 20
 
 
 @pytest.mark.slow
