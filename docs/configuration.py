@@ -54,7 +54,7 @@ def filled(page: str) -> str:
 def keys_table(name: str) -> str:
     """Key, default and meaning of all that an overlay adds to a configuration, as a Markdown table."""
     content = json.loads(overlay(name).read_text(encoding="utf-8"))
-    meanings = dict(_meanings(content)) | _WITHOUT_ARGUMENT
+    meanings = _meanings(content) | _WITHOUT_ARGUMENT
     rows = []
     for key, value in content.items():
         if key in ("run", "audit_import"):  # of the overlay itself
@@ -126,16 +126,17 @@ def _known(text: str, name: str, found: Mapping[str, str]) -> bool:
     return name in found and "as in `" in text
 
 
-def _meanings(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the docstrings of the components say of the arguments that refer to a key."""
+def _meanings(content: Mapping[str, Any]) -> dict[str, str]:
+    """What docstrings of components say of the arguments that refer to a key, best of those that refer to it alone."""
+    found: list[tuple[int, str, str]] = []
     components = [value for value in (*content.values(), *content.get("run", ())) if isinstance(value, Mapping)]
     for component in components:
         path = component.get("_target_", "")
         known = described(*(locate(one) for one in (_PASSED_ON.get(path, ""), path) if "." in one))
         for argument, value in component.items():
             keys = set(re.findall(r"@(\w+)", value)) if argument in known and isinstance(value, str) else set()
-            if len(keys) == 1:
-                yield keys.pop(), known[argument]
+            found += [(len(keys), key, known[argument]) for key in sorted(keys)]
+    return {key: text for _, key, text in sorted(found, reverse=True)}
 
 
 def _arguments(target: Any) -> Iterator[tuple[str, Any]]:

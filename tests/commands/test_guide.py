@@ -85,6 +85,6 @@ def test_every_argument_that_is_named_exists(capsys):
         main(["audit", "--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    named = set(re.findall(r"`?(--[a-z-]+)", GUIDE + README)) - {"--help"}
+    named = set(re.findall(r"`?(--[a-z-]+)\b", GUIDE + README)) - {"--help"}
     assert named
     assert all(name in shown for name in named)
