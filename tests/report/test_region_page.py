@@ -143,7 +143,9 @@ def test_each_finding_has_its_own_sections_and_pictures(record, tmp_path):
         "attribution_shares",
         "attribution_shares_2",
     ]
-    assert (tmp_path / "figures" / "strategies.svg").is_file()
+    seen = (tmp_path / "figures" / "strategies.svg").read_text()
+    assert seen.count("<image") == 1
+    assert ">roi only<" in seen
     assert (tmp_path / "figures" / "readers_2.svg").is_file()
     headings = re.findall("<h2>(Where it looks|What readers see)(.*?)</h2>", text)
     names = [": ill &lt;b&gt;", ": other"]

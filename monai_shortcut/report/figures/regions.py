@@ -118,7 +118,7 @@ def strategies_shown(panel: MaskedPanel) -> Figure:
     count, columns = len(panel.views), 3
     rows = -(-count // columns)
     figure = Figure(figsize=(WIDTH, WIDTH / columns * 1.15 * rows), layout="constrained")
-    places = figure.subplots(rows, columns, squeeze=False).flat
+    places = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for axes in places:
         axes.set_axis_off()
     for axes, view in zip(places, panel.views, strict=False):
