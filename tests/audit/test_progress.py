@@ -14,7 +14,7 @@ from monai_shortcut.audit.progress import Progress
 
 ANALYSES = {"encoding", "gap", "differences", "alignment", "latent", "erasure", "subgroups", "held_out"}
 ANALYSES |= {"distributions"}
-WHOLE = {"regions", "label", "all heads", "embedding moves", "embedding maps"}
+WHOLE = {"regions", "label", "all heads", "discovered groups", "embedding moves", "embedding maps"}
 
 
 def test_seconds_are_summed_by_analysis():

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import base64
 import json
 import re
 from dataclasses import replace
@@ -20,8 +19,8 @@ from monai_shortcut.audit.training import (
     Onset,
     TrainingCurves,
 )
+from monai_shortcut.report.drawings import Drawing, drawing
 from monai_shortcut.report.figures.training import training_curves
-from monai_shortcut.report.files import png
 from monai_shortcut.report.tables import curves_table
 from monai_shortcut.report.training_page import write_training_report
 from monai_shortcut.types import Estimate
@@ -242,11 +241,10 @@ def test_the_page_answers_first_and_stands_alone(tmp_path):
     curves = replace(curves, attributes=("operator", "scanner"))
     page = write_training_report(curves, tmp_path / "new").read_text(encoding="utf-8")
     first, second = (page.index(curves.answer(name)) for name in ("scanner", "operator"))
-    assert first < second < page.index("<img") < page.index("<table")
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
-    picture = (tmp_path / "new" / "figures" / "training_curves.png").read_bytes()
-    assert picture == png(training_curves(curves))
-    assert base64.b64encode(picture).decode() in page
+    assert first < second < page.index("<svg") < page.index("<table")
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    picture = (tmp_path / "new" / "figures" / "training_curves.svg").read_text(encoding="utf-8")
+    assert picture == drawing("training_curves", training_curves(curves)).svg
     assert "not measured: constant" in page
     assert "3.50 s" in page
     assert "88 %" in page  # 3.5 of 4 seconds
@@ -260,8 +258,9 @@ def test_the_page_can_be_written_again_from_its_json(tmp_path):
     curves = recorded([SMALL, USED])
     first = write_training_report(curves, tmp_path).read_text(encoding="utf-8")
     assert write_training_report(tmp_path / "training_curves.json", tmp_path / "b").read_text(encoding="utf-8") == first
-    given = write_training_report(curves, tmp_path / "c", picture=b"drawn before").read_text(encoding="utf-8")
-    assert base64.b64encode(b"drawn before").decode() in given
+    before = Drawing("training_curves", "<svg viewBox='0 0 1 1'><text>drawn before</text></svg>")
+    given = write_training_report(curves, tmp_path / "c", picture=before).read_text(encoding="utf-8")
+    assert "<text>drawn before</text>" in given
 
 
 def test_the_table_has_a_row_for_each_point():

@@ -78,9 +78,10 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
     training = content("training")
     own = {"audited_trainer", "audit_interval", "audit_tensorboard"}
     others = {"audit_roi_key", "audit_attribution", "audit_embeddings", "audit_fail_on", "audit_privacy"}
-    others |= {"audit_readers", "audit_import", "audit_image_properties"}
+    others |= {"audit_readers", "audit_import", "audit_image_properties", "audit_unseen_patients"}
+    others |= {"audit_outcome", "audit_unit", "audit_outcome_tolerance"}
     assert set(training) == set(inference) - others | own
-    assert training["audit_cohort"] == inference["audit_cohort"]
+    assert {"outcome": "@audit_outcome"} | training["audit_cohort"] == inference["audit_cohort"]
 
 
 # A command line gives true and false as text.
