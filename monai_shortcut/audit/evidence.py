@@ -31,7 +31,7 @@ from monai_shortcut.cohort.levels import Levels, attribute_levels
 from monai_shortcut.types import Unmeasurable
 
 _NO_CLASSES = {
-    "subgroups": "a regression has no classes whose areas under the ROC curve differ; see its errors by level",
+    "subgroups": "a regression has no classes whose AUC differs; see its errors by level",
     "held_out": "the heads that have not seen a level are classifiers, and this is a regression",
 }
 _NARROW = 10  # bins of a number that is held equal

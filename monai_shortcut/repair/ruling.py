@@ -25,7 +25,7 @@ CLEARED = (NOT_USED, NOT_ENCODED, UNUSED)
 _WORDS = {
     "probability": "the probability that moves",
     "decision": "the share of answers that moves",
-    "rank": "the difference of areas under the ROC curve",
+    "rank": "the difference of AUC",
 }
 
 

@@ -45,7 +45,7 @@ def said(check: TableCheck) -> list[str]:
     lines = [f"{check.images} images of {check.patients} patients, labels {', '.join(check.label_names)}"]
     for one in check.telling:
         told = ", ".join(f"{label} {with_limits(area)}" for label, area in one.areas.items())
-        lines.append(f"{one.attribute}: {one.verdict}, area under the ROC curve from it alone: {told}")
+        lines.append(f"{one.attribute}: {one.verdict}, AUC from it alone: {told}")
     lines += [f"{name}: not checked: {reason}" for name, reason in check.problems.items()]
     lines += [f"no image is {cell.label} with {cell.attribute} {cell.level}" for cell in check.empty]
     leaks = "not looked for: the table has no folds" if check.leaks is None else str(len(check.leaks))

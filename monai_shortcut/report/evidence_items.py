@@ -183,7 +183,7 @@ def _external(audit: Audit) -> Answer:
             worst = max(one.evidence.held_out, key=lambda row: row.difference.value)
             names = naming(one, audit)
             told_of.append(
-                f"{one.attribute}: at most {with_limits(worst.difference)} of the area under the ROC curve is lost "
+                f"{one.attribute}: at most {with_limits(worst.difference)} of the AUC is lost "
                 f"({names.levels[worst.level]}, {names.labels[worst.label]})"
             )
         elif "held_out" in one.evidence.not_computed:

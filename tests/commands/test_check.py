@@ -47,7 +47,7 @@ def test_a_leaking_table_fails_with_a_page_and_tables(folder, capsys):
     given = ["metadata.csv", "--images", "images", "--output", "check", "--fail-on", "confounded, leak,duplicates"]
     assert main(["check", *given]) == 2
     printed = capsys.readouterr().out
-    assert "scanner: confounded, area under the ROC curve from it alone: malignant 1.00" in printed
+    assert "scanner: confounded, AUC from it alone: malignant 1.00" in printed
     assert "sex: " in printed
     assert "no image is malignant with scanner A" in printed
     assert "patients in several folds: 1" in printed

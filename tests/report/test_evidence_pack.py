@@ -116,7 +116,7 @@ def test_every_item_has_a_state_and_a_sentence(which, request):
         (
             ("CLAIM", "33"),
             ANSWERED,
-            "at most 0.20 (0.12 to 0.28) of the area under the ROC curve is lost (C, malignant)",
+            "at most 0.20 (0.12 to 0.28) of the AUC is lost (C, malignant)",
         ),
         (
             ("CLAIM", "35"),

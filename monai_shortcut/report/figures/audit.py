@@ -96,7 +96,7 @@ def regions(audit: Audit) -> Figure:
     lowest = min((score.auc.low for score in scores), default=0.4)
     axes.axvline(0.5, color=INK, linewidth=1)
     axes.set(
-        xlabel="area under the ROC curve", xlim=(min(0.4, lowest - 0.02), 1.02), ylim=(len(strategies) - 0.5, -0.5)
+        xlabel="AUC", xlim=(min(0.4, lowest - 0.02), 1.02), ylim=(len(strategies) - 0.5, -0.5)
     )
     axes.set_yticks(range(len(strategies)), [words(name) for name in strategies])
     legend(figure, axes)

@@ -30,7 +30,7 @@ def reader_areas(study: ReaderStudy) -> Figure:
     axes.plot([], [], "D", color=_MODEL, label="the model")
     axes.axvline(0.5, color=INK, linewidth=1)
     axes.set(
-        xlabel="area under the ROC curve, same pictures",
+        xlabel="AUC, same pictures",
         xlim=(-0.02, 1.02),
         ylim=(len(study.strategies) - 0.5, -0.5),
     )

@@ -104,7 +104,7 @@ def diagonal(record: RegionStudyRecord) -> Figure:
                 label=f"{label}: metadata alone",
             )
     axes.axvline(0.5, color=INK, linewidth=1)
-    axes.set(xlabel="area under the ROC curve, trained and tested on it", ylim=(len(strategies) - 0.5, -0.5))
+    axes.set(xlabel="AUC, trained and tested on it", ylim=(len(strategies) - 0.5, -0.5))
     axes.set_yticks(range(len(strategies)), [words(name) for name in strategies])
     legend(figure, axes)
     numbers = [(f"{one}, {words(name)}", own_area(record, one, name)) for one in labels for name in strategies]
@@ -170,7 +170,7 @@ def curves(record: RegionStudyRecord) -> Figure:
             )
         axes.axhline(0.5, color=INK, linewidth=1)
         axes.set_title(f"{label}: {words(strategy)}")
-        axes.set(xlabel="margin of the region", ylabel="area under the ROC curve")
+        axes.set(xlabel="margin of the region", ylabel="AUC")
     for index, (full, grown) in enumerate(lines):
         name = f"trained on {'full images' if full else 'what it is tested on'};\ngrown: {GROWN[grown]}"
         figure.axes[0].plot([], [], _style(index), color=series(index), label=name)
