@@ -1,9 +1,11 @@
 # Copyright (c) monai_shortcut contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How far an audit has come, and where its time goes."""
+"""What a terminal shows of an audit: how far it has come, and where its time goes."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,11 @@ from threading import Lock
 from types import TracebackType
 
 from tqdm import tqdm
+
+
+def terminal_width() -> int | None:
+    """Characters of a line of the terminal that is printed to; None where it is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 class Progress:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from monai_shortcut.analyses.differences import PREDICTION
 from monai_shortcut.audit.leading import exceptions, together, told
 from monai_shortcut.audit.record import Audit, Finding
@@ -20,15 +22,19 @@ NO_REGRESSION = (
 HEAD = ("attribute", "verdict", "AUC in label", "p", "difference", "scale, label: levels", "p", "when swapped")
 
 
-def summary(audit: Audit) -> str:
+def summary(audit: Audit, width: int | None = None) -> str:
     """The findings as a plain text table.
 
     Attributes that share a verdict are one finding of several lines: "scanner", then "or site". Below the table are
     the cells that "encoded, not used" does not speak of, and what must be known to read it.
+
+    Args:
+        audit: the record.
+        width: of the terminal, in characters. Where the table is wider, each finding has lines of its own.
     """
-    rows = [HEAD, *summary_rows(audit)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = _table(audit)
+    if width is not None and max(map(len, lines)) > width:
+        lines = [line for row in summary_rows(audit) for line in _stacked(row, width)]
     below = (
         *(["", performed(audit)] if audit.regression else []),
         *_not_judged(audit),
@@ -36,7 +42,29 @@ def summary(audit: Audit) -> str:
         *_weights(audit),
         *(line for note in notes(audit) for line in ("", note)),
     )
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *below])
+    wrapped = below if width is None else (part for line in below for part in _wrapped(line, width) or [""])
+    return "\n".join([*lines, *wrapped])
+
+
+def _table(audit: Audit) -> list[str]:
+    rows = [HEAD, *summary_rows(audit)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def _stacked(row: tuple[str, ...], width: int) -> list[str]:
+    """A row of the table below one another."""
+    name, verdict, *numbers = row
+    lines = [f"{name}: {verdict}" if verdict else name]
+    read, read_p, differs, where, differs_p, swapped = numbers
+    lines += [f"  {HEAD[2]} {read}, p {read_p}", f"  {HEAD[4]} {differs}, p {differs_p}", f"  {where}"]
+    lines += [f"  {HEAD[7]} {swapped}"] if swapped != "-" else []
+    return [part for line in lines for part in _wrapped(line, width, "    ")]
+
+
+def _wrapped(line: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def summary_rows(audit: Audit) -> list[tuple[str, ...]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from monai_shortcut.audit.assembly import preview, probabilities
 from monai_shortcut.audit.failing import FAILED, failing, failing_words, said_failing
+from monai_shortcut.audit.progress import terminal_width
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.table import Cohort
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     record = replace(record, notes=(*filter(None, notes), *record.notes), sources=record.sources | _digests(arguments))
     print("audited; drawing the figures and writing the report", flush=True)
     page = write_report(record, arguments.output)
-    print(f"\n{summary(record)}\n\nreport: {page} (beside it audit.json, CSV tables and figures)")
+    print(f"\n{summary(record, terminal_width())}\n\nreport: {page} (beside it audit.json, CSV tables and figures)")
     failed = failing(record, arguments.fail_on)
     if failed:
         print(said_failing(failed))

@@ -22,7 +22,7 @@ from monai_shortcut.attribution.settings import AttributionSettings
 from monai_shortcut.audit.discovered import with_pictures
 from monai_shortcut.audit.failing import NOT_COMPUTED, failing, failing_words
 from monai_shortcut.audit.logged import logged
-from monai_shortcut.audit.progress import Progress
+from monai_shortcut.audit.progress import Progress, terminal_width
 from monai_shortcut.audit.record import Audit, Example, Identity
 from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.columns import as_names
@@ -379,7 +379,7 @@ class ShortcutAudit(CohortHandler):
         else:
             page = write_report(self.audits[""], folder)
         for record in self.audits.values():
-            print(f"\n{record.title}\n\n{summary(record)}\n", flush=True)
+            print(f"\n{record.title}\n\n{summary(record, terminal_width())}\n", flush=True)
         return page
 
     def _audit(self, task: ClinicalTask, audits: int) -> Audit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from dataclasses import replace
 
@@ -10,11 +11,18 @@ import pytest
 from audit_cases import QUICK, simulated
 
 from monai_shortcut.audit import audit
-from monai_shortcut.audit.progress import Progress
+from monai_shortcut.audit.progress import Progress, terminal_width
 
 ANALYSES = {"encoding", "gap", "differences", "alignment", "latent", "erasure", "subgroups", "held_out"}
 ANALYSES |= {"distributions"}
 WHOLE = {"regions", "label", "all heads", "discovered groups", "embedding moves", "embedding maps"}
+
+
+def test_only_a_terminal_has_a_width(monkeypatch):
+    assert terminal_width() is None
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "72")
+    assert terminal_width() == 72
 
 
 def test_seconds_are_summed_by_analysis():

@@ -38,6 +38,25 @@ def test_the_summary_is_a_table_of_the_findings():
     assert line == "-" * len(head)
 
 
+def test_on_a_narrow_terminal_each_finding_has_lines_of_its_own():
+    audit = bare(SCANNER, AGE, SITE, TAG)
+    lines = summary(audit, 60).splitlines()
+    assert lines[:9] == [
+        "scanner: used",
+        "  AUC in label 0.82 (0.74 to 0.90), p 0.010",
+        "  difference 0.30 (0.17 to 0.42), p 0.030",
+        "  decision, malignant: B against A",
+        "  when swapped 0.25 (0.12 to 0.33)",
+        "  or site",
+        "  AUC in label 0.82 (0.74 to 0.90), p 0.010",
+        "  difference 0.00 (-0.05 to 0.05), p < 0.001",
+        "  probability, benign: B against A",
+    ]
+    assert max(map(len, lines)) <= 60
+    assert lines[-2:] == ["tag: too few patients to speak of benign at A (9 patients),", "benign at C (0 patients)"]
+    assert summary(audit, 160) == summary(audit)
+
+
 def test_below_the_table_stand_the_cells_that_not_used_does_not_speak_of():
     lines = summary(bare(SCANNER, TAG)).splitlines()
     assert lines[2].startswith("scanner or site  used               0.82")

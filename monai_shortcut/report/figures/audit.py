@@ -95,9 +95,7 @@ def regions(audit: Audit) -> Figure:
             axes.plot(score.auc.value, row, level_marker(index), color=series(index), label=name)
     lowest = min((score.auc.low for score in scores), default=0.4)
     axes.axvline(0.5, color=INK, linewidth=1)
-    axes.set(
-        xlabel="AUC", xlim=(min(0.4, lowest - 0.02), 1.02), ylim=(len(strategies) - 0.5, -0.5)
-    )
+    axes.set(xlabel="AUC", xlim=(min(0.4, lowest - 0.02), 1.02), ylim=(len(strategies) - 0.5, -0.5))
     axes.set_yticks(range(len(strategies)), [words(name) for name in strategies])
     legend(figure, axes)
     figure.set_label(told("", [(f"{score.label}, {words(score.evaluated_on)}", score.auc) for score in scores]))
