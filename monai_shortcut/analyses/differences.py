@@ -324,10 +324,7 @@ class Values:
         likeliest = answers.argmax(axis=1) if threshold is None else (answers[:, 1] >= threshold).astype(np.int64)
         decisions = np.eye(classes)[likeliest]
         ranks = sample.images.placements[sample.rows]
-        apart = np.empty_like(ranks)
-        for value in np.unique(sample.labels):
-            inside = sample.labels == value
-            apart[inside] = np.abs(ranks[inside] - np.median(ranks[inside]))
+        apart = _from_median(ranks, sample.labels)
         shown = slice(1, 2) if classes == 2 else slice(None)
         parts = [answers[:, shown], decisions[:, shown], ranks[:, None], apart[:, None]]
         width = parts[0].shape[1]
@@ -341,11 +338,18 @@ class Values:
     @classmethod
     def _of_outcome(cls, answers: Floats, labels: Integers) -> Values:
         """Those of a regression: the predictions, which have neither decisions nor ranks."""
-        said, apart, none = answers[:, 1], np.empty(len(answers)), np.zeros((len(answers), 0))
-        for value in np.unique(labels):
-            inside = labels == value
-            apart[inside] = np.abs(said[inside] - np.median(said[inside]))
-        return cls(np.stack([said, apart], axis=1), {PREDICTION: [0]}, answers, none, none)
+        said, none = answers[:, 1], np.zeros((len(answers), 0))
+        columns = np.stack([said, _from_median(said, labels)], axis=1)
+        return cls(columns, {PREDICTION: [0]}, answers, none, none)
+
+
+def _from_median(values: Floats, labels: Integers) -> Floats:
+    """How far values (n,) lie from the median of their label."""
+    apart = np.empty_like(values)
+    for label in np.unique(labels):
+        inside = labels == label
+        apart[inside] = np.abs(values[inside] - np.median(values[inside]))
+    return apart
 
 
 def _without_parts(values: Floats, parts: Sequence[Integers], labels: Integers) -> Floats:

@@ -134,18 +134,17 @@ def _labels(sample: AttributeSample, components: Floats) -> Iterator[_Label]:
 
 def _pairs(sample: AttributeSample, found: _Label, largest: Floats, largest_ks: Floats) -> Iterator[LevelPair]:
     """Pairs of levels of one label, p-values by the largest scaled distance of each permutation."""
-    rows = found.rows
     for place, levels in enumerate(comparisons(sample.count)):
-        codes = sample.codes[rows]
+        codes = sample.codes[found.rows]
         own = [codes == levels[0], codes != levels[0] if levels[1] == OTHERS else codes == levels[1]]
-        patients = tuple(len(np.unique(sample.patients[rows[one]])) for one in own)
+        patients = tuple(len(np.unique(sample.patients[found.rows[one]])) for one in own)
         if min(patients) < _PATIENTS:
             continue
         square, null = found.mmd[0, place], found.mmd[1:, place]
         weight = found.weight[0, place]
         ks = found.ks[0, place].tolist()
         yield LevelPair(
-            label=int(sample.labels[rows[0]]),
+            label=int(sample.labels[found.rows[0]]),
             first=levels[0],
             second=levels[1],
             images=(int(own[0].sum()), int(own[1].sum())),

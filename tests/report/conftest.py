@@ -2,8 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +18,25 @@ from monai_shortcut.audit.record import Audit, Example
 from monai_shortcut.report.figures.audit import picture
 from monai_shortcut.report.pages import write_report
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
 ALL = {"ids": True, "paths": True, "pixels": True}  # so that pages have all that they can
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium of the system with an empty profile; tests that need it skip without one."""
+    driver = pytest.importorskip("playwright.sync_api", reason="Playwright is in the extra dev")
+    place = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if place is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed, and CHROMIUM names none")
+    with driver.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=place, args=list(QUIET))
+        yield found
+        found.close()
 
 
 @pytest.fixture(scope="session")

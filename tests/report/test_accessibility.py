@@ -8,9 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from every_page import pages
@@ -19,7 +17,6 @@ KINDS = (
     *("audit", "audit of a label", "check", "comparison", "overview", "readers", "reading", "regions", "training"),
     "evidence pack",
 )
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SMALL = """() => [...document.querySelectorAll('.drawn text')]
   .map((one) => parseFloat(getComputedStyle(one).fontSize) * one.closest('svg').getScreenCTM().a)
   .reduce((least, size) => Math.min(least, size), 99)"""
@@ -46,18 +43,6 @@ def written(record, tmp_path_factory) -> dict[str, Path]:
     found = pages(record, tmp_path_factory.mktemp("pages"))
     pack = found["audit"].with_name("evidence.html")
     return found | ({"evidence pack": pack} if pack.exists() else {})
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    driver = pytest.importorskip("playwright.sync_api", reason="Playwright is in the extra dev")
-    place = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if place is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed, and CHROMIUM names none")
-    with driver.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=place, args=["--no-sandbox", "--disable-gpu"])
-        yield found
-        found.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import base64
 import csv
-import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,25 +27,7 @@ from monai_shortcut.reader_study.answers import COLUMNS, read_answers
 from monai_shortcut.report import write_reader_report, write_reading_page, write_report
 from monai_shortcut.types import with_limits
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 ANSWERS = ("few lobes", "many lobes")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium of the system with an empty profile; tests that need it skip without one."""
-    driver = pytest.importorskip("playwright.sync_api", reason="Playwright is in the extra dev")
-    place = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if place is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed, and CHROMIUM names none")
-    with driver.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=place, args=list(QUIET))
-        yield found
-        found.close()
 
 
 def study(per_percentile: int = 1, percentiles: int = 2) -> ReaderSet:
