@@ -36,7 +36,7 @@ from monai_shortcut.audit.evidence import (
 from monai_shortcut.audit.intake import Taken, answers_taken_in, check_attributes, check_rows, taken_in
 from monai_shortcut.audit.measured import intersected, marked, told_by_images
 from monai_shortcut.audit.names import Names
-from monai_shortcut.audit.power import tell_permutations, tell_power
+from monai_shortcut.audit.power import beyond, tell_permutations, tell_power
 from monai_shortcut.audit.preview import Preview, cores, foreseen_audit
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import (
@@ -260,14 +260,17 @@ def preview(
     audits: int = 1,
 ) -> Preview:
     """What an audit of these images would rest on, without it; arguments and errors are those of `audit`."""
-    chosen = (settings or AuditSettings()).able(len(attributes) * audits)
+    asked = settings or AuditSettings()
+    chosen = asked.able((len(attributes) + len(asked.pairs(list(attributes)))) * audits)
+    check_attributes(attributes, {"intersections": dict.fromkeys(chosen.intersected)})
     check_outcome(outcome, label_names)
     about = labels, patients, label_names, image_ids, chosen, attributes, outcome
     sample, rows, *_ = _taken_in(embeddings, weight, bias, predicted, *about)
     label_names, chosen, _ = regarded(sample, label_names, chosen)
     values = {name: column_values(column)[rows] for name, column in attributes.items()}
     coded = _coded(values, sample, chosen, kinds or {}, orders or {})
-    return foreseen_audit(sample, coded, chosen, label_names, audits)
+    coded, parts = intersected(coded, sample.patients, chosen, list(attributes))
+    return foreseen_audit(sample, coded, chosen, label_names, audits, parts)
 
 
 def _taken_in(
@@ -325,11 +328,10 @@ def _findings(
 ) -> tuple[tuple[Finding, ...], dict[str, AttributeSample], dict[str, float]]:
     """A finding for each attribute, those that could be analysed and are no pairs, and `spreads` of the label."""
     progress.expect(_QUESTIONS * len(coded) + 8)
-    tell_power(sample, coded, settings, label_names, audits)
+    tell_power(sample, coded, settings, label_names, audits, parts)
     with progress.step("shared factorizations"):
         _answered(lambda: _prepare(sample))
-    beyond = {name: tuple(coded[part].codes for part in pair) for name, pair in parts.items()}
-    asked = {name: _by(sample, name, levels, beyond.get(name, ())) for name, levels in coded.items()}
+    asked = {name: _by(sample, name, levels, beyond(parts.get(name, ()), coded)) for name, levels in coded.items()}
     with progress.step("draws of the folds"):
         known = {name: one for name, one in asked.items() if isinstance(one, AttributeSample)}
         changing = _answered(lambda: spreads(sample, [None, *known.values()], _side_by_side))
@@ -376,10 +378,10 @@ def _findings(
     return tuple(map(conclude, coded)), samples, changing[0]
 
 
-def _by(sample: Sample, name: str, levels: Levels, beyond: tuple[NDArray[np.int64], ...]) -> AttributeSample | str:
+def _by(sample: Sample, name: str, levels: Levels, others: tuple[NDArray[np.int64], ...]) -> AttributeSample | str:
     """The attribute's sample, or why it cannot be analysed."""
     try:
-        return replace(sample.by(name, levels), beyond=beyond)
+        return replace(sample.by(name, levels), beyond=others)
     except Unmeasurable as reason:
         return str(reason)
 

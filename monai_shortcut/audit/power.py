@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from monai_shortcut.analyses.differences import MEANS, PREDICTION, PROBABILITY, foreseen
 from monai_shortcut.analyses.sample import Sample
@@ -18,7 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 def detectable(
-    sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, audits: int = 1
+    sample: Sample,
+    coded: Mapping[str, Levels],
+    settings: AuditSettings,
+    audits: int = 1,
+    parts: Mapping[str, tuple[str, ...]] | None = None,
 ) -> dict[str, dict[int, tuple[float, int]]]:
     """The smallest use in mean answers that would be found in four of five such cohorts, before any permutation.
 
@@ -27,6 +35,7 @@ def detectable(
         coded: levels by attribute.
         settings: settings of the audit.
         audits: number of audits over which p-values are adjusted.
+        parts: the two attributes of each intersection, beyond which it is tested.
 
     Returns:
         By attribute and label: how far the mean answer between the two levels with the most patients has to move for
@@ -35,7 +44,7 @@ def detectable(
     found: dict[str, dict[int, tuple[float, int]]] = {}
     for name, levels in coded.items():
         try:
-            one = sample.by(name, levels)
+            one = replace(sample.by(name, levels), beyond=beyond((parts or {}).get(name, ()), coded))
             rows = foreseen(one, len(coded) * audits, 1 - settings.significance, settings.threshold)
         except Unmeasurable:
             continue
@@ -44,6 +53,11 @@ def detectable(
             best[row.label] = row.detectable, row.patients
         found[name] = best
     return found
+
+
+def beyond(parts: Sequence[str], coded: Mapping[str, Levels]) -> tuple[NDArray[np.int64], ...]:
+    """Levels (N,) of the attributes that an intersection is tested beyond; none of another attribute."""
+    return tuple(coded[part].codes for part in parts)
 
 
 def tell_permutations(asked: int, needed: int, tests: int) -> None:
@@ -57,24 +71,34 @@ def tell_permutations(asked: int, needed: int, tests: int) -> None:
 
 
 def tell_power(
-    sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, label_names: Sequence[str], audits: int
+    sample: Sample,
+    coded: Mapping[str, Levels],
+    settings: AuditSettings,
+    label_names: Sequence[str],
+    audits: int,
+    parts: Mapping[str, tuple[str, ...]],
 ) -> None:
     """Log what can be found, by attribute and label."""
-    for name, told in least_use(sample, coded, settings, label_names, audits).items():
+    for name, told in least_use(sample, coded, settings, label_names, audits, parts).items():
         logger.info("%s: %s.", name, told)
 
 
 def least_use(
-    sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, label_names: Sequence[str], audits: int
+    sample: Sample,
+    coded: Mapping[str, Levels],
+    settings: AuditSettings,
+    label_names: Sequence[str],
+    audits: int,
+    parts: Mapping[str, tuple[str, ...]],
 ) -> dict[str, str]:
     """What can be found, in words, by attribute."""
     found, scale = {}, PROBABILITY if sample.outcome is None else PREDICTION
-    for name, labels in detectable(sample, coded, settings, audits).items():
-        parts = [
+    for name, labels in detectable(sample, coded, settings, audits, parts).items():
+        each = [
             f"{plain(capped(settings.tolerated(label_names[label], scale) + reach, scale))} in {label_names[label]} "
             f"({patients} patients)"
             for label, (reach, patients) in sorted(labels.items())
         ]
-        told = ", ".join(parts) or "none: fewer than five patients in each label and level"
+        told = ", ".join(each) or "none: fewer than five patients in each label and level"
         found[name] = f"smallest use that these images would show, in {sample.unit or scale}: {told}"
     return found

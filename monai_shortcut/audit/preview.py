@@ -28,7 +28,8 @@ class Preview:
     Attributes:
         images: number of images.
         patients: number of patients.
-        cells: images and patients by attribute, label and level, a row each.
+        cells: images and patients by attribute, label and level, a row each; pairs of levels of intersections too.
+        left_out: images of levels that too few patients have, by attribute.
         noticed: the smallest use that would be found, or why the attribute cannot be analysed, by attribute.
         seconds: about how long the audit takes here.
     """
@@ -36,17 +37,24 @@ class Preview:
     images: int
     patients: int
     cells: pd.DataFrame
+    left_out: dict[str, dict[str, int]]
     noticed: dict[str, str]
     seconds: float
 
     def __str__(self) -> str:
         lines = [f"{self.images} images of {self.patients} patients", "", self.cells.to_string(index=False), ""]
+        lines += [f"{name}: left out, too few patients: {_counted(rare)}" for name, rare in self.left_out.items()]
         lines += [f"{name}: {told}" for name, told in self.noticed.items()]
         return "\n".join([*lines, "", f"the audit takes about {max(self.seconds, 1):.0f} s here"])
 
 
 def foreseen_audit(
-    sample: Sample, coded: Mapping[str, Levels], settings: AuditSettings, label_names: Sequence[str], audits: int
+    sample: Sample,
+    coded: Mapping[str, Levels],
+    settings: AuditSettings,
+    label_names: Sequence[str],
+    audits: int,
+    parts: Mapping[str, tuple[str, ...]],
 ) -> Preview:
     """The preview of an audit.
 
@@ -56,6 +64,7 @@ def foreseen_audit(
         settings: settings of the audit.
         label_names: names of the classes.
         audits: number of audits over which p-values are adjusted.
+        parts: the two attributes of each intersection among them.
     """
     noticed = {name: f"cannot be analysed: {levels.problem}" for name, levels in coded.items() if levels.problem}
     width = 0 if sample.embeddings is None else sample.weight.shape[1]
@@ -63,7 +72,8 @@ def foreseen_audit(
         images=len(sample),
         patients=len(np.unique(sample.patients)),
         cells=_cells(sample, coded, label_names),
-        noticed=noticed | least_use(sample, coded, settings, label_names, audits),
+        left_out={name: levels.left_out for name, levels in coded.items() if levels.left_out},
+        noticed=noticed | least_use(sample, coded, settings, label_names, audits, parts),
         seconds=len(coded) * expected_seconds(len(sample), width, settings.permutations) / cores(),
     )
 
@@ -82,6 +92,10 @@ def expected_seconds(images: int, width: int, permutations: int) -> float:
     """
     always, number, image, each = _SECONDS
     return always + number * width + (image + each * width) * images * permutations
+
+
+def _counted(rare: Mapping[str, int]) -> str:
+    return ", ".join(f"{level} ({images} images)" for level, images in rare.items())
 
 
 def cores() -> int:

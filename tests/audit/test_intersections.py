@@ -16,6 +16,7 @@ from torch import nn
 
 from monai_shortcut.analyses.differences import Values, differences
 from monai_shortcut.audit import Audit, AuditSettings, audit
+from monai_shortcut.audit.assembly import preview
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.cohort.levels import attribute_levels, intersection
 from monai_shortcut.handlers import ShortcutAudit
@@ -155,6 +156,41 @@ def test_a_record_with_an_intersection_is_read_again(crossed, tmp_path):
     again = Audit.from_json(tmp_path / "audit.json")
     assert again.finding(PAIR).parts == ("sex", "scanner")
     assert again.settings.intersections == (("sex", "scanner"),)
+
+
+def test_a_preview_lists_pairs_with_their_cells_and_what_would_be_noticed_of_them(rng):
+    labels, sex, scanner = rng.integers(0, 2, (3, 200))
+    sex[:3], scanner[(sex == 1) & (np.arange(200) > 6)] = 1, 0  # hardly anyone is M on B
+    chance = (0.4 + 0.2 * sex + rng.normal(0, 0.1, 200)).clip(0.01, 0.99)
+    patients = [f"p{number // 2}" for number in range(200)]
+    attributes = {"sex": np.array(["F", "M"])[sex], "scanner": np.array(["A", "B"])[scanner]}
+    answers, settings = np.stack([1 - chance, chance], axis=1), AuditSettings(intersections="all")
+    known = labels, patients, attributes
+    found = preview(None, None, None, *known, label_names=LABELS, predicted=answers, settings=settings)
+    rows = {tuple(row[1:3]): tuple(row[3:]) for row in found.cells.itertuples(index=False) if row[0] == PAIR}
+    table = pd.DataFrame({**attributes, "label": labels, "patient": patients})
+    table["pair"] = table["sex"] + ", " + table["scanner"]
+    assert set(rows) == {(label, pair) for label in LABELS for pair in ("F, A", "F, B", "M, A")}
+    for (label, pair), cell in table[table["pair"] != "M, B"].groupby(["label", "pair"]):
+        assert rows[LABELS[label], pair] == (len(cell), cell["patient"].nunique())
+    few = int((table["pair"] == "M, B").sum())
+    assert few > 0
+    assert f"{PAIR}: left out, too few patients: M, B ({few} images)" in str(found)
+    # The pair is noticed beyond sex and scanner: as if what these add had been taken off the answers before.
+    pair = {"one": np.where(table["pair"] == "M, B", None, table["pair"]), "two": attributes["sex"]}
+    pair["three"] = attributes["scanner"]  # p-values are adjusted over three
+    for label in (0, 1):
+        inside = labels == label
+        design = np.stack([sex[inside], scanner[inside]], axis=1)[(kept := table["pair"][inside] != "M, B")]
+        rest = chance[inside][kept] - LinearRegression().fit(design, chance[inside][kept]).predict(design)
+        chance[np.flatnonzero(inside)[kept]] = rest + chance[inside][kept].mean()
+    taken = preview(
+        None, None, None, labels, patients, pair, label_names=LABELS, predicted=np.stack([1 - chance, chance], axis=1)
+    )
+    assert found.noticed[PAIR] == taken.noticed["one"]
+    wrong = AuditSettings(intersections=[("sex", "site")])
+    with pytest.raises(ValueError, match=r"intersections must be of the attributes .* got .'site'."):
+        preview(None, None, None, *known, label_names=LABELS, predicted=answers, settings=wrong)
 
 
 def test_pairs_are_of_two_attributes_that_exist():

@@ -33,6 +33,7 @@ from monai_shortcut import installation
 from monai_shortcut.__main__ import main
 from monai_shortcut.audit.assembly import Audit, AuditSettings
 from monai_shortcut.audit.failing import failing
+from monai_shortcut.audit.settings import ALL_PAIRS
 from monai_shortcut.audit.training import TrainingCurves
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler
@@ -79,6 +80,7 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
     own = {"audited_trainer", "audit_interval", "audit_tensorboard"}
     others = {"audit_roi_key", "audit_attribution", "audit_embeddings", "audit_fail_on", "audit_privacy"}
     others |= {"audit_readers", "audit_import", "audit_image_properties", "audit_unseen_patients"}
+    others |= {"audit_intersections"}
     others |= {"audit_outcome", "audit_unit", "audit_outcome_tolerance"}
     assert set(training) == set(inference) - others | own
     assert {"outcome": "@audit_outcome"} | training["audit_cohort"] == inference["audit_cohort"]
@@ -104,6 +106,14 @@ def test_images_are_measured_where_it_is_asked_for(asked, measured):
     for name in ("inference", "evaluate"):
         parser = ConfigParser(content(name) | {"audit_image_properties": asked})
         assert parser.get_parsed_content("audit_settings").image_properties is measured
+
+
+@pytest.mark.parametrize(("asked", "pairs"), [([["sex", "scanner"]], ("sex", "scanner")), ("all", ALL_PAIRS)])
+def test_intersections_are_audited_where_they_are_asked_for(asked, pairs):
+    for name in ("inference", "evaluate"):
+        assert ConfigParser(content(name)).get_parsed_content("audit_settings").intersections == ()
+        parser = ConfigParser(content(name) | {"audit_intersections": asked})
+        assert parser.get_parsed_content("audit_settings").intersections == (pairs,)
 
 
 def test_privacy_may_be_said_on_a_command_line():
