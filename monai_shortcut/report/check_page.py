@@ -48,6 +48,7 @@ def said(check: TableCheck) -> list[str]:
         lines.append(f"{one.attribute}: {one.verdict}, AUC from it alone: {told}")
     lines += [f"{name}: not checked: {reason}" for name, reason in check.problems.items()]
     lines += [f"no image is {cell.label} with {cell.attribute} {cell.level}" for cell in check.empty]
+    lines += [f"{name}: {told}" for name, told in check.uncommon.items()]
     leaks = "not looked for: the table has no folds" if check.leaks is None else str(len(check.leaks))
     double = "not looked for: no image was read" if check.duplicates is None else str(len(check.duplicates))
     lines += [

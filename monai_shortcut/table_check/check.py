@@ -79,6 +79,7 @@ def check_table(
         compared=len(thumbnails or ()),
         unusable=dict(unusable or {}),
         excluded=dict(cohort.excluded),
+        rare=_rare(cohort, levels, chosen.minimum_patients),
     )
 
 
@@ -114,6 +115,17 @@ def _cells(cohort: Cohort, levels: Mapping[str, pd.Series]) -> tuple[Cell, ...]:
                 inside = (own == level).to_numpy() & (labels == code)
                 found.append(Cell(name, label, level, int(inside.sum()), len(np.unique(persons[inside]))))
     return tuple(found)
+
+
+def _rare(cohort: Cohort, levels: Mapping[str, pd.Series], least: int) -> dict[str, dict[str, int]]:
+    """Images of each level that fewer patients have, by attribute."""
+    found: dict[str, dict[str, int]] = {}
+    for name, own in levels.items():
+        patients = pd.Series(cohort.patients, own.index).groupby(own).nunique()
+        images = own.value_counts()
+        rare = {str(level): int(images[level]) for level in patients.index[patients < least]}
+        found |= {name: rare} if rare else {}
+    return found
 
 
 def _leaks(cohort: Cohort, folds: Mapping[str, str]) -> tuple[Alike, ...]:

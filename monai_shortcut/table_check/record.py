@@ -148,6 +148,8 @@ class TableCheck:
         compared: number of images that were read.
         unusable: why an image could not be read.
         excluded: why a row could not be used.
+        rare: images of levels that too few patients have for an audit, by attribute; their cells are not among
+            ``empty`` and ``few``.
         version: of the format.
     """
 
@@ -165,6 +167,7 @@ class TableCheck:
     compared: int
     unusable: dict[str, str]
     excluded: dict[str, str]
+    rare: dict[str, dict[str, int]] = field(default_factory=dict)
     version: int = VERSION
 
     @property
@@ -175,12 +178,27 @@ class TableCheck:
     @property
     def empty(self) -> tuple[Cell, ...]:
         """Cells without an image: what a model makes of them no data can say."""
-        return tuple(cell for cell in self.cells if not cell.images)
+        return tuple(cell for cell in self._of_levels if not cell.images)
 
     @property
     def few(self) -> tuple[Cell, ...]:
         """Cells with few patients."""
-        return tuple(cell for cell in self.cells if 0 < cell.patients < self.settings.minimum_patients)
+        return tuple(cell for cell in self._of_levels if 0 < cell.patients < self.settings.minimum_patients)
+
+    @property
+    def _of_levels(self) -> tuple[Cell, ...]:
+        """Cells of the levels that an audit takes."""
+        return tuple(cell for cell in self.cells if cell.level not in self.rare.get(cell.attribute, ()))
+
+    @property
+    def uncommon(self) -> dict[str, str]:
+        """Levels that too few patients have, by attribute, in words."""
+        least = self.settings.minimum_patients
+        return {
+            name: f"{', '.join(own)} ({sum(own.values())} images together): fewer than {least} patients each, which an "
+            "audit leaves out"
+            for name, own in self.rare.items()
+        }
 
     def failing(self, words: Sequence[str]) -> dict[str, str]:
         """What fails, by word.

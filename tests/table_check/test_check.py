@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.cohort import Cohort
+from monai_shortcut.report.check_page import said, write_check
 from monai_shortcut.statistics.image_hashes import thumbnail
 from monai_shortcut.statistics.resampling import patient_folds
 from monai_shortcut.storage.privacy import Privacy
@@ -148,6 +149,28 @@ def test_cells_are_those_of_pandas():
             assert (cell.images, cell.patients) == (len(inside), inside["patient_id"].nunique())
     assert [(cell.attribute, cell.label, cell.level) for cell in check.empty] == [("device", "malignant", "Logiq 5")]
     assert all(0 < cell.patients < 10 for cell in check.few)
+
+
+def test_rare_levels_are_counted_in_a_line_and_their_cells_are_not_listed(tmp_path):
+    table = drawn()
+    height = np.repeat(540, len(table))
+    height[[0, 1, 2, 6]], height[9] = 538, 563  # of patients 0, 1 and 3, and of patient 4
+    table["height"], table["depth"] = height, np.arange(len(table)) % 97  # numbers of many values are cut into bins
+    table["device"] = np.where(table["label"] == "malignant", "Logiq 7", table["device"])
+    check = checked(table, settings=CheckSettings(minimum_patients=4))
+    assert check.rare == {"height": {"538": 4, "563": 1}}
+    assert {cell.level for cell in check.cells if cell.attribute == "height"} == {"538", "540", "563"}
+    assert [(cell.attribute, cell.label, cell.level) for cell in check.empty] == [("device", "malignant", "Logiq 5")]
+    assert check.few == ()
+    assert len({cell.level for cell in check.cells if cell.attribute == "depth"}) == 3
+    told = "538, 563 (5 images together): fewer than 4 patients each, which an audit leaves out"
+    assert f"height: {told}" in said(check)
+    assert told in " ".join(write_check(check, tmp_path).read_text().split())
+    common = checked(table, settings=CheckSettings(minimum_patients=1))
+    assert common.rare == {}
+    assert {(cell.label, cell.level) for cell in common.empty if cell.attribute == "height"} >= {
+        (({"benign", "malignant"} - {str(table["label"][9])}).pop(), "563")
+    }
 
 
 def test_patients_in_two_folds_are_found_and_images_in_none_do_not_count():
