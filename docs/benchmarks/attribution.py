@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -29,6 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from monai.networks.nets import DenseNet121
 from monai.transforms import Compose, LoadImaged, Resized, ScaleIntensityRanged, SpatialPadd
 from monai.utils import set_determinism
@@ -270,17 +272,21 @@ def main() -> None:
         seconds()
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    parts = ["phantom", *(["busbra"] if options.busbra else [])]
     if not options.tables:
-        for part in parts if not options.only else [options.only]:
-            for seed in range(options.seeds):
-                for strength in options.strengths:
-                    place = options.out / f"{part}_{strength:g}_{seed}.json"
-                    if not place.exists():
-                        found = judged(part, strength, seed, options)
-                        place.write_text(json.dumps(found, indent=1), encoding="utf-8")
-                        print(place.name, f"truth {found['truth']:.3f}", file=sys.stderr, flush=True)
+        parts = [options.only] if options.only else ["phantom", *(["busbra"] if options.busbra else [])]
+        models = product(parts, range(options.seeds), options.strengths)
+        Parallel(options.workers)(delayed(kept)(part, strength, seed, options) for part, seed, strength in models)
     tables([json.loads(place.read_text(encoding="utf-8")) for place in sorted(options.out.glob("*_*_*.json"))])
+
+
+def kept(part: str, strength: float, seed: int, options: argparse.Namespace) -> None:
+    """Judge the methods on one model and write what was found, unless that was done."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // options.workers))
+    place = options.out / f"{part}_{strength:g}_{seed}.json"
+    if not place.exists():
+        found = judged(part, strength, seed, options)
+        place.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        print(place.name, f"truth {found['truth']:.3f}", file=sys.stderr, flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -299,6 +305,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=96, help="side of the breast images in pixels")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--steps", type=int, default=24, help="of integrated gradients")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     return parser.parse_args()
 
 

@@ -57,15 +57,14 @@ def drawn(count: int = 24):
     return images, regions, labels, [f"p{index // 2}" for index in range(count)], site
 
 
-@pytest.fixture(scope="module")
-def record() -> Attribution:
+def measured(network: nn.Module) -> Attribution:
     images, regions, labels, patients, site = drawn()
     regions[3] = torch.zeros(1, 16, 16)
     regions[4] = torch.ones(1, 16, 16)
     regions[5] = torch.ones(1, 8, 8)
     images[6] = torch.full((1, 16, 16), torch.nan)
     return attribution(
-        Answers(Corner()),
+        Answers(network),
         images,
         regions,
         labels,
@@ -76,6 +75,22 @@ def record() -> Attribution:
         settings=SETTINGS,
         draws=DRAWS,
     )
+
+
+@pytest.fixture(scope="module")
+def record() -> Attribution:
+    return measured(Corner())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_network_on_cuda_is_explained_as_on_the_cpu(record):
+    found = measured(Corner().cuda())
+    assert found.not_computed == {}
+    assert found.unusable == record.unusable
+    for there, here in zip(found.methods, record.methods, strict=True):
+        assert there.name == here.name
+        for mine, other in zip(there.labels[0].parts, here.labels[0].parts, strict=True):
+            assert mine.share.value == pytest.approx(other.share.value, abs=1e-3)
 
 
 def test_images_without_inside_or_outside_are_counted_and_named(record):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -176,6 +176,19 @@ def test_three_lines_find_what_the_network_uses(name, data, tmp_path):
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not list(tmp_path.glob("*/"))  # nothing is written unless it is asked for
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["cnn with two layers in its head", "vit of MONAI", "head as of timm"])
+def test_a_network_on_cuda_is_audited_as_on_the_cpu(name, data):
+    network, settings = trained(*NETWORKS[name], data).eval(), replace(QUICK, image_properties=True)
+    there, here = (
+        audit_classifier(network.to(device), loader(data), data.table, settings=settings) for device in ("cuda", "cpu")
+    )
+    assert verdicts(there) == verdicts(here)
+    assert verdicts(there)["scanner"] == "used"
+    for mine, other in zip(there.findings, here.findings, strict=True):
+        np.testing.assert_allclose(mine.evidence.gap.means, other.evidence.gap.means, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
