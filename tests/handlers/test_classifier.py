@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -181,9 +181,9 @@ def test_three_lines_find_what_the_network_uses(name, data, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", ["cnn with two layers in its head", "vit of MONAI", "head as of timm"])
 def test_a_network_on_cuda_is_audited_as_on_the_cpu(name, data):
-    network, settings = trained(*NETWORKS[name], data).eval(), replace(QUICK, image_properties=True)
+    network = trained(*NETWORKS[name], data)
     there, here = (
-        audit_classifier(network.to(device), loader(data), data.table, settings=settings) for device in ("cuda", "cpu")
+        audit_classifier(network.to(device), loader(data), data.table, settings=QUICK) for device in ("cuda", "cpu")
     )
     assert verdicts(there) == verdicts(here)
     assert verdicts(there)["scanner"] == "used"
