@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,7 @@ TABLES = {
 }
 MARKS = ("tag", "gain", "blur")
 STRENGTHS = (0.0, 0.5, 0.9)
+Make = Callable[[int], torch.nn.Module]  # a network for a number of classes
 
 
 @cache
@@ -63,36 +65,53 @@ def images_of(cohort: Cohort) -> torch.Tensor:
 
 def device_cases(folder: Path, table: str, seed: int, multi_task: bool) -> dict[str, Case]:
     """A model trained on a device-by-label table; its truth is the gap in score between devices on other patients."""
-    whole = cohort_of(folder)
-    two = whole.select(
-        [i for i, device in zip(whole.image_ids, whole.values("device"), strict=True) if device in DEVICES]
-    )
-    training = two.in_folds(0, 1, 2).draw("device", TABLES[table], seed)
-    network = train(
-        images_of(training),
+    two = two_devices(cohort_of(folder))
+    network = device_network(two.in_folds(0, 1, 2), table, seed, multi_task)
+    case, truth = (case_of(network, images_of(part), part, "device") for part in (two.in_folds(3), two.in_folds(4)))
+    case.truth["device"] = _score_gap(truth)
+    case.tags.update(part="devices", table=table, seed=seed, model="multi-task" if multi_task else "post-hoc")
+    return {"unseen": case}
+
+
+def two_devices(cohort: Cohort) -> Cohort:
+    """The images of both devices."""
+    pairs = zip(cohort.image_ids, cohort.values("device"), strict=True)
+    return cohort.select([image for image, device in pairs if device in DEVICES])
+
+
+def device_network(
+    cohort: Cohort, table: str, seed: int, multi_task: bool = False, make: Make | None = None, processor: str = "cpu"
+) -> torch.nn.Module:
+    """A network trained on images of a cohort that are drawn to a device-by-label table."""
+    training = cohort.draw("device", TABLES[table], seed)
+    return train(
+        images_of(training).to(processor),
         training.labels,
         {"device": codes_of(training.values("device"))},
         multi_task=multi_task,
         seed=seed,
         epochs=25,
         flips=True,
+        make=make,
     )
-    case, truth = (_device_case(network, two.in_folds(fold)) for fold in (3, 4))
-    case.truth["device"] = _score_gap(truth)
-    case.tags.update(part="devices", table=table, seed=seed, model="multi-task" if multi_task else "post-hoc")
-    return {"unseen": case}
 
 
-def _device_case(network: torch.nn.Module, cohort: Cohort) -> Case:
-    images = images_of(cohort)
+def case_of(
+    network: torch.nn.Module,
+    images: torch.Tensor,
+    cohort: Cohort,
+    attribute: str,
+    levels: np.ndarray | None = None,
+) -> Case:
+    """A network and images (N, 1, H, W) of a cohort, with its attribute unless other levels are given."""
     head = linear_head(network, images=images[:2])
     return Case(
         embeddings=embeddings_of(network, images, head.layer),
-        weight=head.weight.numpy().astype(np.float64),
-        bias=head.bias.numpy().astype(np.float64),
+        weight=head.weight.cpu().numpy().astype(np.float64),
+        bias=head.bias.cpu().numpy().astype(np.float64),
         labels=cohort.labels,
         patients=cohort.patients,
-        attributes={"device": cohort.values("device")},
+        attributes={attribute: cohort.values(attribute) if levels is None else levels},
         truth={},
         heads=heads_of(network),
     )
@@ -115,43 +134,49 @@ def mark_cases(folder: Path, mark: str, strength: float, seed: int, multi_task: 
     cohort, start = cohort_of(folder), seed_of("mark", mark, strength, seed)
     training = cohort.in_folds(0, 1, 2)
     levels = planted_levels(training.labels, training.image_ids, strength, start)
-    network = train(
-        _marked(images_of(training), levels, mark),
-        training.labels,
+    network = mark_network(training, levels, mark, seed, multi_task)
+    audited, cases = cohort.in_folds(3, 4), {}
+    for evaluated, tie in (("balanced", 0.0), ("biased", strength)):
+        levels = planted_levels(audited.labels, audited.image_ids, tie, start + 1)
+        case, other = mark_pair(network, audited, levels, mark)
+        case.truth["mark"] = moved(answers(case), answers(other))
+        case.tags.update(part="marks", mark=mark, strength=strength, seed=seed, evaluated=evaluated)
+        case.tags.update(model="multi-task" if multi_task else "post-hoc")
+        cases[evaluated] = case
+    return cases
+
+
+def mark_network(
+    cohort: Cohort,
+    levels: np.ndarray,
+    mark: str,
+    seed: int,
+    multi_task: bool = False,
+    make: Make | None = None,
+    processor: str = "cpu",
+) -> torch.nn.Module:
+    """A network trained on images of a cohort that carry a mark where the levels say so."""
+    return train(
+        _marked(images_of(cohort), levels, mark).to(processor),
+        cohort.labels,
         {"mark": codes_of(levels)},
         multi_task=multi_task,
         seed=seed,
         epochs=12,
+        make=make,
     )
-    audited, cases = cohort.in_folds(3, 4), {}
-    plain = images_of(audited)
-    for evaluated, tie in (("balanced", 0.0), ("biased", strength)):
-        levels = planted_levels(audited.labels, audited.image_ids, tie, start + 1)
-        images = _marked(plain, levels, mark)
-        head = linear_head(network, images=images[:2])
-        case = Case(
-            embeddings=embeddings_of(network, images, head.layer),
-            weight=head.weight.numpy().astype(np.float64),
-            bias=head.bias.numpy().astype(np.float64),
-            labels=audited.labels,
-            patients=audited.patients,
-            attributes={"mark": levels},
-            truth={},
-            heads=heads_of(network),
-            tags={
-                "part": "marks",
-                "mark": mark,
-                "strength": strength,
-                "seed": seed,
-                "model": "multi-task" if multi_task else "post-hoc",
-                "evaluated": evaluated,
-            },
-        )
-        other = np.where(levels == "present", "absent", "present")
-        swapped = embeddings_of(network, _marked(plain, other, mark), head.layer)
-        case.truth["mark"] = moved(answers(case), answers(case, swapped))
-        cases[evaluated] = case
-    return cases
+
+
+def mark_pair(
+    network: torch.nn.Module, cohort: Cohort, levels: np.ndarray, mark: str, processor: str = "cpu"
+) -> tuple[Case, Case]:
+    """Images of a cohort as the levels say, and the same images with the other level."""
+    other = np.where(levels == "present", "absent", "present")
+    images = (_marked(images_of(cohort), shown, mark).to(processor) for shown in (levels, other))
+    own, swapped = (
+        case_of(network, shown, cohort, "mark", level) for shown, level in zip(images, (levels, other), strict=True)
+    )
+    return own, swapped
 
 
 def _marked(images: torch.Tensor, levels: np.ndarray, mark: str) -> torch.Tensor:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,16 @@ def train(
     epochs: int,
     width: int = 8,
     flips: bool = False,
+    make: Callable[[int], torch.nn.Module] | None = None,
 ) -> torch.nn.Module:
-    """Train a SonoNet on images (N, 1, H, W); attributes are codes, learned beside the label by a multi-task model."""
+    """Train a SonoNet on images (N, 1, H, W); attributes are codes, learned beside the label by a multi-task model.
+
+    `make` gives another network for a number of classes. It is trained where the images are.
+    """
     set_determinism(seed)
-    network: torch.nn.Module = SonoNet(2, 1, int(labels.max()) + 1, width)
-    targets = torch.tensor(np.stack([labels, *attributes.values()], axis=1))
+    classes = int(labels.max()) + 1
+    network = (make(classes) if make else SonoNet(2, 1, classes, width)).to(images.device)
+    targets = torch.tensor(np.stack([labels, *attributes.values()], axis=1), device=images.device)
     if multi_task:
         levels = {name: int(codes.max()) + 1 for name, codes in attributes.items()}
         network = MultiTaskClassifier(network, levels, images[:2])
@@ -60,7 +65,7 @@ def train(
 
 def embeddings_of(network: torch.nn.Module, images: torch.Tensor, layer: str) -> np.ndarray:
     """(N, D) float64."""
-    return torch.cat([embed(network, block, layer)[0] for block in images.split(100)]).numpy().astype(np.float64)
+    return torch.cat([embed(network, block, layer)[0].cpu() for block in images.split(100)]).numpy().astype(np.float64)
 
 
 def heads_of(network: torch.nn.Module) -> dict[str, np.ndarray]:
