@@ -17,12 +17,15 @@ Every model is a file in OUT; a second run does what is missing.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -30,7 +33,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from monai.networks.nets import DenseNet121
 from monai.transforms import Compose, LoadImaged, Resized, ScaleIntensityRanged, SpatialPadd
 from monai.utils import set_determinism
@@ -71,7 +73,9 @@ class Pictures:
     def first(self, count: int) -> Pictures:
         """So many images of each label, in the order of a hash of the patient."""
         settings = AttributionSettings(images=2 * count)
-        return self.rows(np.array(first_images(self.patients.astype(str), self.names, self.labels, 2, settings)))
+        hashes = [hashlib.blake2b(f"0/{patient}".encode(), digest_size=8).digest() for patient in self.patients]
+        places = list(zip(hashes, self.names, strict=True))
+        return self.rows(np.array(first_images(places, self.labels, 2, settings)))
 
     def rows(self, rows: np.ndarray) -> Pictures:
         """Some of the images."""
@@ -108,12 +112,12 @@ def breasts(folder: Path, size: int) -> tuple[Pictures, Pictures]:
 
 
 def train(images: torch.Tensor, labels: np.ndarray, seed: int, epochs: int, width: int = 8) -> torch.nn.Module:
-    """A SonoNet trained on images (N, 1, H, W)."""
+    """A SonoNet trained on images (N, 1, H, W), where they are."""
     set_determinism(seed)
-    network = SonoNet(2, 1, 2, width)
+    network = SonoNet(2, 1, 2, width).to(images.device)
     loss, optimizer = torch.nn.CrossEntropyLoss(), torch.optim.Adam(network.parameters(), 3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    order, targets = torch.Generator().manual_seed(seed), torch.as_tensor(labels)
+    order, targets = torch.Generator().manual_seed(seed), torch.as_tensor(labels, device=images.device)
     for _ in range(epochs):
         network.train()
         for batch in torch.randperm(len(images), generator=order).split(32):
@@ -136,14 +140,14 @@ def judged(part: str, strength: float, seed: int, options: argparse.Namespace) -
         training, audited = breasts(options.busbra, options.size)
         training = training.rows(np.arange(len(training.labels))[: options.training])
     present = planted(training.labels, training.names, strength, seed)
-    network = train(training.marked(present), training.labels, seed, options.epochs)
+    network = train(training.marked(present).to(options.processor), training.labels, seed, options.epochs)
     shown = audited.first(-(-options.images // 2))
     present = planted(shown.labels, shown.names, 0.0, seed + 1)  # the mark says nothing of the label here
-    images, swapped = shown.marked(present), shown.marked(~present)
+    images, swapped = (shown.marked(levels).to(options.processor) for levels in (present, ~present))
     answers = Answers(network)
     with torch.no_grad():
         before, after = (
-            torch.cat([answers(block) for block in given.split(50)]).double() for given in (images, swapped)
+            torch.cat([answers(block) for block in given.split(50)]).double().cpu() for given in (images, swapped)
         )
         own = torch.arange(len(images)), torch.as_tensor(shown.labels)
         effect = (torch.sigmoid(after[own]) - torch.sigmoid(before[own])).abs().numpy()
@@ -275,11 +279,12 @@ def main() -> None:
     if not options.tables:
         parts = [options.only] if options.only else ["phantom", *(["busbra"] if options.busbra else [])]
         models = product(parts, range(options.seeds), options.strengths)
-        Parallel(options.workers)(delayed(kept)(part, strength, seed, options) for part, seed, strength in models)
+        with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+            list(pool.map(partial(kept, options), *zip(*models, strict=True)))
     tables([json.loads(place.read_text(encoding="utf-8")) for place in sorted(options.out.glob("*_*_*.json"))])
 
 
-def kept(part: str, strength: float, seed: int, options: argparse.Namespace) -> None:
+def kept(options: argparse.Namespace, part: str, seed: int, strength: float) -> None:
     """Judge the methods on one model and write what was found, unless that was done."""
     torch.set_num_threads(max(1, torch.get_num_threads() // options.workers))
     place = options.out / f"{part}_{strength:g}_{seed}.json"
@@ -306,6 +311,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--steps", type=int, default=24, help="of integrated gradients")
     parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--processor", default="cpu", help="of the networks: cpu or cuda")
     return parser.parse_args()
 
 
