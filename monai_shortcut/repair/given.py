@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Given:
         codes: (n, A) levels, each from 0 without gaps.
         patients: (n,) integers.
         names: (n,) patients by name.
+        levels: for each attribute, the levels as they were given.
     """
 
     weight: Floats
@@ -51,6 +53,7 @@ class Given:
     codes: Integers
     patients: Integers
     names: NDArray[np.str_]
+    levels: tuple[Integers, ...]
 
     @classmethod
     def of(
@@ -66,7 +69,8 @@ class Given:
 
         Raises:
             ValueError: If shapes disagree, a number is not finite or a label or level is out of range.
-            Unmeasurable: If no image has a known level, or an attribute coincides with the label.
+            Unmeasurable: If no image has a known level, all have one label or level, or an attribute coincides with the
+                label.
         """
         points = checked_points(embeddings)
         rows, offset = checked_head(weight, bias, points.shape[1])
@@ -78,13 +82,15 @@ class Given:
             shape = np.shape(codes)
             raise ValueError(f"codes must have shape ({len(points)},) or ({len(points)}, A), got {shape}.")
         if level.dtype.kind not in "iu" or level.min(initial=0) < -1:
-            raise ValueError("codes must be integers of at least 0, or -1 where unknown, got others.")
+            values = np.unique(level)[:4].tolist()
+            raise ValueError(f"codes must be integers of at least 0, or -1 where unknown, got {level.dtype} {values}.")
         patient, known = checked_patients(patients, len(points)), (level >= 0).all(axis=1)
         if not known.any():
             raise Unmeasurable("levels must be known of some images, got none")
-        dense = [np.unique(column, return_inverse=True)[1] for column in level[known].T]
+        levels, dense = zip(*(np.unique(column, return_inverse=True) for column in level[known].T), strict=True)
         names = np.asarray([str(name) for name in np.asarray(patients)[known].tolist()])
-        found = cls(rows, offset, points[known], label[known], np.stack(dense, axis=1), patient[known], names)
+        found = cls(rows, offset, points[known], label[known], np.stack(dense, axis=1), patient[known], names, levels)
+        found._refuse_one_value()
         found._refuse_coincidence()
         return found
 
@@ -93,30 +99,54 @@ class Given:
         """A."""
         return int(self.codes.shape[1])
 
+    @cached_property
+    def cells(self) -> Integers:
+        """(n,) label and levels of all attributes as one number."""
+        return np.asarray(np.ravel_multi_index((self.labels, *self.codes.T), self._shape))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return max(len(self.weight), 2), *map(len, self.levels)
+
+    def _people(self, cells: Integers, shape: tuple[int, ...]) -> Integers:
+        """Patients of each cell, of a shape."""
+        held = np.unique(np.stack([cells, self.patients]), axis=1)[0]
+        return np.bincount(held, minlength=int(np.prod(shape))).reshape(shape)
+
     def people(self, attribute: int) -> Integers:
-        """(L, M) patients of each label and level."""
-        code, labels = self.codes[:, attribute], int(self.labels.max()) + 1
-        cell = self.labels * (int(code.max()) + 1) + code
-        held = np.unique(np.stack([cell, self.patients]), axis=1)[0]
-        return np.bincount(held, minlength=labels * (int(code.max()) + 1)).reshape(labels, -1)
+        """(C, M) patients of each label and level; C is 2 of a single logit."""
+        shape = self._shape[0], self._shape[1 + attribute]
+        return self._people(self.labels * shape[1] + self.codes[:, attribute], shape)
+
+    def _cell(self, label: int, levels: Mapping[int, int]) -> str:
+        """A cell as it was given; levels by attribute."""
+        given = [str(self.levels[attribute][level]) for attribute, level in levels.items()]
+        return f"label {label} at level{'s' if len(given) > 1 else ''} {' and '.join(given)}"
+
+    def _refuse_one_value(self) -> None:
+        if len(labels := np.unique(self.labels)) < 2:
+            raise Unmeasurable(f"images must be of two labels or more, got label {labels[0]} alone")
+        for attribute, levels in enumerate(self.levels):
+            if len(levels) < 2:
+                which = _which(attribute, self.attributes)
+                raise Unmeasurable(f"{which} must have two levels or more, got level {levels[0]} alone")
 
     def _refuse_coincidence(self) -> None:
         for attribute in range(self.attributes):
             people = self.people(attribute)
             if ((people > 0).sum(axis=1) < 2).all():
                 cells = [
-                    f"label {row} at level {np.flatnonzero(own)[0]}" for row, own in enumerate(people) if own.any()
+                    self._cell(row, {attribute: int(np.flatnonzero(own)[0])})
+                    for row, own in enumerate(people)
+                    if own.any()
                 ]
                 raise Unmeasurable(
                     f"{_which(attribute, self.attributes)} must differ among images of a label, for what it shares "
                     f"with the label is the diagnosis, got only {_listed(cells)}"
                 )
 
-    def require_cells(self, every: bool) -> None:
-        """Refuse too few patients.
-
-        Args:
-            every: whether each label and level must have them; else two levels of a label, for each level.
+    def require_contrasts(self) -> None:
+        """Refuse a level that no label has enough patients of, beside enough of another level.
 
         Raises:
             Unmeasurable: The message names the cells.
@@ -124,17 +154,32 @@ class Given:
         for attribute in range(self.attributes):
             people = self.people(attribute)
             enough = people >= FEWEST
-            rows = np.flatnonzero(people.any(axis=1))
-            short = [(row, level) for row in rows for level in range(people.shape[1]) if not enough[row, level]]
-            if not every:
-                told = (enough & (enough.sum(axis=1, keepdims=True) >= 2)).any(axis=0)
-                short = [(row, level) for row, level in short if not told[level]]
+            told = (enough & (enough.sum(axis=1, keepdims=True) >= 2)).any(axis=0)
+            rows = np.flatnonzero(people.any(axis=1)).tolist()
+            short = [(row, level) for row in rows for level in np.flatnonzero(~told).tolist() if not enough[row, level]]
             if short:
-                cells = [f"label {row} at level {level} ({people[row, level]} patients)" for row, level in short]
+                cells = [
+                    f"{self._cell(row, {attribute: level})} ({people[row, level]} patients)" for row, level in short
+                ]
                 raise Unmeasurable(
                     f"{_which(attribute, self.attributes)} must have at least {FEWEST} patients of a label at each "
                     f"level, got {_listed(cells)}"
                 )
+
+    def require_cells(self) -> None:
+        """Refuse too few patients of a label of the head at a level, or at a combination of the attributes' levels.
+
+        Raises:
+            Unmeasurable: The message names the cells.
+        """
+        people = self._people(self.cells, self._shape)
+        if short := np.argwhere(people < FEWEST).tolist():
+            cells = [
+                f"{self._cell(label, dict(enumerate(levels)))} ({people[(label, *levels)]} patients)"
+                for label, *levels in short
+            ]
+            where = "level" if self.attributes == 1 else "combination of the levels"
+            raise Unmeasurable(f"each label must have at least {FEWEST} patients at each {where}, got {_listed(cells)}")
 
     def require_encoded(self) -> None:
         """Refuse attributes that no linear probe reads among images of one label.

@@ -51,7 +51,7 @@ def erase(
         Belrose et al. (2023), LEACE, NeurIPS 36, theorem 4.3.
     """
     given = Given.of(weight, bias, embeddings, labels, codes, patients)
-    given.require_cells(every=False)
+    given.require_contrasts()
     given.require_encoded()
     eraser = fit_eraser(given.points, given.codes, given.labels, shrinkage)
     taken = given.weight @ eraser.left @ eraser.right

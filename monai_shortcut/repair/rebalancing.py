@@ -16,10 +16,10 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from monai_shortcut.analyses.sample import two_rows
-from monai_shortcut.repair.given import FEWEST, Given
+from monai_shortcut.repair.given import Given
 from monai_shortcut.repair.head import RepairedHead
 from monai_shortcut.statistics.resampling import patient_folds
-from monai_shortcut.types import Floats, Integers, Unmeasurable
+from monai_shortcut.types import Floats, Integers
 
 STRENGTHS = tuple(float(10.0**power) for power in range(-4, 3))
 _FOLDS = 5
@@ -64,21 +64,15 @@ def rebalance(
 
     Raises:
         ValueError: If the shapes disagree, a number is not finite, or a label or level is out of range.
-        Unmeasurable: If an attribute coincides with the label, or a cell has fewer than five patients.
+        Unmeasurable: If an attribute coincides with the label, or a label of the head has fewer than five patients at a
+            level; the message names the cells.
 
     References:
         Kirichenko, Izmailov and Wilson (2023), Last layer re-training, ICLR (deep feature reweighting).
     """
     given = Given.of(weight, bias, embeddings, labels, codes, patients)
-    given.require_cells(every=True)
-    cell = np.unique(np.column_stack([given.labels, given.codes]), axis=0, return_inverse=True)[1].reshape(-1)
-    people = np.bincount(np.unique(np.stack([cell, given.patients]), axis=1)[0])
-    levels = int(np.prod(given.codes.max(axis=0) + 1)) * len(np.unique(given.labels))
-    if len(people) < levels or people.min() < FEWEST:
-        raise Unmeasurable(
-            f"each label must have at least {FEWEST} patients at each combination of the levels, got {levels} cells, "
-            f"{levels - int((people >= FEWEST).sum())} of them with fewer"
-        )
+    given.require_cells()
+    cell = given.cells
     fold = patient_folds(given.patients, cell, _FOLDS, np.random.default_rng(seed))
     fits, held = ([_Fit.of(given, cell, (fold == k) == own) for k in range(_FOLDS)] for own in (False, True))
     before = float(np.mean([one.loss(*one.nothing) for one in held]))

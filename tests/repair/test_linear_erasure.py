@@ -90,8 +90,41 @@ def test_what_cannot_be_erased_is_refused(fit):
         erase(WEIGHT, BIAS, points, labels, np.full(len(codes), -1), patients)
     with pytest.raises(ValueError, match=r"codes must have shape \(300,\) or \(300, A\), got \(299,\)"):
         erase(WEIGHT, BIAS, points, labels, codes[:-1], patients)
-    with pytest.raises(ValueError, match="codes must be integers of at least 0, or -1 where unknown, got others"):
+    with pytest.raises(ValueError, match=r"codes must be integers of at least 0, or -1 .*, got int64 \[-2, -1\]"):
         erase(WEIGHT, BIAS, points, labels, codes - 2, patients)
+    with pytest.raises(ValueError, match=r"codes must be integers .*, got float64 \[0.0, 1.0\]"):
+        erase(WEIGHT, BIAS, points, labels, codes.astype(float), patients)
+    with pytest.raises(Unmeasurable, match="images must be of two labels or more, got label 1 alone"):
+        erase(WEIGHT, BIAS, *(one[labels == 1] for one in fit.to_fit))
+    both = np.stack([codes, np.full(len(codes), 3)], axis=1)
+    with pytest.raises(Unmeasurable, match="attribute 1 must have two levels or more, got level 3 alone"):
+        erase(WEIGHT, BIAS, points, labels, both, patients)
+
+
+def test_cells_have_the_levels_that_were_given(fit):
+    """Of levels 0, 1 and 2 these images have 0 and 2."""
+    with pytest.raises(Unmeasurable, match="diagnosis, got only label 0 at level 0, label 1 at level 2"):
+        erase(WEIGHT, BIAS, fit.points, fit.labels, 2 * fit.labels, fit.patients)
+
+
+def test_levels_and_classes_may_be_several(rng):
+    """Four classes; three levels along one coordinate and two along another; some levels unknown."""
+    labels, patients = rng.integers(4, size=900), np.arange(900) // 2
+    codes = np.stack([(labels + rng.integers(2, size=900)) % 3, rng.integers(2, size=900)], axis=1)
+    points = rng.normal(size=(900, 8)) + np.eye(8)[labels] * 2
+    points[:, 5] += codes[:, 0] ** 2
+    points[:, 6] += 2 * codes[:, 1]
+    points[:, 7] += codes[:, 0] == 1
+    codes[:60, 0] = -1
+    weight, bias = rng.normal(size=(4, 8)), rng.normal(size=4)
+    head = erase(weight, bias, points, labels, codes, patients)
+    assert (head.weight.shape, head.bias.shape, head.images, head.told["rank"]) == ((4, 8), (4,), 840, 3.0)
+    logits = (points @ head.weight.T + head.bias)[60:]
+    for code in codes[60:].T:
+        np.testing.assert_allclose(covariance(logits, code, labels[60:]), 0, atol=1e-10)
+    alone = erase(weight, bias, points, labels, codes[:, 0], patients)
+    assert alone.told["rank"] == 2.0
+    assert abs(covariance((points @ alone.weight.T)[60:], codes[60:, 1], labels[60:])).max() > 0.05
 
 
 def test_a_use_that_is_not_linear_stays():

@@ -84,5 +84,28 @@ def test_cells_that_cannot_be_balanced_are_named(fit):
     with pytest.raises(Unmeasurable, match=r"at each level, got label 1 at level 0 \(0 patients\)$"):
         rebalance(WEIGHT, BIAS, points[chosen], labels[chosen], codes[chosen], patients[chosen])
     both = np.stack([codes, np.where(codes == 1, 0, fit.site > 0)], axis=1)
-    with pytest.raises(Unmeasurable, match=r"each combination of the levels, got 8 cells, 2 of them with fewer"):
+    named = (
+        r"each combination of the levels, got label 0 at levels 1 and 1 \(0 patients\), label 1 at levels 1 and 1 \(0"
+    )
+    with pytest.raises(Unmeasurable, match=named):
         rebalance(WEIGHT, BIAS, points, labels, both, patients)
+
+
+def test_a_class_without_images_is_not_driven_out_of_the_head(fit):
+    weight, bias = np.concatenate([WEIGHT, WEIGHT[:1]]), np.append(BIAS, 0.0)
+    with pytest.raises(Unmeasurable, match=r"each label must have at least 5 patients .* label 2 at level 0 \(0 pat"):
+        rebalance(weight, bias, *fit.to_fit)
+
+
+def test_classes_and_levels_may_be_several(rng):
+    """Of three classes and three levels, the weights are those of the first principles above."""
+    labels, patients = rng.integers(3, size=600), np.arange(600) // 2
+    codes = np.where(rng.random(600) < 0.4, labels, rng.integers(3, size=600))
+    points = rng.normal(size=(600, 5)) + 2 * np.eye(5)[labels]
+    points[:, 4] += 2 * codes
+    weight = np.zeros((3, 5))
+    weight[:, 4] = [-1, 0, 1]  # reads the levels alone
+    head = rebalance(weight, np.zeros(3), points, labels, codes, patients)
+    assert (head.weight.shape, head.bias.shape) == ((3, 5), (3,))
+    assert abs(np.diff(head.weight[:, 4])).max() < 0.2
+    assert ((points @ head.weight.T + head.bias).argmax(axis=1) == labels).mean() > 0.75
