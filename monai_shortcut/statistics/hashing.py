@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pandas.util import hash_array
 
-from monai_shortcut.types import Floats, Integers
+from monai_shortcut.statistics.ordering import along
+from monai_shortcut.types import Floats, Integers, Points
 
 Keys = NDArray[np.uint64]
 _STEP = 0x9E3779B97F4A7C15  # of SplitMix64
@@ -46,6 +47,10 @@ class PatientHash:
         ids = ids.astype(np.int64) if ids.dtype.kind in "iub" else ids.astype(str).astype(object)
         return _mixed(hash_array(ids) + np.uint64((self.seed + 1) * _STEP % _WORD))
 
+    def images(self, points: Points) -> Keys:
+        """(n,) random number of each image, by its embedding (n, D): where it stands in the stream plays no part."""
+        return _mixed((along(points) + 0.0).view(np.uint64))  # -0.0 is 0.0
+
     def fold(self, keys: Keys) -> Integers:
         """(n,) fold of patients, in [0, K)."""
         return ((keys >> np.uint64(32)) % np.uint64(self.folds)).astype(np.int64)
@@ -55,7 +60,7 @@ class PatientHash:
         return (keys % np.uint64(self.groups)).astype(np.int64)
 
     def levels(
-        self, keys: Keys, images: Integers, labels: Integers, draws: range, chances: Floats, kept: float
+        self, keys: Keys, images: Keys, labels: Integers, draws: range, chances: Floats, kept: float
     ) -> NDArray[np.int16]:
         """Levels of images, drawn afresh.
 
@@ -64,7 +69,7 @@ class PatientHash:
 
         Args:
             keys: (n,) of the patients.
-            images: (n,) position of each image in the stream.
+            images: (n,) of the images; asked for where kept is below 1.
             labels: (n,) class of each image.
             draws: numbers of the draws, B of them.
             chances: (L, M) probability of each level given the class.
@@ -76,7 +81,7 @@ class PatientHash:
         salt = zlib.crc32(f"{self.seed} {self.attribute}".encode())
         words = _words(keys, salt, draws)
         if kept < 1:
-            own = _words(_mixed(images.astype(np.uint64)), salt ^ 1, draws)
+            own = _words(images, salt ^ 1, draws)
             apart = own & np.uint64(2**32 - 1) >= np.uint64(round(kept * 2**32))
             words[apart] = own[apart]
         words >>= np.uint64(32)

@@ -80,7 +80,7 @@ def canonical_order(points: Points, labels: ArrayLike, others: Sequence[ArrayLik
         >>> bool((rows[canonical_order(points[rows], [0, 0, 0, 1, 1])] == first).all())
         True
     """
-    place, label = _along(points), np.asarray(labels)
+    place, label = along(points), np.asarray(labels)
     order = np.lexsort((place, label))
     same = (place[order[1:]] == place[order[:-1]]) & (label[order[1:]] == label[order[:-1]])
     if not same.any() or not others:
@@ -104,7 +104,7 @@ def by_appearance(values: ArrayLike) -> Integers:
     return np.asarray(np.argsort(np.argsort(first))[code])
 
 
-def _along(points: Points) -> Floats:
+def along(points: Points) -> Floats:
     """(N,) each embedding along a direction at random; summed row by row, for BLAS rounds by the place of a row."""
     direction = np.random.default_rng(0).normal(size=points.shape[1])
     found = np.empty(len(points))

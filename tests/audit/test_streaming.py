@@ -58,7 +58,7 @@ def in_memory(arrays, weight, bias, levels, ordered, draws):
 
 @dataclass(frozen=True)
 class Tables(PatientHash):
-    """Folds, groups and levels as the form in memory draws them."""
+    """Folds, groups and levels as the form in memory draws them; levels are those of patients."""
 
     folded: np.ndarray = field(default_factory=lambda: np.zeros(0))
     null: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
@@ -73,15 +73,15 @@ class Tables(PatientHash):
         return keys.astype(np.int64)
 
     def levels(self, keys, images, labels, draws, chances, kept):
-        return self.null[[draw - 1 for draw in draws]][:, images].astype(np.int16)
+        return self.null[[draw - 1 for draw in draws]][:, keys.astype(np.int64)].astype(np.int16)
 
 
 def tables(attribute, person):
     """Of an attribute in memory."""
     draws, folded = attribute.draws, np.zeros(person.max() + 1, dtype=np.int64)
     folded[person] = attribute.images.folds().fold
-    null = np.full((draws.permutations, len(person)), -1)
-    null[:, attribute.rows] = attribute.permuted[1:]
+    null = np.full((draws.permutations, len(folded)), -1)
+    null[:, person[attribute.rows]] = attribute.permuted[1:]
     return Tables(draws.seed, draws.folds, "", len(folded), folded, null)
 
 
@@ -139,6 +139,31 @@ def test_the_cut_into_blocks_does_not_matter_nor_their_order(rng):
     for each in found[1:]:
         np.testing.assert_allclose(numbers(each[0]), numbers(found[0][0]), atol=1e-9)
         np.testing.assert_allclose(gap_numbers(each[1]), gap_numbers(found[0][1]), atol=1e-9)
+
+
+@pytest.mark.parametrize("varies", [0.0, 0.6])
+def test_rows_in_any_order_have_the_same_draws(rng, varies):
+    """Levels that vary within patients too: an image is known by its embedding, not by its place."""
+    arrays, given = cohort(rng, varies=varies), head(rng, 2)
+    rows = rng.permutation(len(arrays[0]))
+    found = [stream(lambda way=way: [way], *given, levels=2, draws=FEW) for way in (arrays, [x[rows] for x in arrays])]
+    np.testing.assert_allclose(numbers(found[1][0]), numbers(found[0][0]), atol=1e-9)
+    np.testing.assert_allclose(gap_numbers(found[1][1]), gap_numbers(found[0][1]), atol=1e-9)
+
+
+def test_other_names_of_patients_are_another_seed(rng):
+    """What rows of a patient share is the name alone; numbers move as draws do, and what is found stays."""
+    draws = Resampling(repeats=1, permutations=39, bootstraps=99)
+    arrays, given = cohort(rng, patients=800, trace=0.15, varies=0.3), head(rng, 2)
+    seeds = [stream(lambda: [arrays], *given, levels=2, draws=replace(draws, seed=seed)) for seed in range(8)]
+    renamed = [(*arrays[:2], np.array([f"{way} {name}" for name in arrays[2]]), arrays[3]) for way in "abcdefgh"]
+    named = [stream(lambda block=block: [block], *given, levels=2, draws=draws) for block in renamed]
+    areas = [np.array([own.own_auroc.value for own, _ in way]) for way in (seeds, named)]
+    assert np.ptp(areas[1]) > 0
+    assert areas[1].std() < 2.5 * areas[0].std()
+    assert abs(areas[1].mean() - areas[0].mean()) < 3 * areas[0].std()
+    observed = [gap.test.observed for _, gap in seeds + named]
+    assert observed == pytest.approx(observed[:1] * 16, abs=1e-12)  # has no draw
 
 
 def test_null_copies_that_do_not_fit_at_once_are_read_again(rng, monkeypatch):

@@ -15,7 +15,7 @@ CHANCES = np.array([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9]])
 
 
 def drawn(hashed, keys, labels, kept=1.0, draws=range(1, 401)):
-    return hashed.levels(keys, np.arange(len(keys)), labels, draws, CHANCES, kept)
+    return hashed.levels(keys, np.arange(len(keys), dtype=np.uint64), labels, draws, CHANCES, kept)
 
 
 def test_draws_are_those_of_splitmix64():
@@ -27,7 +27,7 @@ def test_draws_are_those_of_splitmix64():
         return state ^ (state >> 31)
 
     words = np.array([12345, 2**63 + 7], dtype=np.uint64)
-    found = HASH.levels(words, np.arange(2), np.zeros(2, int), range(2, 3), np.full((1, 256), 1 / 256), 1.0)
+    found = HASH.levels(words, words, np.zeros(2, int), range(2, 3), np.full((1, 256), 1 / 256), 1.0)
     salt = crc32(b"3 scanner")
     expected = [mixed((mixed(int(word) ^ salt) + 3 * 0x9E3779B97F4A7C15) % 2**64) >> 56 for word in words]
     assert found.tolist() == [expected]
@@ -41,6 +41,15 @@ def test_a_patient_is_known_by_name_alone():
     np.testing.assert_array_equal(HASH.keys([5, 6]), HASH.keys(np.array([5, 6], dtype=np.uint8)))
     assert (HASH.keys([5, 6]) != replace(HASH, seed=4).keys([5, 6])).all()
     np.testing.assert_array_equal(HASH.keys([5, 6]), replace(HASH, attribute="age").keys([5, 6]))
+
+
+def test_an_image_is_known_by_its_embedding_alone(rng):
+    points = rng.normal(size=(300, 7)).astype(np.float32)
+    keys = HASH.images(points)
+    assert len(set(keys.tolist())) == 300
+    np.testing.assert_array_equal(HASH.images(points[::-1]), keys[::-1])
+    np.testing.assert_array_equal(HASH.images(points[7:9]), keys[7:9])
+    assert HASH.images(np.array([[0.0, -0.0]]))[0] == HASH.images(np.array([[-0.0, -0.0]]))[0]
 
 
 def test_folds_and_groups_are_even_and_independent():

@@ -35,7 +35,8 @@ def stream(
     """Ask whether an attribute is encoded and whether answers differ by it, without holding the images.
 
     The blocks are read four times, and once more for each further 256 MB of bins of null copies. Nothing is kept of an
-    image or a patient: a patient's fold, place in the limits and level in a null copy follow from a hash of the id.
+    image or a patient: a patient's fold, place in the limits and level in a null copy follow from a hash of the id, so
+    that other names are another seed. The order of the images moves no draw.
     Five things differ from `encoding` and `prediction_gap`, whose results these approach as N grows:
 
     - The null is a conditional randomization test, not a permutation test: in each copy a patient draws a level afresh

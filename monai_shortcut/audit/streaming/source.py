@@ -35,14 +35,12 @@ class Part:
         labels: (n,) class.
         codes: (n,) level, -1 where missing.
         keys: (n,) of the patients.
-        first: position of the first image in the stream.
     """
 
     points: Points
     labels: Integers
     codes: Integers
     keys: Keys
-    first: int
 
     @cached_property
     def known(self) -> Integers:
@@ -110,7 +108,7 @@ class Source:
         Raises:
             ValueError: If a block does not hold what it must, or there are more or fewer images than before.
         """
-        first, step = 0, max(1, min(_ROWS, _NUMBERS // max(self.weight.shape[1], 1)))
+        read, step = 0, max(1, min(_ROWS, _NUMBERS // max(self.weight.shape[1], 1)))
         for index, block in enumerate(self.blocks()):
             try:
                 points, label, patient, code = self._checked(*block)
@@ -118,10 +116,10 @@ class Source:
                 raise ValueError(f"block {index}: {problem}") from problem
             for start in range(0, len(points), step):
                 rows = slice(start, start + step)
-                yield Part(points[rows], label[rows], code[rows], self.patients.keys(patient[rows]), first + start)
-            first += len(points)
-        if images is not None and first != images:
-            raise ValueError(f"blocks must give the same images at each call, got {images}, then {first}.")
+                yield Part(points[rows], label[rows], code[rows], self.patients.keys(patient[rows]))
+            read += len(points)
+        if images is not None and read != images:
+            raise ValueError(f"blocks must give the same images at each call, got {images}, then {read}.")
 
     def _checked(
         self, embeddings: ArrayLike, labels: ArrayLike, patients: Sequence[Any] | ArrayLike, codes: ArrayLike

@@ -149,10 +149,11 @@ class Sums:
     def coded(self, part: Part, draws: slice) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Levels (b, n) of the known images in a few draws at a time; draw 0 is as observed, all others are null."""
         known = part.known
-        keys, images, labels, codes = part.keys[known], part.first + known, part.labels[known], part.codes[known]
+        keys, labels, codes, hashed = part.keys[known], part.labels[known], part.codes[known], self.source.patients
+        images = hashed.images(part.points[known]) if self.counts.kept < 1 else keys  # which are not asked for
         for chunk in part.chunks(draws, self.source.levels):
             null = range(max(chunk.start, 1), chunk.stop)
-            drawn = self.source.patients.levels(keys, images, labels, null, self.counts.chances, self.counts.kept)
+            drawn = hashed.levels(keys, images, labels, null, self.counts.chances, self.counts.kept)
             yield chunk, drawn if chunk.start else np.concatenate([codes[None].astype(drawn.dtype), drawn])
 
     def bootstrap(self, sums: Floats) -> Floats:
