@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, takewhile
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +23,12 @@ from monai_shortcut.attribution.parts import OUTSIDE, ROI, region_parts, region_
 from monai_shortcut.attribution.record import RULES, Attribution, Checks, Explained, MaskedPanel, Panel, Plane
 from monai_shortcut.attribution.settings import REGIONAL, AttributionSettings
 from monai_shortcut.attribution.shares import Cases, Explanation, label_shares, level_differences
+from monai_shortcut.statistics.ordering import by_appearance
 from monai_shortcut.statistics.resampling import Resampling
 from monai_shortcut.types import Booleans, Floats, Integers, Unmeasurable
 
+_PIXELS = 4096  # of an image, evenly spread, that tell its place
+_SPREAD = 1000  # angles are far closer to each other than their thousandths
 NO_REGION = "the audit has no region of interest; name its entry of the batch (roi_key, --audit_roi_key)"
 
 
@@ -34,27 +37,33 @@ def not_asked(reason: str) -> Attribution:
     return Attribution(0, 0, "", not_computed={"all": reason})
 
 
-def hash_order(patient: str, image: str, seed: int = 0) -> tuple[bytes, str]:
-    """Where an image comes when images are chosen: patients by a hash of their name, then images by name."""
-    return hashlib.blake2b(f"{seed}/{patient}".encode(), digest_size=8).digest(), image
+def place_of(image: torch.Tensor, seed: int = 0) -> float:
+    """Where an image (C, *spatial) comes when images are chosen: at random in [0, 1), by its pixels and by no name.
+
+    It is a digit of the image's angle with a direction at random: pixels that differ by rounding, as on another device,
+    move it by a ten-thousandth. An image of zeros or of pixels that are not finite comes last, at 1.
+    """
+    pixels = image.detach().flatten()
+    values: Floats = pixels[:: -(-len(pixels) // _PIXELS)].cpu().double().numpy()
+    length = float(np.sqrt((values**2).sum()))
+    if not 0 < length < np.inf:
+        return 1.0
+    direction = np.random.default_rng(seed).normal(size=len(values))
+    return float((direction * values).sum() / length * _SPREAD % 1)
 
 
-def first_images(
-    patients: Sequence[str], names: Sequence[str], labels: ArrayLike, classes: int, settings: AttributionSettings
-) -> list[int]:
-    """Rows of as many images of each label as the settings explain, the first in the order of the hash.
+def first_images(places: Sequence[Any], labels: ArrayLike, classes: int, settings: AttributionSettings) -> list[int]:
+    """Rows of as many images of each label as the settings explain, the first by their place.
 
     Args:
-        patients: N patients.
-        names: N names of images.
+        places: of N images, in the order of which they are chosen; see `place_of`.
         labels: (N,) class of each image, integers in [0, classes); others are not chosen.
         classes: number of classes.
         settings: number of images.
     """
     code, most = np.asarray(labels), -(-settings.images // classes)
-    place = [hash_order(*pair, settings.seed) for pair in zip(patients, names, strict=True)]
-    rows = (sorted(np.flatnonzero(code == label).tolist(), key=place.__getitem__)[:most] for label in range(classes))
-    return sorted((row for own in rows for row in own), key=place.__getitem__)
+    rows = (sorted(np.flatnonzero(code == label).tolist(), key=places.__getitem__)[:most] for label in range(classes))
+    return sorted((row for own in rows for row in own), key=places.__getitem__)
 
 
 def attribution(
@@ -115,7 +124,7 @@ def attribution(
         return Attribution(0, 0, ring, not_computed={"all": reason}, unusable=unusable)
     whole = [(images[i], regions[i], int(code[i])) for i in rows]
     batches = list(_batches(network, whole, chosen, after_masking))
-    patient = np.asarray(patients, dtype=object).astype(str)[rows]
+    patient = by_appearance([str(patients[i]) for i in rows])
     cases = Cases(code[rows], patient, label_names, draws or Resampling())
     levels = {name: (np.asarray(own)[rows], words) for name, (own, words) in (attributes or {}).items()}
     asked = _Asked(batches, cases, levels, chosen)

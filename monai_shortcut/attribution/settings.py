@@ -34,8 +34,8 @@ class AttributionSettings:
         fills: what hidden pixels become, numbers or names of fills; several, because black pixels that become black get
             nothing by construction. The first is the one that is told first. A method whose baseline is one image takes
             the mean of each channel for every name.
-        images: number of images that are explained, at most; as many of each label, whole patients in the order of a
-            hash.
+        images: number of images that are explained, at most; as many of each label, at random by their pixels:
+            neither names nor the order of the images move the choice.
         pixel_images: number of those that methods explain that take many passes for an image, at most: all but
             `regional_shapley`.
         checked_images: number of those that the checks are run on, at most.

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.columns import as_text, repeated, require_none, require_writable
-from monai_shortcut.statistics.checks import LARGEST, checked_length, checked_patients, usable_images
+from monai_shortcut.statistics.checks import LARGEST, checked_length, checked_patients, require_unmasked, usable_images
 from monai_shortcut.statistics.duplicates import linked_patients, near_duplicates
 from monai_shortcut.statistics.ordering import canonical_order
 from monai_shortcut.statistics.resampling import Resampling
@@ -51,6 +51,7 @@ def taken_in(
         ValueError: If the shapes disagree, fewer than two classes are present, no embedding is finite, a patient is
             unknown, names are missing, repeated or cannot be written, or tolerances are of no label.
     """
+    require_unmasked("embeddings", embeddings)
     points = np.asarray(embeddings)
     if points.ndim != 2:
         raise ValueError(f"embeddings must have shape (N, D), got {points.shape}.")
@@ -96,6 +97,7 @@ def answers_taken_in(
         ValueError: If the shapes disagree, fewer than two classes are present, rows are no probabilities, a patient is
             unknown, names are missing, repeated or cannot be written, or tolerances are of no label.
     """
+    require_unmasked("predicted", predicted)
     answers = np.asarray(predicted, dtype=np.float64)
     columns = len(label_names) if outcome is None else 1
     if answers.ndim != 2 or answers.shape[1] != columns:
@@ -171,6 +173,7 @@ def check_names(what: str, names: Sequence[str]) -> None:
 def check_rows(columns: Mapping[str, Any], count: int, classes: int | None = None) -> None:
     """Refuse columns that do not have a row for each image, and answers that are not of each class."""
     for name, values in columns.items():
+        require_unmasked(name, values)
         if np.shape(values)[:1] != (count,):
             raise ValueError(f"{name} must have one row for each of the {count} embeddings, got {np.shape(values)}.")
         if classes is not None and np.shape(values) != (count, classes):

@@ -59,6 +59,8 @@ def repeated(names: Iterable[str]) -> list[str]:
 
 def as_text(value: Any) -> str | None:
     """A value as text; None for missing. 1.0 becomes "1", as integers turn to floats beside missing values."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="backslashreplace")  # as h5py gives texts
     if isinstance(value, str):
         return (value.strip() if value.isascii() else _one_form(value)) or None
     if pd.api.types.is_scalar(value) and pd.isna(value):

@@ -27,6 +27,7 @@ def checked_points(embeddings: ArrayLike, least: int = 1) -> Points:
     Raises:
         ValueError: If they do not have that shape, or a number is not finite.
     """
+    require_unmasked("embeddings", embeddings)
     given = np.asarray(embeddings)
     if given.dtype.kind not in "fiub":
         raise ValueError(f"embeddings must be real numbers, got values of type {given.dtype}.")
@@ -38,6 +39,13 @@ def checked_points(embeddings: ArrayLike, least: int = 1) -> Points:
     if unfit:
         raise ValueError(f"embeddings must be finite, got {unfit} images not so{_BEYOND}.")
     return points
+
+
+def require_unmasked(name: str, values: Any) -> None:
+    """Refuse arrays of NumPy that mask some values, which would be read as if they were not."""
+    masked = int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
+    if masked:
+        raise ValueError(f"{name} must have no masked values, got {masked}: fill them, as by .filled(np.nan).")
 
 
 def usable_rows(points: NDArray[Any]) -> NDArray[np.bool_]:
@@ -102,7 +110,8 @@ def checked_head(weight: ArrayLike, bias: ArrayLike, columns: int) -> tuple[Floa
 
 
 def checked_length(name: str, values: Any, length: int, match: str = "embeddings") -> None:
-    """Refuse what does not have one value for each image."""
+    """Refuse what does not have one value for each image, or masks one."""
+    require_unmasked(name, values)
     if np.shape(values) != (length,):
         raise ValueError(f"{name} must have shape ({length},) to match {match}, got {np.shape(values)}.")
 

@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from monai_shortcut.attribution import Answers, Attribution, AttributionSettings, attribution
-from monai_shortcut.attribution.measure import not_asked
+from monai_shortcut.attribution.measure import first_images, not_asked, place_of
 from monai_shortcut.handlers.explaining import as_explained
 from monai_shortcut.heads import linear_head
 from monai_shortcut.heads.layers import unwrap
 from monai_shortcut.statistics.resampling import Resampling
 from monai_shortcut.storage.files import replacing
 from monai_shortcut.storage.records import decode, encode
+from monai_shortcut.types import Unmeasurable
 from monai_shortcut.workflows.configuration import digest_of
 
 Pixels = tuple[torch.Tensor, torch.Tensor]
@@ -36,7 +37,7 @@ class Look:
         label: a finding of a multi-label model; "" if there is one label.
         outputs: outputs of the model that belong to it; None for all.
         label_names: its classes.
-        image_ids: N images that are explained.
+        image_ids: N images that were tested, of which some are explained.
         codes: class of each.
         patients: patient of each.
         attributes: code of each, negative where unknown, and names of the levels, by attribute.
@@ -106,24 +107,30 @@ class Looks:
         prepare: Callable[[Any], Any],
         items: Mapping[str, Mapping[str, Any]],
     ) -> Attribution:
-        pixels: list[Pixels] = []
-        for name in look.image_ids:
-            item = prepare(dict(items[name]))
+        def prepared(row: int) -> Pixels:
+            item = prepare(dict(items[look.image_ids[row]]))
             if not isinstance(item, Mapping) or not {"image", "roi"} <= set(item):
-                return not_asked("validate#preprocessing must give the keys 'image' and 'roi' of one image")
-            pixels.append(as_explained(item["image"], item["roi"]))
+                raise Unmeasurable("validate#preprocessing must give the keys 'image' and 'roi' of one image")
+            return as_explained(item["image"], item["roi"])
+
+        try:
+            places = [place_of(prepared(row)[0], self.settings.seed) for row in range(len(look.image_ids))]
+            rows = first_images(places, look.codes, len(look.label_names), self.settings)
+            pixels = [prepared(row) for row in rows]
+        except Unmeasurable as reason:
+            return not_asked(str(reason))
         if not pixels:
             return not_asked("no image was tested")
-        plain = unwrap(network)
+        plain, codes = unwrap(network), np.array(look.codes)
         return attribution(
             Answers(plain, None, look.outputs, _activation(plain, pixels[0][0])),
             [image for image, _ in pixels],
             [region for _, region in pixels],
-            look.codes,
-            look.patients,
+            codes[rows],
+            [look.patients[row] for row in rows],
             label_names=look.label_names,
-            image_ids=look.image_ids,
-            attributes={name: (np.array(codes), names) for name, (codes, names) in look.attributes.items()},
+            image_ids=[look.image_ids[row] for row in rows],
+            attributes={name: (np.array(levels)[rows], names) for name, (levels, names) in look.attributes.items()},
             settings=self.settings,
             draws=self.draws,
         )

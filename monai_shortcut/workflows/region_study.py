@@ -19,7 +19,6 @@ import pandas as pd
 
 from monai_shortcut.analyses.embedding_maps import METHODS
 from monai_shortcut.attribution import AttributionSettings
-from monai_shortcut.attribution.measure import first_images
 from monai_shortcut.cohort.columns import FINDING_LEVELS
 from monai_shortcut.cohort.levels import Levels, attribute_levels
 from monai_shortcut.cohort.table import Cohort
@@ -265,14 +264,13 @@ class RegionStudy:
     def _look(
         self, tested: Cohort, label: str, outputs: tuple[int, ...] | None, names: Sequence[str], codes: Any
     ) -> Look:
-        assert self.attribution is not None
-        patients, images = [str(patient) for patient in tested.patients], tested.image_ids
-        rows = first_images(patients, images, codes, len(names), self.attribution)
-        chosen = [images[row] for row in rows]
-        places = self._table.index.get_indexer(pd.Index(chosen, dtype=object))
+        rows = np.flatnonzero(np.asarray(codes) >= 0)
+        images, patients = (
+            tuple(map(str, np.asarray(of, dtype=object)[rows])) for of in (tested.image_ids, tested.patients)
+        )
+        places = self._table.index.get_indexer(pd.Index(images, dtype=object))
         levels = {name: (tuple(one.codes[places].tolist()), one.names) for name, one in self._levels.items()}
-        classes, own = tuple(int(codes[row]) for row in rows), tuple(patients[row] for row in rows)
-        return Look(label, outputs, tuple(names), tuple(chosen), classes, own, levels)
+        return Look(label, outputs, tuple(names), images, tuple(int(codes[row]) for row in rows), patients, levels)
 
     def _embedded(self, split: Split) -> frozenset[str]:
         """Test images whose embeddings are kept."""

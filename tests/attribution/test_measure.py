@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import nn
 
 from monai_shortcut.attribution import METHODS, Answers, Attribution, AttributionSettings, attribution, regional_shapley
-from monai_shortcut.attribution.measure import hash_order, not_asked
+from monai_shortcut.attribution.measure import first_images, not_asked, place_of
 from monai_shortcut.attribution.parts import region_parts
 from monai_shortcut.statistics.resampling import Resampling
 from monai_shortcut.storage.records import decode, encode
@@ -256,9 +257,26 @@ def test_lengths_that_disagree_are_refused():
         )
 
 
-def test_patients_come_in_the_order_of_a_hash_whole():
-    order = sorted([("b", "2"), ("a", "1"), ("b", "1"), ("c", "9")], key=lambda pair: hash_order(*pair))
-    places = [index for index, (patient, _) in enumerate(order) if patient == "b"]
-    assert places[1] == places[0] + 1
-    assert order[places[0]] == ("b", "1")
-    assert hash_order("a", "1", 0) != hash_order("a", "1", 1)
+def test_the_place_of_an_image_is_at_random_and_follows_from_its_pixels(rng):
+    """Frames of one film differ by a hundredth of their noise, and are as far apart as any others."""
+    base = rng.random((1, 64, 96))
+    films = base + 0.01 * rng.normal(size=(500, 1, 64, 96))
+    places = np.array([place_of(torch.as_tensor(image)) for image in films])
+    assert kstest(places, "uniform").pvalue > 0.01
+    others = np.array([place_of(torch.as_tensor(image), 1) for image in films])
+    assert abs(np.corrcoef(places, others)[0, 1]) < 0.15
+    again = np.array([place_of(torch.as_tensor(image).float()) for image in films])
+    np.testing.assert_allclose(again, places, atol=1e-3)
+    labels, settings = np.arange(500) % 2, AttributionSettings(images=9)
+    chosen = first_images(places.tolist(), labels, 2, settings)
+    assert first_images(again.tolist(), labels, 2, settings) == chosen
+    expected = [row for label in (0, 1) for row in sorted(range(label, 500, 2), key=places.__getitem__)[:5]]
+    assert chosen == sorted(expected, key=places.__getitem__)
+
+
+@pytest.mark.parametrize(
+    "image", [torch.zeros(1, 4, 4), torch.full((1, 4, 4), torch.nan), torch.ones(2, 3) * torch.inf]
+)
+def test_an_image_of_zeros_or_of_no_finite_pixels_comes_last(image):
+    assert place_of(image) == 1
+    assert place_of(torch.ones(1, 4, 4)) < 1

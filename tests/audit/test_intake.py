@@ -103,6 +103,30 @@ def test_what_would_be_read_as_something_else_is_refused():
     refused("tolerances must be of the labels .*, got 1 others: malignnt", settings=tolerances)
 
 
+@pytest.mark.parametrize("name", ["embeddings", "labels", "site"])
+def test_masked_values_are_refused_and_not_read(name):
+    """NumPy's arrays say what is missing beside the numbers, where nobody looks."""
+    given = simulated(0)
+    values = given[name] if name in given else np.arange(len(given["labels"])) % 2
+    for masked in (True, False):
+        mask = np.zeros(np.shape(values), dtype=bool)
+        mask[3] = masked
+        array = np.ma.masked_array(values, mask)
+        changed = {name: array} if name in given else {"attributes": {name: array}}
+        if masked:
+            refused(f"{name} must have no masked values, got {mask.sum()}: fill them", **changed)
+        else:
+            audit(**given | changed | {"settings": QUICK})
+
+
+def test_bytes_are_the_text_that_they_hold():
+    given = simulated(0)
+    words = np.array(["männlich", "weiblich"])[np.arange(len(given["labels"])) % 2]
+    holders = {"text": words, "bytes": [word.encode() for word in words]}
+    found = audit(**given | {"attributes": holders, "settings": QUICK}).findings
+    assert found[0].levels == found[1].levels == {"männlich": 60, "weiblich": 60}
+
+
 def test_missing_strings_are_missing_whatever_holds_them():
     given = simulated(0)
     cells = ["F" if row % 3 else None for row in range(len(given["labels"]))]

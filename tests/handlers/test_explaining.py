@@ -14,13 +14,14 @@ from monai.transforms import ScaleIntensity
 from torch import nn
 
 from monai_shortcut.attribution import Answers, Attribution, AttributionSettings, attribution, region_parts
-from monai_shortcut.attribution.measure import NO_REGION, hash_order
+from monai_shortcut.attribution.measure import NO_REGION, place_of
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.handlers import ShortcutAudit
 from monai_shortcut.handlers.explaining import KeptImages, checked_settings
 from monai_shortcut.handlers.tasks import CohortMatcher
 from monai_shortcut.networks import SonoNet
 from monai_shortcut.phantom.fetal_planes import draw_phantom
+from monai_shortcut.storage.records import encode
 
 SETTINGS = AuditSettings(permutations=19, bootstraps=19, minimum_patients=2, repeats=1, erasures=2, held_out=0)
 LOOK = AttributionSettings(methods=("regional_shapley",), fills=(0.0,), images=16, curve_steps=2, checked_images=2)
@@ -54,11 +55,11 @@ def untimed(found: Attribution) -> Attribution:
     return replace(found, methods=tuple(replace(one, seconds=0.0) for one in found.methods))
 
 
-def test_the_audit_explains_the_first_patients_of_a_hash(phantom, tmp_path):
+def test_the_audit_explains_the_first_images_by_their_pixels(phantom, tmp_path):
     items, cohort = phantom.datalist(), phantom.cohort
     network = network_of(items)
     handler = audited(items, network, cohort, tmp_path, roi_key="roi", attribution=LOOK)
-    places = [hash_order(str(p), image) for p, image in zip(cohort.patients, cohort.image_ids, strict=True)]
+    places = [place_of(torch.as_tensor(item["image"])) for item in items]
     rows = []
     for label in range(4):
         rows += sorted(np.flatnonzero(cohort.labels == label), key=lambda row: places[row])[:4]
@@ -80,6 +81,42 @@ def test_the_audit_explains_the_first_patients_of_a_hash(phantom, tmp_path):
     assert untimed(handler.audit.attribution) == untimed(expected)
     assert "Where it looks" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert handler.timings.seconds["attribution"] > 0
+
+
+def test_neither_names_nor_the_order_move_what_is_explained(phantom, tmp_path, rng):
+    items, cohort = phantom.datalist(), phantom.cohort
+    network = network_of(items)
+    looks = {"roi_key": "roi", "attribution": replace(LOOK, images=8)}
+    whole = audited(items, network, cohort, tmp_path / "one", **looks).audit.attribution
+    new = {image: f"x{number}" for image, number in zip(cohort.image_ids, rng.permutation(40), strict=True)}
+    table = cohort.table.assign(patient_id="q" + cohort.table["patient_id"].str[::-1]).rename(index=new)
+    renamed = replace(cohort, table=table.sample(frac=1, random_state=1))
+    shuffled = [items[row] | {"image_id": new[items[row]["image_id"]]} for row in rng.permutation(40)]
+    other = audited(shuffled, network, renamed, tmp_path / "other", **looks).audit.attribution
+    back = {name: image for image, name in new.items()}
+    panels = tuple(replace(panel, image_id=back[panel.image_id]) for panel in other.panels)
+    masked = tuple(replace(panel, image_id=back[panel.image_id]) for panel in other.masked)
+    assert [panel.image_id for panel in panels] == [panel.image_id for panel in whole.panels] != []
+    assert leaves(encode(untimed(replace(other, panels=panels, masked=masked)))) == pytest.approx(
+        leaves(encode(untimed(whole))), abs=1e-5
+    )
+
+
+def leaves(found):
+    """Numbers of plain values, in order."""
+    if isinstance(found, dict | list):
+        return [leaf for item in (found.values() if isinstance(found, dict) else found) for leaf in leaves(item)]
+    return [found] if isinstance(found, int | float) else []
+
+
+def test_an_image_that_comes_again_is_kept_once(phantom):
+    kept = KeptImages({"": CohortMatcher(phantom.cohort)}, replace(LOOK, images=4))
+    item = phantom.datalist()[0]
+    for grey in (0.5, 1.0):
+        kept.look([item["image_id"]], torch.as_tensor(item["image"])[None] * grey + grey, item["roi"][None])
+    ((places),) = kept._chosen.values()
+    assert [place[1:] for place in places.values()] == [(item["image_id"], item["image_id"])]
+    assert len(kept._pixels) == 1
 
 
 def test_hidden_pixels_are_seen_after_the_last_step_of_the_preparation(phantom, tmp_path):
