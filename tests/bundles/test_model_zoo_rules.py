@@ -331,6 +331,21 @@ def test_a_bundle_that_breaks_a_rule_is_told_so(rule, change, complaint, tmp_pat
     assert any(complaint in found for found in rule(folder)), rule(folder)
 
 
+@pytest.mark.parametrize(
+    "known",
+    [
+        lambda folder: (folder / "models").mkdir() or (folder / "models" / "model.pt").touch(),
+        listed(path="models/model.pt", url=URL),
+    ],
+)
+def test_a_bundle_whose_weights_are_there_or_listed_need_not_be_named(known, tmp_path):
+    folder = Path(shutil.copytree(BUNDLES / "planted_region", tmp_path / "planted_region"))
+    replaced(README, "exclude_verify_preferred_files_list", "a list")(folder)
+    assert weights(folder) != []
+    known(folder)
+    assert weights(folder) == []
+
+
 # --- the commands of the READMEs, in this process ---------------------------------------------------------------------
 
 

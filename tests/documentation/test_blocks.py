@@ -17,6 +17,7 @@ RUN_BY = {
     ("README.md", ""): ".ci/run",
     ("README.md", "bash"): GUIDE,
     ("README.md", "python"): GUIDE,
+    ("docs/bundles.md", "bash"): "needs the Model Zoo, whose rules tests/bundles/test_model_zoo_rules.py keeps",
     ("docs/datasets.md", "python"): "needs the archive of PadChest; tests/datasets read folders of its layout",
     ("docs/how-to/after-used.md", ""): "tests/bundles/test_repair_guide.py",
     ("docs/how-to/after-used.md", "python"): "tests/bundles/test_repair_guide.py",
