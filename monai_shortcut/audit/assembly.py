@@ -262,7 +262,8 @@ def preview(
     """What an audit of these images would rest on, without it; arguments and errors are those of `audit`."""
     asked = settings or AuditSettings()
     chosen = asked.able((len(attributes) + len(asked.pairs(list(attributes)))) * audits)
-    check_attributes(attributes, {"intersections": dict.fromkeys(chosen.intersected)})
+    named = {"adjust_for": dict.fromkeys(chosen.adjust_for), "intersections": dict.fromkeys(chosen.intersected)}
+    check_attributes(attributes, {**named, "edges": chosen.edges, "kinds": kinds, "orders": orders})
     check_outcome(outcome, label_names)
     about = labels, patients, label_names, image_ids, chosen, attributes, outcome
     sample, rows, *_ = _taken_in(embeddings, weight, bias, predicted, *about)

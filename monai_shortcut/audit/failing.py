@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from monai_shortcut.audit.record import VERDICTS, Audit
 from monai_shortcut.cohort.columns import require_none
@@ -51,6 +51,22 @@ def failing(audit: Audit, words: Sequence[str]) -> dict[str, str]:
         if failed:
             found[finding.attribute] = failed[0]
     return found
+
+
+def failing_labels(audits: Mapping[str, Audit], problems: Iterable[str], words: Sequence[str]) -> dict[str, str]:
+    """Attributes that fail, after their label if there are several, with the word that fails them.
+
+    Args:
+        audits: by label; "" if there is one.
+        problems: labels that could not be audited.
+        words: as from `failing_words`.
+    """
+    found = {
+        f"{label} {name}".lstrip(): word
+        for label, record in audits.items()
+        for name, word in failing(record, words).items()
+    }
+    return found | (dict.fromkeys(problems, NOT_COMPUTED) if NOT_COMPUTED in words else {})
 
 
 def said_failing(failed: dict[str, str]) -> str:

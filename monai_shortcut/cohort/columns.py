@@ -119,7 +119,9 @@ def as_numbers(values: pd.Series[Any], what: str) -> NDArray[np.float64]:
         numbers = values.to_numpy(np.float64, na_value=np.nan)
     else:
         texts = as_texts(values)
-        numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
+        numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64, copy=True)
+        said = ~np.isnan(numbers)
+        numbers[said] = texts[said].astype(np.float64)  # to the last digit, which pandas may miss
         wrong = texts[~pd.isna(texts) & np.isnan(numbers)]
         require_none(wrong.tolist(), f"{what} must hold numbers to be continuous")
     return np.where(np.isfinite(numbers), numbers, np.nan) + 0.0  # -0.0 becomes 0.0
@@ -181,13 +183,13 @@ def role_columns(frame: pd.DataFrame, asked: dict[str, str], optional: dict[str,
     require_none(frame.columns[frame.columns.duplicated()].tolist(), "columns must have different names", "repeated")
     wanted = {role: name for role, name in optional.items() if name and (name != role or name in frame.columns)}
     columns = {**asked, **wanted}
-    _require_present(frame, columns.values())
+    _require_present(frame, columns.values(), f"; name those of {', '.join(asked)} if they are called otherwise")
     return columns
 
 
-def _require_present(frame: pd.DataFrame, names: Iterable[str]) -> None:
+def _require_present(frame: pd.DataFrame, names: Iterable[str], remedy: str = "") -> None:
     absent = [name for name in names if name not in frame.columns]
-    require_none(absent, f"columns must be among those of the table ({', '.join(frame.columns)})", "absent")
+    require_none(absent, f"columns must be among those of the table ({', '.join(frame.columns)}){remedy}", "absent")
 
 
 def attribute_kinds(frame: pd.DataFrame, names: Sequence[str], asked: Mapping[str, Sequence[str]]) -> dict[str, str]:

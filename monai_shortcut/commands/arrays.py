@@ -93,10 +93,31 @@ def by_class(rows: Rows, label_names: Sequence[str]) -> NDArray[np.float64]:
     values = rows.values.astype(np.float64)
     if values.shape[1] == 1 and len(label_names) == 2:
         return np.hstack([1 - values, values])
-    if values.shape[1] != len(label_names) or (rows.columns and set(rows.columns) != set(label_names)):
-        found = ", ".join(rows.columns) if rows.columns else f"{values.shape[1]} columns"
-        raise ValueError(f"probabilities must have a column for each class ({', '.join(label_names)}), got {found}.")
-    return values[:, [rows.columns.index(name) for name in label_names]] if rows.columns else values
+    return by_name(rows, label_names, "class", "--label-names")
+
+
+def by_name(rows: Rows, names: Sequence[str], what: str, option: str) -> NDArray[np.float64]:
+    """(M, K) probabilities, or predictions, in the order of K names.
+
+    Args:
+        rows: a column for each, named by it if columns have names and there are several.
+        names: what the columns are of.
+        what: "class", "finding" or "outcome".
+        option: argument that says the names.
+
+    Raises:
+        ValueError: If the columns are others.
+    """
+    values, columns = rows.values.astype(np.float64), rows.columns
+    if columns and len(names) > 1 and set(columns) == set(names):
+        return values[:, [columns.index(name) for name in names]]
+    if values.shape[1] != len(names) or (columns and len(names) > 1):
+        found = ", ".join(columns) if columns else f"{values.shape[1]} columns"
+        raise ValueError(
+            f"probabilities must have a column for each {what} ({', '.join(names)}), got {found}: name the columns so, "
+            f"or say with {option} what they are."
+        )
+    return values
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -6,35 +6,44 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
 
 from monai_shortcut.audit.assembly import preview, probabilities
-from monai_shortcut.audit.failing import FAILED, failing, failing_words, said_failing
-from monai_shortcut.audit.progress import terminal_width
+from monai_shortcut.audit.failing import FAILED, failing_labels, failing_words, said_failing
 from monai_shortcut.audit.settings import AuditSettings
-from monai_shortcut.audit.wording import summary
+from monai_shortcut.cohort.reading import named_errors
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.commands.arrays import IDS, Rows, by_class, linear, read_head, read_rows
+from monai_shortcut.commands.arrays import IDS, Rows, by_class, by_name, linear, read_head, read_rows
 from monai_shortcut.commands.columns import add_columns, columns, names_of
+from monai_shortcut.handlers.reports import write_and_tell
 from monai_shortcut.handlers.tasks import (
     FITTED,
+    ClinicalTask,
     CohortMatcher,
     RecordedImages,
     Unmatched,
     chosen_attributes,
     clinical_tasks,
+    cohorts_by_label,
+    head_outputs,
+    require_regression,
     with_classes,
     with_fitted_head,
 )
-from monai_shortcut.report.pages import write_report
+from monai_shortcut.heads.linear import LinearHead
 from monai_shortcut.storage.files import file_digest
 from monai_shortcut.storage.tables import read_csv
+from monai_shortcut.types import Outcome
 
 HELP = "audit embeddings and a head, or predicted probabilities, from files"
-_SAME = 1e-3  # by which probabilities may differ from those of the head
+_SAME = 1e-3  # by which probabilities may differ from those of the head; predictions as a share of the largest
+_CLASSES = "--label-names and --fit-head, which are about classes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--probabilities", help="predicted probabilities, a column for each class; alone, or to check")
     files.add_argument("--metadata", required=True, help="CSV with a row for each image")
     table = add_columns(parser)
+    several = (
+        "findings of 0 and 1 that a multi-label model predicts, in the order of its outputs, in place of the label"
+    )
+    table.add_argument("--findings", type=names_of, metavar="A,B", help=several)
+    table.add_argument("--outcome", metavar="COLUMN", help="number that a regression predicts, in place of the label")
+    table.add_argument("--unit", default="", help="unit of the outcome and the predictions, such as mm")
     limit = "share of the images, and of the rows, that may be without counterpart; by default all"
     table.add_argument("--most-unmatched", type=float, default=1.0, metavar="SHARE", help=limit)
     how = parser.add_argument_group("how")
@@ -69,28 +84,22 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: If arguments, arrays and table do not fit each other.
     """
     _require(arguments)
-    settings = replace(AuditSettings(**dict(arguments.set)), adjust_for=arguments.adjust_for)
-    cohort = _cohort(arguments)
-    images = _images(arguments, cohort)
-    cohort = with_classes(cohort, images.head) if arguments.head else cohort
-    matched = CohortMatcher(cohort).match(images)
-    unmatched = Unmatched.among([matched])
-    notes = [unmatched.told(len(images.names), len(cohort), arguments.most_unmatched)]
-    if arguments.fit_head:
-        notes.append(FITTED.format(folds=settings.folds))
-        images = with_fitted_head(images, matched, settings)
-    tasks, _ = clinical_tasks(images, {"": matched}, None, chosen_attributes([cohort], None, arguments.attributes))
-    task = tasks[0]
-    print(f"{len(unmatched.images)} images have no row in the table, {len(unmatched.rows)} rows no image")
+    settings = AuditSettings(**dict(arguments.set))
+    settings = replace(settings, adjust_for=(*settings.adjust_for, *arguments.adjust_for))
+    tasks, problems, notes = _tasks(arguments, settings)
     if arguments.dry_run:
-        print(preview(**task.given(settings)))
+        for task in tasks:
+            if task.name:
+                print(f"\n{task.name}")
+            print(preview(**task.given(settings), audits=len(tasks)))
         return 0
-    record = task.audited(settings, arguments.title)
-    record = replace(record, notes=(*filter(None, notes), *record.notes), sources=record.sources | _digests(arguments))
-    print("audited; drawing the figures and writing the report", flush=True)
-    page = write_report(record, arguments.output)
-    print(f"\n{summary(record, terminal_width())}\n\nreport: {page} (beside it audit.json, CSV tables and figures)")
-    failed = failing(record, arguments.fail_on)
+    audits = {}
+    for task in tasks:
+        record = task.audited(settings, arguments.title, audits=len(tasks))
+        sources = record.sources | _digests(arguments)
+        audits[task.name] = replace(record, notes=(*filter(None, notes), *record.notes), sources=sources)
+    write_and_tell(audits, arguments.output, arguments.title, problems)
+    failed = failing_labels(audits, problems, arguments.fail_on)
     if failed:
         print(said_failing(failed))
     return FAILED if failed else 0
@@ -112,32 +121,86 @@ def _require(arguments: argparse.Namespace) -> None:
             f"--embeddings must go with one of --head and --fit-head, got {' and '.join(heads) or 'neither'} "
             f"{'with' if arguments.embeddings else 'without'} embeddings."
         )
+    names = ("findings", "outcome", "label_names", "fit_head")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]
+    if len(given) > 1 and given != ["--label-names", "--fit-head"]:
+        raise ValueError(
+            f"--findings and --outcome must go without the other and {_CLASSES}, got {' and '.join(given)}."
+        )
     if not arguments.output and not arguments.dry_run:
         raise ValueError("--output must name the folder of the report, or --dry-run be given, got neither.")
 
 
-def _cohort(arguments: argparse.Namespace) -> Cohort:
-    return Cohort.from_csv(arguments.metadata, label_names=arguments.label_names, **columns(arguments))
+def _tasks(
+    arguments: argparse.Namespace, settings: AuditSettings
+) -> tuple[list[ClinicalTask], dict[str, str], list[str]]:
+    """The labels to audit, why others cannot be, and what must be known to read the audits."""
+    cohorts, labels = _cohorts(arguments), arguments.findings
+    images = _images(arguments, cohorts)
+    matches = {name: CohortMatcher(own).match(images) for name, own in cohorts.items()}
+    unmatched, rows = Unmatched.among(matches.values()), {image for own in cohorts.values() for image in own.image_ids}
+    notes = [unmatched.told(len(images.names), len(rows), arguments.most_unmatched)]
+    if arguments.fit_head:
+        notes.append(FITTED.format(folds=settings.folds))
+        images = with_fitted_head(images, matches[""], settings)
+    attributes = chosen_attributes(cohorts.values(), labels, arguments.attributes)
+    tasks, problems = clinical_tasks(images, matches, labels, attributes)
+    print(f"{len(unmatched.images)} images have no row in the table, {len(unmatched.rows)} rows no image")
+    outcome = Outcome(arguments.outcome, arguments.unit) if arguments.outcome else None
+    return [replace(task, outcome=outcome) for task in tasks], problems, notes
 
 
-def _images(arguments: argparse.Namespace, cohort: Cohort) -> RecordedImages:
+def _cohorts(arguments: argparse.Namespace) -> dict[str, Cohort]:
+    """The cohort of each finding; "" of the label or the outcome."""
+    roles, outcome = columns(arguments), arguments.outcome
+    if outcome:
+        return {"": Cohort.from_csv(arguments.metadata, **{**roles, "label": outcome}).with_outcome(outcome)}
+    found = cohorts_by_label(arguments.metadata, arguments.findings, label_names=arguments.label_names, **roles)
+    if arguments.findings or not arguments.head:
+        return found
+    return {"": with_classes(found[""], read_head(arguments.head))}
+
+
+def _images(arguments: argparse.Namespace, cohorts: Mapping[str, Cohort]) -> RecordedImages:
     """The images of the files, with names."""
-    answers = read_rows(arguments.probabilities, "probabilities") if arguments.probabilities else None
     if not arguments.embeddings:
-        assert answers is not None
-        names, predicted = _named(answers, arguments), by_class(answers, cohort.label_names)
-        classes = len(cohort.label_names)
-        nothing = linear(np.empty((classes, 0)), np.zeros(classes))
+        answers, predicted = _predicted(arguments, cohorts)
+        outputs, names = predicted.shape[1], _named(answers, arguments)
+        nothing = linear(np.empty((outputs, 0)), np.zeros(outputs))
         return RecordedImages(names, names, np.empty((len(names), 0)), nothing, predicted=predicted)
     points = read_rows(arguments.embeddings, "embeddings")
     names = _named(points, arguments)
     if arguments.fit_head:
         return RecordedImages(names, names, points.values, linear(np.empty((1, 0)), np.zeros(1)))
     head = read_head(arguments.head)
-    if answers is not None:
-        weight, bias = head.weight.numpy(), head.bias.numpy()
-        _require_same(points, probabilities(points.values, weight, bias), answers, cohort)
+    with named_errors(arguments.head):
+        head_outputs(head, arguments.findings)
+        if arguments.outcome:
+            require_regression(head)
+    if arguments.probabilities:
+        answers, predicted = _predicted(arguments, cohorts)
+        _require_same(names, _expected(points, head, arguments), _named(answers, arguments), predicted)
     return RecordedImages(names, names, points.values, head)
+
+
+def _predicted(arguments: argparse.Namespace, cohorts: Mapping[str, Cohort]) -> tuple[Rows, NDArray[np.float64]]:
+    """The answers as they are in their file, and (M, C) of the classes, (M, L) of findings or (M, 1) of an outcome."""
+    answers = read_rows(arguments.probabilities, "probabilities")
+    with named_errors(arguments.probabilities):
+        if arguments.findings:
+            return answers, by_name(answers, arguments.findings, "finding", "--findings")
+        if arguments.outcome:
+            return answers, by_name(answers, (arguments.outcome,), "outcome", "--outcome")
+        return answers, by_class(answers, cohorts[""].label_names)
+
+
+def _expected(points: Rows, head: LinearHead, arguments: argparse.Namespace) -> NDArray[np.float64]:
+    """What the head makes of the embeddings, in the columns of `_predicted`."""
+    weight, bias = head.weight.numpy(), head.bias.numpy()
+    if not arguments.findings and not arguments.outcome:
+        return probabilities(points.values, weight, bias)
+    logits = points.values @ weight.T + bias
+    return np.asarray(expit(logits) if arguments.findings else logits)
 
 
 def _named(rows: Rows, arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -153,19 +216,21 @@ def _named(rows: Rows, arguments: argparse.Namespace) -> tuple[str, ...]:
     return tuple(table.iloc[:, 0].astype(str))
 
 
-def _require_same(points: Rows, expected: Any, answers: Rows, cohort: Cohort) -> None:
-    """The proof that this head, on these embeddings, gives the model's answers."""
-    found = by_class(answers, cohort.label_names)
-    if points.image_ids is not None and answers.image_ids is not None and points.image_ids != answers.image_ids:
-        places = {name: place for place, name in enumerate(answers.image_ids)}
-        absent = [name for name in points.image_ids if name not in places]
-        if absent:
-            raise ValueError(f"probabilities must hold every image of the embeddings, got none of {absent[0]}.")
-        found = found[[places[name] for name in points.image_ids]]
-    if found.shape != expected.shape:
-        raise ValueError(f"probabilities must have shape {expected.shape} as head(embedding), got {found.shape}.")
-    off = np.abs(found - expected).max(initial=0.0)
-    if not off <= _SAME:
+def _require_same(names: Sequence[str], expected: Any, answered: Sequence[str], found: Any) -> None:
+    """The proof that this head, on these embeddings, gives the model's answers.
+
+    Args:
+        names: M images of the embeddings.
+        expected: (M, C) what the head makes of them.
+        answered: images of the answers.
+        found: their answers.
+    """
+    places = {name: place for place, name in enumerate(answered)}
+    absent = [name for name in names if name not in places]
+    if absent:
+        raise ValueError(f"probabilities must hold every image of the embeddings, got none of {absent[0]}.")
+    off = np.abs(found[[places[name] for name in names]] - expected).max(initial=0.0)
+    if not off <= _SAME * max(1.0, np.abs(expected).max(initial=0.0)):
         raise ValueError(
             f"head(embedding) must give the probabilities, got a difference of {off:.3g}: are embeddings, head and "
             "probabilities of one model, and is the head the last layer?"

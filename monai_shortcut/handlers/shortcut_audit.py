@@ -20,11 +20,10 @@ from torch import nn
 from monai_shortcut.attribution.record import Attribution
 from monai_shortcut.attribution.settings import AttributionSettings
 from monai_shortcut.audit.discovered import with_pictures
-from monai_shortcut.audit.failing import NOT_COMPUTED, failing, failing_words
+from monai_shortcut.audit.failing import failing_labels, failing_words
 from monai_shortcut.audit.logged import logged
-from monai_shortcut.audit.progress import Progress, terminal_width
+from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import Audit, Example, Identity
-from monai_shortcut.audit.wording import summary
 from monai_shortcut.cohort.columns import as_names
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers.cohort_handler import CohortHandler, CohortReading
@@ -33,6 +32,7 @@ from monai_shortcut.handlers.masked_rows import MaskedRows
 from monai_shortcut.handlers.masking import NO_SWAPPED, masked_images
 from monai_shortcut.handlers.processes import gather
 from monai_shortcut.handlers.recording import FIRST, MEASURED, file_shapes
+from monai_shortcut.handlers.reports import write_and_tell
 from monai_shortcut.handlers.tasks import ClinicalTask, require_regression
 from monai_shortcut.handlers.weights import NOT_LOADED, weights_read
 from monai_shortcut.heads.embeddings import embed
@@ -43,7 +43,6 @@ from monai_shortcut.reader_study.record import Studies, studies_by_label
 from monai_shortcut.regions.properties import image_properties
 from monai_shortcut.regions.strategies import STRATEGIES, TABLE, check_labels, check_settings
 from monai_shortcut.report.figures.audit import picture
-from monai_shortcut.report.pages import write_report, write_reports
 from monai_shortcut.types import Outcome
 
 if TYPE_CHECKING:
@@ -169,12 +168,7 @@ class ShortcutAudit(CohortHandler):
 
         Of a distributed evaluation process 0 knows.
         """
-        found = {
-            f"{label} {name}".lstrip(): word
-            for label, record in self.audits.items()
-            for name, word in failing(record, self.fail_on).items()
-        }
-        return found | (dict.fromkeys(self.problems, NOT_COMPUTED) if NOT_COMPUTED in self.fail_on else {})
+        return failing_labels(self.audits, self.problems, self.fail_on)
 
     def _name_classes(self) -> None:
         if self.outcome is None:
@@ -349,10 +343,7 @@ class ShortcutAudit(CohortHandler):
                 }
         if self.output_dir is not None:
             with self.timings.of("report"):
-                page = self._report(self.output_dir)
-            files = "audit.json, CSV tables and figures"
-            beside = "findings.csv, and the report of each label in a folder" if self.labels else files
-            print(f"report: {page} (beside it {beside})\n", flush=True)
+                write_and_tell(self.audits, self.output_dir, self.title, self.problems)
         return {name: n for task in tasks for name, n in logged(self.audits[task.name], task.prefix).items()}
 
     @property
@@ -370,17 +361,6 @@ class ShortcutAudit(CohortHandler):
         if self._kept is None:
             return without_region()
         return self._kept.explained(task, unwrap(self.network), self.output, self.settings)
-
-    def _report(self, folder: Path) -> Path:
-        """Write the report of each label, print its findings, and give the page to start from."""
-        print("audited; drawing the figures and writing the report", flush=True)
-        if self.labels:
-            page = write_reports(self.audits, folder, title=self.title, problems=self.problems)
-        else:
-            page = write_report(self.audits[""], folder)
-        for record in self.audits.values():
-            print(f"\n{record.title}\n\n{summary(record, terminal_width())}\n", flush=True)
-        return page
 
     def _audit(self, task: ClinicalTask, audits: int) -> Audit:
         """The record of one label; attributes are analysed side by side, so seconds may add up to more than passed.

@@ -53,7 +53,8 @@ class RecordedImages:
         head: the head.
         others: by name, the number of further images of the same name, as of several patches of one file, which are not
             among these.
-        predicted: (M, C) predicted probabilities if only these are known.
+        predicted: (M, C) predicted probabilities if only these are known; of several labels that of each, of a
+            regression (M, 1) predictions.
         properties: (M,) what was measured of the images themselves, by name, as by `image_properties`.
     """
 
@@ -253,7 +254,7 @@ class ClinicalTask:
         cohort, images = self.cohort, self.images
         known = {"embeddings": self.embeddings, "weight": self.weight, "bias": self.bias, "predicted": None}
         if images.predicted is not None:
-            known = {**dict.fromkeys(known), "predicted": images.predicted[self.matched.rows]}
+            known = {**dict.fromkeys(known), "predicted": self._answers(images.predicted[self.matched.rows])}
         return {
             **known,
             "labels": cohort.labels if self.outcome is None else cohort.table["label"].to_numpy(np.float64),
@@ -266,6 +267,11 @@ class ClinicalTask:
             "image_ids": cohort.image_ids,
             "settings": settings.about((*self.attributes, *images.properties)),
         }
+
+    def _answers(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Those (N, C) of the label's classes: of a finding with an output of its own, absent and present."""
+        own = predicted[:, list(self.outputs)]
+        return np.hstack([1 - own, own]) if self.name else own
 
     @property
     def _properties(self) -> dict[str, NDArray[Any]]:
@@ -416,7 +422,8 @@ def with_classes(cohort: Cohort, head: LinearHead) -> Cohort:
         f"{', ...' if len(names) > 5 else ''}): "
         + (
             "one output tells two classes. Of a continuous outcome this is a regression: name it, as "
-            'outcome="age" of audit_classifier and ShortcutAudit or audit_outcome of the overlays.'
+            'outcome="age" of audit_classifier and ShortcutAudit, audit_outcome of the overlays or --outcome of the '
+            "command."
             if regression
             else "name all classes in the order of the outputs, also those that the table lacks."
         )
@@ -435,13 +442,14 @@ def require_regression(head: LinearHead) -> None:
 
 
 def cohorts_by_label(
-    cohort: Cohort | str | Path | Mapping[str, Cohort], labels: Sequence[str] | None
+    cohort: Cohort | str | Path | Mapping[str, Cohort], labels: Sequence[str] | None, **columns: Any
 ) -> dict[str, Cohort]:
     """The cohort of each clinical label that differs between its images; "" if there is one label.
 
     Args:
         cohort: the table, the path of its CSV, or a cohort for each label that differs.
         labels: labels of a multi-label network; None if there is one label.
+        **columns: of a path, as for `Cohort.from_csv`.
 
     Raises:
         ValueError: If a cohort is of none of the labels, or no label differs between images.
@@ -451,12 +459,12 @@ def cohorts_by_label(
             raise ValueError(f"cohorts must be of the labels {list(labels or ())}, got those of {list(cohort)}.")
         return dict(cohort)
     if labels is None:
-        return {"": cohort if isinstance(cohort, Cohort) else Cohort.from_csv(cohort)}
+        return {"": cohort if isinstance(cohort, Cohort) else Cohort.from_csv(cohort, **columns)}
     if isinstance(cohort, Cohort):
         outcomes, former = cohort.outcomes(labels), None if cohort.finding else FORMER
         found = {name: cohort.with_label(name, former) for name in labels if outcomes[name].nunique() == 2}
     else:
-        found = Cohort.by_finding(cohort, labels)
+        found = Cohort.by_finding(cohort, labels, **columns)
     if not found:
         raise ValueError(f"a label must be absent in some images and present in others, got {', '.join(labels)}.")
     return found

@@ -431,7 +431,7 @@ def test_regions_are_not_swapped_within_one_patient(frame):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({}, {"patient_id": "case"}, r"of the table \(image_id, patient_id, label, .*, age\), got 1 absent: case\."),
+        ({}, {"patient_id": "case"}, r"of the table \(image_id, .*, age\); name those .*, got 1 absent: case\."),
         ({}, {"roi": "outline"}, r"got 1 absent: outline\."),
         ({}, {"attributes": ["sex", "age"]}, r"\(image_id, patient_id, .*\), got 1 absent: sex\."),
         ({}, {"attributes": ["label"]}, r"attributes must not be named image_id, .*, got 1 such: label\."),

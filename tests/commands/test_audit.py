@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from audit_cases import simulated
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from monai_shortcut.__main__ import main
-from monai_shortcut.audit import Audit
+from monai_shortcut.audit import Audit, audit
 
 QUICK = [f"--set={name}" for name in ("permutations=99", "bootstraps=19", "repeats=1", "erasures=5", "held_out=0")]
 
@@ -112,7 +112,7 @@ def test_a_dry_run_says_what_there_is_and_writes_nothing(given, files, tmp_path,
         (["--probabilities", "answers.csv", "--head", "head.npz"], "got --head without embeddings"),
         (
             ["--embeddings", "points.npy", "--head", "wrong.npz", "--probabilities", "answers.csv"],
-            "head(embedding) must give the probabilities, got a difference of 0.",
+            "head(embedding) must give the probabilities, got a difference of ",
         ),
         (["--embeddings", "points.npy", "--head", "points.npy"], "the head must be an .npz with weight and bias"),
         (["--embeddings", "nothing.npy", "--head", "head.npz"], "No such file"),
@@ -181,7 +181,9 @@ def test_probabilities_of_other_images_prove_nothing(files, tmp_path, capsys):
     assert "probabilities must hold every image of the embeddings, got none of" in capsys.readouterr().err
     answers[:-1].drop(columns="image_id").to_csv(few, index=False)
     assert ran(files, tmp_path, *named, str(few)) == 1
-    assert "probabilities must have shape (240, 2) as head(embedding), got (239, 2)" in capsys.readouterr().err
+    assert "arrays without image_id must have a row for each of the table's 240, in its order, got 239" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,3 +203,173 @@ def test_wrong_arguments_have_another_status_than_a_verdict(arguments, message, 
         main(["audit", "--metadata", "m.csv", "--probabilities", "p.csv", *arguments])
     assert caught.value.code == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def several(files) -> Path:
+    """A multi-label model of two findings, of which only the first is told by what "used" adds."""
+    known = simulated(patients=80)
+    points, rng = known["embeddings"], np.random.default_rng(0)
+    weight = np.stack([known["weight"][1] - known["weight"][0], 2 * np.eye(16)[5]])
+    weight[0, 0] = 4
+    answers = expit(points @ weight.T + [-0.5, 0.0])
+    table = pd.read_csv(files / "metadata.csv").drop(columns="label").assign(effusion=known["labels"])
+    table["mass"] = np.where(points[:, 5] + 0.5 * rng.normal(size=len(points)) > 0, "present", "absent")
+    table.loc[3, "mass"] = None
+    table.to_csv(files / "findings.csv", index=False)
+    np.savez(files / "outputs.npz", weight=weight, bias=[-0.5, 0.0])
+    told = pd.DataFrame(answers, columns=["effusion", "mass"]).assign(image_id=table["image_id"])
+    told[["mass", "effusion", "image_id"]][::-1].to_csv(files / "findings_answers.csv", index=False)
+    np.savez(files / "findings_answers.npz", probabilities=answers)
+    return files
+
+
+FINDINGS = ["--findings", "effusion,mass", "--attributes", "used"]
+
+
+def of_findings(several: Path, tmp_path: Path, *arguments: str) -> int:
+    known = [str(several / word) if (several / word).is_file() else word for word in arguments]
+    given = ["--metadata", str(several / "findings.csv"), "--output", str(tmp_path / "audit")]
+    return main(["audit", *known, *given, *QUICK])
+
+
+@pytest.mark.slow
+def test_findings_of_a_multi_label_model_have_an_overview_and_a_report_each(several, tmp_path, capsys):
+    head = ["--embeddings", "points.npy", "--head", "outputs.npz", "--probabilities", "findings_answers.csv"]
+    assert of_findings(several, tmp_path, *head, *FINDINGS, "--fail-on", "used") == 2
+    printed = capsys.readouterr().out
+    assert "the audit fails by its verdicts: effusion used (used)" in printed
+    assert f"report: {tmp_path / 'audit' / 'report.html'} (beside it findings.csv, and the report of each" in printed
+    records = {name: Audit.from_json(tmp_path / "audit" / name / "audit.json") for name in ("effusion", "mass")}
+    assert records["effusion"].labels == {"absent": 109, "present": 131}
+    assert sum(records["mass"].labels.values()) == 239  # of one it is not known
+    assert records["mass"].finding("used").verdict != "used"
+    # The same as of the handlers' way through this model, from Python.
+    table, points = pd.read_csv(several / "findings.csv"), np.load(several / "points.npy")
+    head = np.load(several / "outputs.npz")
+    expected = audit(
+        points,
+        head["weight"][:1],
+        head["bias"][:1],
+        table["effusion"],
+        table["patient_id"],
+        {"used": table["used"]},
+        label_names=["absent", "present"],
+        image_ids=table["image_id"],
+        settings=records["effusion"].settings,
+        audits=2,
+    ).finding("used")
+    found = records["effusion"].finding("used")
+    assert found.evidence.differences_p_value == expected.evidence.differences_p_value
+    assert found.reason == expected.reason
+
+
+def test_answers_to_findings_are_those_of_the_head_by_name_or_in_their_order(several, tmp_path, capsys):
+    told = []
+    for given in (
+        ["--embeddings", "points.npy", "--head", "outputs.npz", "--probabilities", "findings_answers.npz"],
+        ["--probabilities", "findings_answers.csv"],
+        ["--probabilities", "findings_answers.npz"],
+    ):
+        assert of_findings(several, tmp_path, *given, *FINDINGS, "--dry-run") == 0
+        told.append([line for line in capsys.readouterr().out.splitlines() if "the audit takes" not in line])
+    assert told[0] == told[1] == told[2]
+    assert [line for line in told[0] if line in ("effusion", "mass")] == ["effusion", "mass"]
+    assert "239 images of 80 patients" in told[0]
+    table = pd.read_csv(several / "findings.csv")
+    cell = table[(table["mass"] == "present") & (table["used"] == "used 1")]
+    counted = f"used present used 1 {len(cell)} {cell['patient_id'].nunique()}"
+    assert counted in [" ".join(line.split()) for line in told[0][told[0].index("mass") :]]
+    swapped = ["--findings", "mass,effusion", "--dry-run"]
+    given = ["--embeddings", "points.npy", "--head", "outputs.npz", "--probabilities", "findings_answers.csv"]
+    assert of_findings(several, tmp_path, *given, *swapped) == 1
+    assert "head(embedding) must give the probabilities, got a difference of 0." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (
+            ["--probabilities", "findings_answers.csv", "--findings", "effusion,tumour"],
+            ["findings.csv: columns must be among those of the table (", "got 1 absent: tumour"],
+        ),
+        (
+            ["--probabilities", "findings_answers.csv", "--findings", "mass"],
+            [
+                "findings_answers.csv: probabilities must have a column for each finding (mass), got mass, effusion: ",
+                "name the columns so, or say with --findings what they are",
+            ],
+        ),
+        (
+            ["--embeddings", "points.npy", "--head", "outputs.npz", "--findings", "mass"],
+            ["outputs.npz: each of the labels must have an output of its own, got 1 labels for 2 outputs"],
+        ),
+        (
+            ["--probabilities", "findings_answers.csv"],
+            ["findings.csv: columns must be among", "; name those of image_id, patient_id, label if they are called"],
+        ),
+        (
+            ["--probabilities", "findings_answers.csv", "--findings", "mass", "--outcome", "age"],
+            ["--findings and --outcome must go without the other and --label-names and --fit-head, which are about"],
+        ),
+        (
+            ["--probabilities", "findings_answers.csv", "--findings", "used,visible"],
+            ["findings.csv: finding used must be"],
+        ),
+    ],
+)
+def test_wrong_findings_are_said_with_their_file(arguments, messages, several, tmp_path, capsys):
+    assert of_findings(several, tmp_path, *arguments) == 1
+    said = capsys.readouterr().err
+    assert all(message in said for message in messages), said
+
+
+@pytest.fixture(scope="module")
+def ages(tmp_path_factory) -> Path:
+    """A network that predicts an age, and adds years where the scanner is B."""
+    folder, rng = tmp_path_factory.mktemp("ages"), np.random.default_rng(1)
+    age, scanner = rng.uniform(20, 80, 300), rng.integers(0, 2, 300)
+    points = np.stack([age + rng.normal(0, 3, 300) + 12 * scanner, scanner + rng.normal(0, 0.2, 300)], axis=1)
+    table = pd.DataFrame({"image_id": range(300), "patient_id": range(300), "age": age})
+    table.assign(scanner=np.array(["A", "B"])[scanner]).to_csv(folder / "metadata.csv", index=False)
+    np.savez(folder / "points.npz", embeddings=points)
+    np.savez(folder / "head.npz", weight=[[1.0, 0.0]], bias=[0.5])
+    np.savez(folder / "two.npz", weight=np.eye(2), bias=[0.0, 0.0])
+    pd.DataFrame({"image_id": range(300), "predicted": points[:, 0] + 0.5}).to_csv(folder / "p.csv", index=False)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_number_is_audited_in_its_unit(ages, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ages)
+    given = ["audit", "--metadata", "metadata.csv", "--outcome", "age", "--unit", "years", *QUICK]
+    head = ["--embeddings", "points.npz", "--head", "head.npz"]
+    for name, known in (("head", [*head, "--probabilities", "p.csv"]), ("alone", ["--probabilities", "p.csv"])):
+        assert main([*given, *known, "--output", str(tmp_path / name), "--fail-on", "used"]) == 2
+        found = Audit.from_json(tmp_path / name / "audit.json")
+        assert (found.regression.name, found.unit) == ("age", "years")
+        moved = [row.estimate for row in found.finding("scanner").evidence.differences.rows]
+        assert all(one.low < 12 < one.high for one in moved)
+
+
+def test_a_number_is_foreseen_and_what_does_not_fit_is_refused(ages, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ages)
+    given = ["audit", "--metadata", "metadata.csv", "--dry-run", "--outcome", "age", "--unit", "years"]
+    assert main([*given, "--embeddings", "points.npz", "--head", "head.npz", "--probabilities", "p.csv"]) == 0
+    assert "scanner: smallest use that these images would show, in years: " in capsys.readouterr().out
+    assert main([*given, "--embeddings", "points.npz", "--head", "two.npz"]) == 1
+    assert "two.npz: a network that predicts an outcome must end in one linear output" in capsys.readouterr().err
+    wrong = pd.read_csv("p.csv").assign(predicted=lambda known: known["predicted"] + 1)
+    wrong.to_csv(tmp_path / "wrong.csv", index=False)
+    known = ["--embeddings", "points.npz", "--head", "head.npz", "--probabilities", str(tmp_path / "wrong.csv")]
+    assert main([*given, *known]) == 1
+    assert "head(embedding) must give the probabilities, got a difference of 1" in capsys.readouterr().err
+
+
+def test_attributes_that_may_move_answers_are_those_of_both_arguments(files, tmp_path, capsys):
+    given = ["--probabilities", "answers.csv", "--dry-run", "--adjust-for", "visible", "--set"]
+    assert ran(files, tmp_path, *given, 'adjust_for=["absent"]') == 0
+    assert ran(files, tmp_path, *given, 'adjust_for=["colour"]') == 1
+    assert (
+        "adjust_for must be of the attributes ['absent', 'used', 'visible'], got ['colour']" in capsys.readouterr().err
+    )

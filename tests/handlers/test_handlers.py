@@ -296,7 +296,7 @@ def test_a_map_of_logits_is_recorded_cell_by_cell(sononet, items, kind):
 
 
 def test_an_audit_of_the_map_sees_the_same_probabilities(sononet, phantom, items, tmp_path, monkeypatch):
-    monkeypatch.setattr("monai_shortcut.handlers.shortcut_audit.write_report", lambda *_: "none")  # it takes seconds
+    monkeypatch.setattr("monai_shortcut.handlers.reports.write_report", lambda *_: "none")  # it takes seconds
     arguments = {"roi_key": "roi", "counterfactual_keys": {"scanner": "image_scanner"}, **BRIEF}
     audits = {}
     for embedding in ("pooled", "logit_map"):
@@ -330,7 +330,7 @@ def test_handlers_of_numbers_take_the_map_too(sononet, phantom, items):
 
 
 def test_heads_of_a_multi_task_network_read_the_pooled_embedding_only(sononet, phantom, items, tmp_path, monkeypatch):
-    monkeypatch.setattr("monai_shortcut.handlers.shortcut_audit.write_report", lambda *_: "none")
+    monkeypatch.setattr("monai_shortcut.handlers.reports.write_report", lambda *_: "none")
     network = MultiTaskClassifier(sononet, {"scanner": 2}, images=stacked(items[:2])).eval()
     for embedding, heads in (("pooled", 1), ("logit_map", 0)):
         handler = ShortcutAudit(network, phantom.cohort, tmp_path, embedding=embedding, **BRIEF)

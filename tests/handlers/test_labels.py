@@ -63,7 +63,7 @@ def data() -> tuple[pd.DataFrame, np.ndarray]:
 @pytest.fixture
 def _no_pages(monkeypatch) -> None:
     """Figures take seconds."""
-    monkeypatch.setattr("monai_shortcut.handlers.shortcut_audit.write_report", lambda *_: "none")
+    monkeypatch.setattr("monai_shortcut.handlers.reports.write_report", lambda *_: "none")
 
 
 @pytest.fixture
