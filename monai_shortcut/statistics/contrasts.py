@@ -88,7 +88,7 @@ class LevelContrasts:
         residual = values - self._design @ (inverse @ (self._design.T @ values))
         parts = np.bincount(self.patients, weights * residual)
         size = np.bincount(self.patients, np.abs(weights)) ** 2
-        patients = max(float(size.sum() ** 2 / (size**2).sum()), 1.0 + 1e-9)
+        patients = float(size.sum() ** 2 / (size**2).sum())
         freedom = max(patients - 1, 1.0)
         variance = float((parts**2).sum()) * patients / freedom
         shift, more = self._caution(first, values, -1.0), self._caution(second, values, 1.0)
@@ -103,9 +103,7 @@ class LevelContrasts:
 
     def weights(self, first: int, second: int) -> Floats | None:
         """(n,) weight of each image in the difference; None if it cannot be estimated."""
-        if not (self.codes == first).any() or not (self.codes == second).any():
-            return None
-        inverse, told = self._inverse
+        inverse, told = self._inverse  # a level without images is told by nothing
         contrast = np.zeros(len(inverse))
         contrast[second], contrast[first] = 1.0, -1.0
         if np.abs(contrast @ told - contrast).max() > 1e-6:

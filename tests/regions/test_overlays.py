@@ -270,3 +270,19 @@ def test_text_is_bright_within_the_range_of_its_image(clean):
     found = find_overlay(image)
     assert (found & where).any()
     assert torch.equal(find_overlay(0.25 * image + 0.5), found)
+
+
+def test_the_grey_of_colours_is_stretched_to_its_own_range(clean):
+    """Text of one colour is at most a third as bright as white, and the brightest of its image all the same."""
+    grey = clean[0].clone()
+    grey[0, 5, 5:15] = 2 * grey.max()
+    image = torch.cat([grey, 0 * grey, 0 * grey])
+    rule = OverlayRule(colour=None)
+    assert find_overlay(grey, rule).any()
+    np.testing.assert_array_equal(find_overlay(image, rule).numpy(), find_overlay(grey, rule).numpy())
+
+
+def test_a_window_is_three_pixels_at_least():
+    assert OverlayRule(window=3).window == 3
+    with pytest.raises(ValueError, match="window must be an odd number of at least 3 pixels, got 1"):
+        OverlayRule(window=1)

@@ -238,6 +238,7 @@ def test_settings_that_do_not_exist_are_refused(settings, message):
         (torch.uint8, 256, False),
         (torch.uint8, -1, False),
         (torch.int16, 0.5, False),
+        (torch.int16, -0.5, False),
         (torch.int8, -1.0, True),
         (torch.float16, 1e6, False),
         (torch.float32, 0.1, True),

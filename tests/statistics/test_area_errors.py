@@ -244,3 +244,11 @@ def test_numbers_out_of_range_are_refused(numbers):
         ValueError, match=r"area must be in \[0, 1\], scale finite and not below 0, freedom above 0, got"
     ):
         AreaError(*numbers)
+
+
+def test_a_p_value_that_can_just_be_reached_excludes_areas():
+    """One positive among four: a half is the least p-value, and limits of one half leave that out."""
+    assert EffectiveNumbers(1, 3, 0.1).least_p_value == 0.5
+    found = AreaError(1.0, 0.1, 2.0, least_p_value=0.5)
+    assert found.limits(0.5)[0] > 0
+    assert found.limits(0.6) == (0.0, 1.0)

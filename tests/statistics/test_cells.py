@@ -117,3 +117,14 @@ def test_unequal_patients_are_worth_fewer(rng):
     assert found.patients[0, 0, 0] == 11
     assert found.effective[0, 0, 0] == pytest.approx(2500 / 1610)
     assert found.freedom[0, 0, 0] == 1.0
+
+
+def test_patients_whose_first_image_has_the_highest_level_are_mixed_too(rng):
+    patient = np.arange(60) // 2
+    code = np.where(np.arange(60) % 2 == 0, 1, rng.integers(2, size=60))
+    values, label = rng.random((60, 2)), np.zeros(60, dtype=int)
+    found = Cells(values, label, patient, 2).of(code[None])
+    for level in (0, 1):
+        mean, variance, *_ = by_hand(values[code == level], patient[code == level])
+        np.testing.assert_allclose(found.mean[0, 0, level], mean)
+        np.testing.assert_allclose(found.variance[0, 0, level], variance)

@@ -378,6 +378,8 @@ def test_limits_of_few_patients_are_all_that_the_weights_allow():
     scores = np.array([[1.0, 2, 4, 3, 5, 6], [6, 4, 5, 3, 2, 1]])
     found = average_influence([(np.repeat([False, True], 3), scores, np.arange(6))], 6)
     assert found.compare([0.5, -0.25], null=0.1).interval == pytest.approx((-0.35, 0.4))
+    nothing = found.compare([0, 0])
+    assert (nothing.difference, nothing.standard_error, nothing.p_value) == (0, 0, 1)
 
 
 def test_a_small_multiple_of_a_difference_has_its_p_value():

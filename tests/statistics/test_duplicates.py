@@ -122,3 +122,9 @@ def test_without_doubles_patients_stay_who_they_are(rng):
     linked, shared = linked_patients(np.array([2, 1, 0]), patients)
     assert linked.tolist() == patients.tolist()
     assert shared == []
+
+
+def test_images_alone_share_no_number_with_the_last_group(rng):
+    points = rng.normal(size=(60, 48))
+    points[-1] = points[-2]
+    assert numbers(near_duplicates(points)).tolist() == [*range(59), 58]

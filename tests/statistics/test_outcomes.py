@@ -47,3 +47,17 @@ def test_a_stratum_of_one_outcome_is_left_as_it_is(rng):
     left = freed(points, basis)
     assert left.dtype == np.float32
     np.testing.assert_array_equal(left, points)
+
+
+def test_the_basis_holds_the_parabolas_of_each_stratum_also_where_its_outcomes_have_mean_zero(rng):
+    outcome, strata = rng.permutation(np.tile([-2.0, -1.0, 0.5, 2.5], 6)), rng.permutation(np.repeat([0, 1, 2], 8))
+    for stratum in range(3):
+        outcome[strata == stratum] -= outcome[strata == stratum].mean()
+    basis = outcome_basis(outcome, strata)
+    assert basis.shape == (24, 6)
+    for stratum, columns in enumerate(np.split(basis, 3, axis=1)):
+        inside = strata == stratum
+        np.testing.assert_array_equal(columns[~inside], 0)
+        powers = np.stack([outcome[inside], outcome[inside] ** 2], axis=1)
+        axes = np.linalg.qr(powers - powers.mean(axis=0))[0]
+        np.testing.assert_allclose(columns[inside] @ columns[inside].T, axes @ axes.T, atol=1e-9)
