@@ -154,7 +154,7 @@ def _own(own_head: ArrayLike, images: Sample) -> Floats:
 def _both(images: Sample, folds: Totals) -> tuple[Floats, Floats]:
     """Weights (B, m, D) of probes without regard to labels and within them, from the same sums."""
     totals, points = folds.together(images.together), images.together.points
-    blind, own = (points.original(np.moveaxis(totals.fit((0,), within).weight, 0, -1)) for within in (False, True))
+    blind, own = (points.original(np.moveaxis(totals.scorer((0,), within).weight, 0, -1)) for within in (False, True))
     return blind, own
 
 

@@ -204,11 +204,12 @@ def _areas(folded: Folded, totals: Totals, sample: AttributeSample) -> Floats:
     size, areas = max(1, _SCORES // (sample.count * len(sample))), []
     for start in range(0, len(totals.codings.codes), size):
         part = totals.block(slice(start, start + size))
-        scores, codes = folded.held_out(part, within=True, ranked=True), part.codings.codes
+        order, scores = folded.by_fold(part, within=True, ranked=True)
+        codes, strata = part.codings.codes.take(order, axis=1), sample.strata[order]
         if sample.ordered:
-            areas.append(concordance(scores[:, 0], codes, sample.strata))
+            areas.append(concordance(scores[:, 0], codes, strata))
         else:
-            areas.append(stratified_auroc(scores, codes, sample.strata))
+            areas.append(stratified_auroc(scores, codes, strata))
     return np.concatenate(areas)
 
 
@@ -303,8 +304,8 @@ def _redrawn(
 ) -> list[dict[str, float]]:
     """Metrics and areas of attributes or the label in one draw of the folds."""
     folded = images.folds(draw)
-    for index, within in product(range(folded.folds), (True, False)):
-        folded.solver(folded.others(index), within)  # which all share
+    shared = product(map(folded.others, range(folded.folds)), (True, False))
+    list(each(lambda key: folded.solver(*key), shared))
 
     def values(attribute: AttributeSample | None) -> dict[str, float]:
         totals = folded.totals(_label(images) if attribute is None else attribute.observed)

@@ -8,18 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata, t
 
 from monai_shortcut.analyses.sample import AttributeSample
 from monai_shortcut.statistics.checks import checked_length, checked_levels, checked_points
-from monai_shortcut.statistics.logistic import PooledHead, log_odds
+from monai_shortcut.statistics.logistic import STRENGTH, PooledHead, in_single, log_odds
 from monai_shortcut.statistics.resampling import patient_folds, permuted_codes
 from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Points, Unmeasurable
 
 _FEWEST_PATIENTS = 5  # of either outcome to be ranked, of a class to fit to
-_STRENGTH = 10.0  # of the head's fit: the penalty is the squared length of its weights over twice this, per image
-_FAR = 10.0  # mean of a column over its standard deviation, from which on products in float32 lose digits
 _BLOCK = 2**22  # images times heads that are fitted at once; bounds the memory
 
 
@@ -67,16 +65,16 @@ def held_out_levels(sample: AttributeSample) -> tuple[HeldOutLevel, ...]:
     Raises:
         Unmeasurable: If no level has enough patients.
     """
-    points, place = _in_place(sample)
-    scaled = sample.images.points.standardized
+    points, place, pooled = _in_place(sample)
     found = compared_heads(
-        _prepared(points, scaled.centre, scaled.scale),
+        points,
         sample.permuted[: 1 + sample.draws.held_out, place],
         sample.labels[place],
         sample.patients[place],
         sample.images.folds().fold[sample.rows[place]],
         confidence=sample.draws.confidence,
         rng=sample.rng("held_out_levels"),
+        pooled=pooled,
     )
     if not found:
         wanted = f"at least {_FEWEST_PATIENTS} patients of each of two labels"
@@ -133,7 +131,7 @@ def leave_level_out(
     stratum = np.unique(label, return_inverse=True)[1] * (code.max() + 1) + code
     fold = patient_folds(patient, stratum, folds, rng)
     codings = permuted_codes(code, patient, permutations, rng, label, observed=True)
-    points = _prepared(points, points.mean(axis=0, dtype=np.float64), points.std(axis=0, dtype=np.float64))
+    points = in_single(points, points.mean(axis=0, dtype=np.float64), points.std(axis=0, dtype=np.float64))
     return compared_heads(points, codings, label, patient, fold, confidence=confidence, rng=rng)
 
 
@@ -146,6 +144,7 @@ def compared_heads(
     *,
     confidence: float,
     rng: np.random.Generator,
+    pooled: PooledHead | None = None,
 ) -> tuple[HeldOutLevel, ...]:
     """Fit heads for the clinical label with and without the images of a level, and compare them on that level.
 
@@ -173,6 +172,7 @@ def compared_heads(
         folds: (N,) fold of each image, integers in [0, K), the same for all images of a patient.
         confidence: confidence level of the intervals.
         rng: source of the orders of patients.
+        pooled: the head of all these images, where it is known; all others start there.
 
     Returns:
         One result per level and class, level by level; of two classes only the second. Classes that fewer than five
@@ -189,7 +189,7 @@ def compared_heads(
     first, *others = (_Round.of(images, code.astype(np.int64)) for code in codings)
     if not first.asked.any():
         return ()
-    found, *permuted = _compared(points, [first, *(other for other in others if other.asked.any())], rng)
+    found, *permuted = _compared(points, [first, *(other for other in others if other.asked.any())], rng, pooled)
     null = {key: tuple(each[key].ratio for each in permuted if key in each) for key in found}
     ratios = np.concatenate([np.zeros(0), *null.values()])
     inflation, freedom = 1.0, np.inf
@@ -327,11 +327,11 @@ def _places(label: Integers, pool: Booleans, turn: Integers) -> Integers:
 
 
 def _compared(
-    points: Points, rounds: Sequence[_Round], rng: np.random.Generator
+    points: Points, rounds: Sequence[_Round], rng: np.random.Generator, known: PooledHead | None
 ) -> Iterator[dict[tuple[int, int], _Pair]]:
     """Both heads' areas in each round."""
     images = rounds[0].images
-    pooled = PooledHead.of(points, images.label, _STRENGTH)
+    pooled = known or PooledHead.of(points, images.label, STRENGTH)
     size = max(1, _BLOCK // (len(points) * images.levels * images.folds * 2))
     for first in range(0, len(rounds), size):
         block = rounds[first : first + size]
@@ -399,17 +399,15 @@ def _places_in(group: Integers, ranks: Floats) -> Floats:
     return np.asarray(rankdata(ranks + (len(ranks) + 1) * group) - (np.cumsum(count) - count)[group])
 
 
-def _in_place(sample: AttributeSample) -> tuple[Points, Integers | slice]:
-    """Embeddings of the images, and which of them each row is: large ones stay as they lie, for heads read them all."""
-    source = sample.images.points.source
+def _in_place(sample: AttributeSample) -> tuple[Points, Integers | slice, PooledHead | None]:
+    """Embeddings of the images, which of them each row is, and the head of all of them where attributes share it.
+
+    Large ones stay as they lie, for heads read them all.
+    """
+    source, scaled, every = sample.images.points.source, sample.images.points.standardized, slice(None)
+    if source.small and len(sample) == len(sample.images):
+        return sample.images.pooled.points, every, sample.images.pooled
     if source.small or len(sample) < len(source.points):
-        return source.rows(sample.rows), slice(None)
-    return source.points, slice(None) if source.order is None else np.argsort(source.order)
-
-
-def _prepared(points: Points, centre: Floats, scale: Floats) -> NDArray[np.float32]:
-    """Points in float32; standardized, which copies them, only where large means would lose digits."""
-    if (np.abs(centre) > _FAR * scale).any():
-        points = points - centre.astype(points.dtype)
-        points /= np.where(scale > 0, scale, np.inf).astype(points.dtype)
-    return points.astype(np.float32, copy=False)
+        return in_single(source.rows(sample.rows), scaled.centre, scaled.scale), every, None
+    place = every if source.order is None else np.argsort(source.order)
+    return in_single(source.points, scaled.centre, scaled.scale), place, None

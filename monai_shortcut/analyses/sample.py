@@ -7,7 +7,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +27,7 @@ from monai_shortcut.statistics.checks import (
 from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.discriminant import Folded, Totals
 from monai_shortcut.statistics.kernel_features import random_features
+from monai_shortcut.statistics.logistic import STRENGTH, PooledHead, in_single
 from monai_shortcut.statistics.ordering import OrderedRows, by_appearance
 from monai_shortcut.statistics.outcomes import cut_points, freed, outcome_basis, strata_of
 from monai_shortcut.statistics.resampling import Resampling, patient_bootstrap, patient_folds, permuted_codes
@@ -39,6 +40,7 @@ from monai_shortcut.types import Booleans, Estimate, Floats, Integers, Outcome, 
 
 _COMPONENTS, _FEATURES = 10, 128  # principal components that the non-linear reader sees, and its random features
 _COMPARED, _DISTANCE_FEATURES = 10_000, 512  # images whose distributions are compared, and random features of distances
+_FEW = 7  # classes that are summed one after the other, by any sum
 _SUMS = 2**25  # numbers of sums that are kept at once; bounds the memory
 COINCIDES = "at least one label must hold images of two levels, got an attribute that coincides with it"
 
@@ -316,7 +318,7 @@ class Sample:
 
     def linked(self, logits: Floats) -> Floats:
         """Answers (..., C) of logits: their softmax; of a regression themselves."""
-        return np.asarray(softmax(logits, axis=-1) if self.outcome is None else logits)
+        return _softmax(logits) if self.outcome is None else logits
 
     def unlinked(self, answers: Floats, least: float = 1e-300) -> Floats:
         """Logits (..., C) of answers, up to a constant of each image; smaller probabilities count as the least."""
@@ -498,6 +500,12 @@ class Sample:
     def _roots(self) -> dict[bool, Floats]:
         return {}
 
+    @cached_property
+    def pooled(self) -> PooledHead:
+        """A logistic regression for the label on all images, in float32, where those of some images start."""
+        scaled, points = self.points.standardized, self.points.source.rows(slice(None))
+        return PooledHead.of(in_single(points, scaled.centre, scaled.scale), self.strata, STRENGTH)
+
     def metric(self, within: bool) -> Floats:
         """Root R (q, q) of the metric of the standardized embeddings: R'R = Z'Z, of deviations within labels or not.
 
@@ -635,6 +643,15 @@ class AttributeSample:
 
 
 Analysis = Callable[[AttributeSample], Any]  # what a module of this package asks
+
+
+def _softmax(logits: Floats) -> Floats:
+    """Softmax over the last axis; of few classes column by column, for sums along a short axis are slow."""
+    if logits.shape[-1] > _FEW:
+        return np.asarray(softmax(logits, axis=-1))
+    shares = np.exp(logits - reduce(np.maximum, np.moveaxis(logits, -1, 0))[..., None])
+    shares /= reduce(np.add, np.moveaxis(shares, -1, 0))[..., None]
+    return np.asarray(shares)
 
 
 def two_rows(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:

@@ -17,6 +17,7 @@ from monai_shortcut.types import Estimate
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 _CELLS = 2**17  # scores sorted at once; few enough for the cache
+_STEPS = 2**30 - 2  # between the ends of a row of scores; the last one is left to images that are not ranked
 
 
 def stratified_auroc(logits: NDArray[Any], codes: NDArray[Any], strata: NDArray[Any]) -> Floats:
@@ -47,8 +48,43 @@ def stratified_auroc(logits: NDArray[Any], codes: NDArray[Any], strata: NDArray[
     return areas
 
 
-def _wins(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Floats:
+def _wins(scores: NDArray[Any], positive: NDArray[np.bool_], ranked: NDArray[np.bool_] | None = None) -> Floats:
     """Number (B,) of pairs of a positive and another image in which the positive one scores higher, ties one half.
+
+    Float32 scores are cut into 2^30 steps between the row's ends, which fit 32 bits together with one that says whether
+    the image is positive: one sort of small integers brings the ranks. The few scores that share a step are compared.
+
+    Args:
+        scores: (B, n).
+        positive: (B, n).
+        ranked: (B, n) optional; the other images play no part.
+    """
+    low, high = (find(scores, axis=1, keepdims=True).astype(np.float64) for find in (np.min, np.max))
+    if scores.dtype != np.float32 or not np.isfinite(high - low).all():
+        return _wins_of_bits(_last(scores, ranked), positive)
+    keys = ((scores - low) * (_STEPS / np.maximum(high - low, 1e-300))).astype(np.int32) << 1 | positive
+    if ranked is not None:
+        keys[~ranked] = np.iinfo(np.int32).max - 1
+    ascending, m = np.sort(keys, axis=1), positive.sum(axis=1)
+    place = np.arange(1, keys.shape[1] + 1, dtype=np.int32 if keys.shape[1] < 2**15 else np.int64)  # holds their sum
+    wins: Floats = np.einsum("bn,n->b", ascending & 1, place) - m * (m + 1) / 2  # those of a step are won so far
+    rows, last = np.nonzero((ascending[:, 1:] ^ ascending[:, :-1]) == 1)
+    if len(rows) > 4 * len(keys):
+        return _wins_of_bits(_last(scores, ranked), positive)
+    for row, step in zip(rows, ascending[rows, last] >> 1, strict=True):
+        same = np.flatnonzero(keys[row] >> 1 == step)
+        own = positive[row, same]
+        wins[row] -= own.sum() * (~own).sum() - _wins_of_bits(scores[row, same][None], own[None])[0]
+    return wins
+
+
+def _last(scores: NDArray[Any], ranked: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """Scores (B, n), those that are not ranked above all others, where they lose against nobody."""
+    return scores if ranked is None else np.where(ranked, scores, scores.dtype.type(np.inf))
+
+
+def _wins_of_bits(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Floats:
+    """The same from all bits.
 
     The bits of a float64 ascend with its value as an integer's do. The lowest one is given up to say whether the image
     is positive, so that one sort of integers, without indices, brings the ranks. Float32 scores lose nothing by that.
@@ -145,8 +181,7 @@ def concordance(scores: NDArray[Any], codes: NDArray[Any], strata: Integers) -> 
             score, code = scores[rows].take(inside, axis=1), codes[rows].take(inside, axis=1)
             for high in range(1, top + 1):
                 positive = code == high
-                # Images of higher levels go last, where they lose against nobody.
-                wins[rows] += _wins(np.where(code <= high, score, score.dtype.type(np.inf)), positive)
+                wins[rows] += _wins(score, positive, code <= high)
                 pairs[rows] += positive.sum(axis=1) * (code < high).sum(axis=1)
     return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5))
 

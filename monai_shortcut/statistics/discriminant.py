@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotri
 
 from monai_shortcut.statistics.codings import Codings
 from monai_shortcut.statistics.standardized import Standardized
 from monai_shortcut.types import Floats, Integers
 
+_MANY = 256  # columns from which on an inverse is kept, to multiply as many
 _LEAST_VARIANCE = 1e-8  # mean one of columns of variance 1, of which nothing but rounding is left
 
 
@@ -41,7 +43,8 @@ class Solver:
             shrinkage: share of the identity.
             columns: D, over which the mean variance is taken.
         """
-        covariance = (gram - sums.T @ (sums / np.maximum(counts, 1)[:, None])) / counts.sum()
+        covariance = gram - sums.T @ (sums / np.maximum(counts, 1)[:, None])
+        covariance /= counts.sum()
         return cls.of_covariance(covariance, shrinkage, columns)
 
     @classmethod
@@ -52,8 +55,17 @@ class Solver:
         covariance[np.diag_indices_from(covariance)] += ridge
         return cls(cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False))
 
+    @cached_property
+    def _inverse(self) -> Floats:
+        inverse, _ = dpotri(self.factor[0], lower=1)
+        inverse = np.tril(inverse)
+        inverse += np.tril(inverse, -1).T
+        return np.asarray(inverse)
+
     def __call__(self, values: Floats) -> Floats:
-        """Inverse covariance times values (q, ...)."""
+        """Inverse covariance times values (q, ...); many of them are worth the inverse, a product is faster."""
+        if values.ndim == 2 and _MANY <= len(values) <= 2 * values.shape[1]:
+            return np.asarray(self._inverse @ values)
         return np.asarray(cho_solve(self.factor, values, check_finite=False))
 
 
@@ -248,9 +260,14 @@ class Folded:
             ranked: of two levels give only the second's score (B, n), which ranks as both do.
         """
         totals = self.totals(codings) if isinstance(codings, Codings) else codings
+        order, scores = self.by_fold(totals, within, ranked)
+        return _in_place(order, scores)
+
+    def by_fold(self, totals: Totals, within: bool, ranked: bool = False) -> tuple[Integers, NDArray[Any]]:
+        """Order (n,) of the images, fold after fold, and their scores in it; arguments are those of `held_out`."""
         alone = ranked and totals.codings.levels == 2 and not totals.codings.ordered
-        scores = self.scores(totals.codings.rows, totals.scorers(within, alone))
-        return scores[:, 0] if alone else scores
+        order, scores = self._by_fold(totals.codings.rows, totals.scorers(within, alone))
+        return order, scores[:, 0] if alone else scores
 
     def scores(self, rows: Integers, scorers: Iterable[Scorer]) -> NDArray[Any]:
         """Scores (B, m, n) of some images, in the embeddings' precision.
@@ -259,10 +276,15 @@ class Folded:
             rows: (n,) their position.
             scorers: for the images of each fold in turn.
         """
+        return _in_place(*self._by_fold(rows, scorers))
+
+    def _by_fold(self, rows: Integers, scorers: Iterable[Scorer]) -> tuple[Integers, NDArray[Any]]:
         fold, dtype = self.fold[rows], self.points.rows(slice(0, 1)).dtype
+        order, ends = np.argsort(fold, kind="stable"), np.cumsum(np.bincount(fold, minlength=self.folds))
         scores: NDArray[Any] | None = None
         for index, scorer in enumerate(scorers):
-            own = np.flatnonzero(fold == index)
+            first = int(ends[index - 1]) if index else 0
+            own = order[first : ends[index]]
             flat: NDArray[Any] = scorer.solved.reshape(len(scorer.solved), -1).astype(dtype)
             scale, bias = (values[:, :, None].astype(dtype) for values in (scorer.scale, scorer.bias))
             if scores is None:
@@ -271,9 +293,9 @@ class Folded:
                 found = scorer.of_levels((flat.T @ block.T).reshape(len(scale), -1, len(block)), axis=1)
                 found *= scale
                 found += bias
-                scores[:, :, own[place]] = found
+                scores[:, :, first + place.start : first + place.stop] = found
         assert scores is not None
-        return scores
+        return order, scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,7 +386,9 @@ class Totals:
         count = self.counts[list(folds)].sum(axis=(0, 1)).reshape(direction.shape[1:])
         sizes = np.concatenate([every - count.sum(axis=1, keepdims=True), count], axis=1)
         square = np.einsum("qbc,qbc->bc", direction, solved)
-        first = np.einsum("qb,qb->b", direction.sum(axis=2), solved.sum(axis=2))[:, None]
+        first = square  # two levels mirror each other
+        if square.shape[1] > 1:
+            first = np.einsum("qb,qb->b", direction.sum(axis=2), solved.sum(axis=2))[:, None]
         absent = sizes < 1e-9  # a level that is absent here must not be predicted
         scale = np.where(absent, 0.0, 1 / np.maximum(sizes, 1e-9))
         shift = _with_first(shift, axis=1)
@@ -383,6 +407,13 @@ class Totals:
         else:
             expected = _times(centre[:, None], counts.sum(axis=0, keepdims=True))
         return sums.reshape(expected.shape) - expected, centre
+
+
+def _in_place(order: Integers, scores: NDArray[Any]) -> NDArray[Any]:
+    """Scores (..., n) of images in an order, each in its place."""
+    found: NDArray[Any] = np.empty_like(scores)
+    found[..., order] = scores
+    return found
 
 
 def _over(values: Floats, folds: list[int]) -> Floats:

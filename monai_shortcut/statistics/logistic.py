@@ -24,6 +24,8 @@ _MOST_STEPS = 1000
 _MOST_CUTS = 30  # of one step
 _OVERSHOT = 0.5  # slope at the end of a step, upwards, over that at its start, downwards, from which on it is cut
 _TINY = np.finfo(np.float64).tiny
+STRENGTH = 10.0  # of the data in a clinical head that is fitted again: the penalty per image is |w|^2 over twice this
+_FAR = 10.0  # mean of a column over its standard deviation, from which on products in float32 lose digits
 _DONE = 0.2  # share of converged heads from which on it pays to copy the others
 
 
@@ -277,6 +279,14 @@ class _Descent:
             step = np.where(long, step * slope / np.maximum(slope + uphill, _TINY), step)
         else:  # the slope is rounding: these heads are as good as they get
             self.still |= long
+
+
+def in_single(points: Points, centre: Floats, scale: Floats) -> NDArray[np.float32]:
+    """Points (N, D) in float32; standardized, which copies them, only where large means would lose digits."""
+    if (np.abs(centre) > _FAR * scale).any():
+        points = points - centre.astype(points.dtype)
+        points /= np.where(scale > 0, scale, np.inf).astype(points.dtype)
+    return points.astype(np.float32, copy=False)
 
 
 def _inner(first: Floats, second: Floats) -> Floats:

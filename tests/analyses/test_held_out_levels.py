@@ -375,6 +375,25 @@ def test_a_sample_is_compared_with_its_own_draws(offset):
     assert len(found[0].null) == 2
 
 
+def test_attributes_known_of_all_images_share_the_head_they_start_from():
+    points, code, label, patient = cohort(0)
+    draws = Resampling(folds=4, held_out=2, permutations=9)
+    images = Sample.of(5 * points, np.ones((2, points.shape[1])), np.zeros(2), label, patient, draws=draws)
+    sample = images.by("scanner", attribute_levels(np.array(["A", "B"])[code], patient))
+    found = held_out_levels(sample)
+    assert sample.images.pooled is images.pooled
+    expected = compared_heads(
+        (5 * points).astype(np.float32),
+        sample.permuted[:3],
+        label,
+        patient,
+        images.folds().fold,
+        confidence=0.95,
+        rng=sample.rng("held_out_levels"),
+    )
+    assert found == expected
+
+
 def test_a_sample_without_enough_patients_cannot_be_measured():
     label, patient = np.tile([0, 1], 6), np.arange(12)
     images = Sample.of(np.arange(24.0).reshape(12, 2), np.ones((2, 2)), np.zeros(2), label, patient)

@@ -37,6 +37,13 @@ def test_answers_are_those_of_the_head(rng, kind):
     assert images.draws == Resampling()
 
 
+@pytest.mark.parametrize("classes", [2, 7, 8])
+def test_linked_logits_are_their_softmax(rng, classes):
+    images = Sample.of_probabilities(softmax(rng.normal(size=(9, classes)), axis=1), np.arange(9) % 2, np.arange(9))
+    logits = 300 * rng.normal(size=(4, 50, classes))
+    np.testing.assert_array_equal(images.linked(logits), softmax(logits, axis=-1))
+
+
 def test_a_single_logit_is_that_of_the_second_class(rng):
     points, labels, patients, weight, _ = example(rng, classes=2)
     images = Sample.of(points, weight[:1], [0.5], labels, patients, image_ids=[f"i{n}" for n in range(90)])

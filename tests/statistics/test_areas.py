@@ -84,6 +84,18 @@ def test_areas_of_many_codings_equal_those_from_midranks(rng, kind, digits):
     assert expected.std() > 0.001
 
 
+@pytest.mark.parametrize("digits", [6, 2])
+def test_scores_that_share_a_step_are_told_apart(rng, digits):
+    """A far score makes the steps between a row's ends wider than most scores are apart."""
+    scores, codes = rng.normal(size=(20, 400)).round(digits).astype(np.float32), rng.integers(2, size=(20, 400))
+    scores[:, 0] = 1e9 if digits == 2 else 3e4
+    expected = [roc_auc_score(code, score) for code, score in zip(codes, scores.astype(np.float64), strict=True)]
+    np.testing.assert_allclose(stratified_auroc(scores, codes, np.zeros(400)), expected, rtol=1e-13)
+    ordered = rng.integers(3, size=(20, 400))
+    exact = concordance(scores.astype(np.float64), ordered, np.zeros(400))
+    np.testing.assert_array_equal(concordance(scores, ordered, np.zeros(400)), exact)
+
+
 def test_scores_of_one_level_are_those_of_the_second_of_two(rng):
     scores, codes, strata = rng.normal(size=(4, 2, 60)), rng.integers(2, size=(4, 60)), rng.integers(3, size=60)
     areas = stratified_auroc(scores, codes, strata)

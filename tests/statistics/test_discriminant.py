@@ -8,7 +8,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 
 from monai_shortcut.statistics import ordering, standardized
 from monai_shortcut.statistics.codings import Codings, balanced_weights
-from monai_shortcut.statistics.discriminant import Folded
+from monai_shortcut.statistics.discriminant import Folded, Solver
 from monai_shortcut.statistics.standardized import Moments, Standardized
 
 SHAPES = {"few columns": (150, 8), "as many columns as images": (60, 60), "more columns than images": (45, 90)}
@@ -154,6 +154,16 @@ def test_held_out_scores_are_those_of_a_fit_to_the_other_folds(rng, shape, level
             own = fold[codings.rows] == index
             expected = expected[:, codings.rows[own]]
             np.testing.assert_allclose(found[0][:, own], expected, atol=tolerance * np.ptp(expected))
+
+
+def test_an_inverse_solves_many_columns_as_the_factor_does(rng):
+    root, values = rng.normal(size=(600, 260)), rng.normal(size=(260, 300))
+    covariance = root.T @ root / 600
+    solver = Solver.of_covariance(covariance.copy(), 0.1, 260)
+    ridge = 0.1 * np.trace(covariance) / 260
+    expected = np.linalg.solve(0.9 * covariance + ridge * np.eye(260), values)
+    np.testing.assert_allclose(solver(values), expected, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(solver(values), np.stack([solver(column) for column in values.T], axis=1), atol=1e-11)
 
 
 @pytest.mark.parametrize("ordered", [False, True])
