@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.stats import t
 
 from monai_shortcut.analyses.sample import AttributeSample
@@ -144,21 +145,18 @@ class _Order:
 
     Attributes:
         images: (n,) the images in their order.
-        by_patient: (n,) places of that order, patient by patient.
-        starts: (P,) where each patient starts there.
+        member: (P, n) 1 where an image of that order is a patient's.
     """
 
     images: Integers
-    by_patient: Integers
-    starts: Integers
+    member: csr_array
 
     @classmethod
     def of(cls, images: Integers, patient: Integers) -> _Order:
-        by_patient = np.argsort(patient[images], kind="stable")
-        return cls(images, by_patient, np.concatenate([[0], np.cumsum(np.bincount(patient))[:-1]]))
+        return cls(images, csr_array((np.ones(len(images)), (patient[images], np.arange(len(images))))))
 
     def by_level(
-        self, estimate: Callable[[Floats], tuple[Floats, Floats]], codes: NDArray[Any], levels: int
+        self, estimate: Callable[[Booleans], tuple[Floats, Floats]], codes: NDArray[Any], levels: int
     ) -> tuple[Floats, Floats]:
         """Values (B, M) and covariance (B, M, M) of B codings.
 
@@ -168,11 +166,10 @@ class _Order:
         values, covariance = np.empty((len(codes), levels)), np.empty((len(codes), levels, levels))
         for start in range(0, len(codes), _BLOCK):
             block = codes[start : start + _BLOCK].take(self.images, axis=1)
-            influence = np.empty((len(block), levels, len(self.starts)))
+            influence = np.empty((len(block), levels, self.member.shape[0]))
             for level in range(levels):
-                value, images = estimate((block == level).astype(np.float64))
-                values[start : start + _BLOCK, level] = value
-                np.add.reduceat(images.take(self.by_patient, axis=1), self.starts, axis=1, out=influence[:, level])
+                values[start : start + _BLOCK, level], images = estimate(block == level)
+                influence[:, level] = (self.member @ images.T).T
             covariance[start : start + _BLOCK] = influence @ influence.transpose(0, 2, 1)
         return values, covariance
 
@@ -182,35 +179,41 @@ def _areas(
 ) -> tuple[Floats, Floats]:
     """Areas (B, M) under the ROC curve within levels and their clustered covariance (B, M, M), for B codings.
 
-    The images are sorted once: how many of a level lie below each is then a running count, whatever the coding.
+    The images of either outcome are sorted once: how many of a level lie below each one of the other outcome is then a
+    running count, whatever the coding.
     """
-    order = _Order.of(np.argsort(score, kind="stable"), patient)
-    ranked, one = score[order.images], positive[order.images].astype(np.float64)
-    ties = np.searchsorted(ranked, ranked, "left"), np.searchsorted(ranked, ranked, "right") - 1
-    tied = (ranked[1:] == ranked[:-1]).any()
+    rising = np.argsort(score, kind="stable")
+    ones, zeros = rising[positive[rising]], rising[~positive[rising]]
+    order, split = _Order.of(np.concatenate([ones, zeros]), patient), len(ones)
+    of_ones, of_zeros = _places(score[ones], score[zeros]), _places(score[zeros], score[ones])
 
-    def below(chosen: Floats) -> Floats:
-        """(b, n) number of chosen images below each image, itself and ties one half."""
-        count = np.cumsum(chosen, axis=1)
-        if not tied:
-            return count - 0.5 * chosen
-        return np.asarray(
-            0.5 * (count.take(ties[0], axis=1) - chosen.take(ties[0], axis=1) + count.take(ties[1], axis=1))
-        )
-
-    def estimate(inside: Floats) -> tuple[Floats, Floats]:
-        ones = inside * one
-        zeros = inside - ones
-        m, n = ones.sum(axis=1), zeros.sum(axis=1)
-        zeros_below = below(zeros) / np.maximum(n, 1)[:, None]
-        ones_above = 1 - below(ones) / np.maximum(m, 1)[:, None]
-        area = np.einsum("bn,bn->b", zeros_below, ones) / np.maximum(m, 1)
-        zeros_below -= area[:, None]
-        ones_above -= area[:, None]
-        influence = ones * zeros_below / np.maximum(m, 1)[:, None] + zeros * ones_above / np.maximum(n, 1)[:, None]
+    def estimate(inside: Booleans) -> tuple[Floats, Floats]:
+        one, zero = inside[:, :split], inside[:, split:]
+        m, n = one.sum(axis=1), zero.sum(axis=1)
+        zeros_below = _below(zero, of_ones) / np.maximum(n, 1)[:, None]
+        ones_above = 1 - _below(one, of_zeros) / np.maximum(m, 1)[:, None]
+        area = np.einsum("bn,bn->b", zeros_below, one) / np.maximum(m, 1)
+        influence = np.concatenate([zeros_below, ones_above], axis=1)
+        influence -= area[:, None]
+        influence *= inside
+        influence[:, :split] /= np.maximum(m, 1)[:, None]
+        influence[:, split:] /= np.maximum(n, 1)[:, None]
         return np.where((m > 0) & (n > 0), area, np.nan), influence
 
     return order.by_level(estimate, codes, levels)
+
+
+def _places(scores: Floats, others: Floats) -> list[Integers]:
+    """Places (k,) of scores among others (n,), both ascending: first and, where there are ties, last."""
+    first, last = (np.searchsorted(others, scores, side) for side in ("left", "right"))
+    return [first] if (first == last).all() else [first, last]
+
+
+def _below(chosen: Booleans, places: list[Integers]) -> Floats:
+    """Number (b, k) of chosen images (b, n) below some places, a mean where there are two."""
+    count = np.zeros((len(chosen), chosen.shape[1] + 1), np.int32)
+    np.cumsum(chosen, axis=1, dtype=np.int32, out=count[:, 1:])
+    return np.asarray(sum(count.take(place, axis=1) for place in places) / len(places))
 
 
 def _calibrations(
@@ -225,9 +228,9 @@ def _calibrations(
     deviation = score - (np.bincount(label, score) / np.maximum(np.bincount(label), 1))[label]
     both = np.stack([deviation, residual], axis=1)[order.images]
 
-    def estimate(inside: Floats) -> tuple[Floats, Floats]:
+    def estimate(inside: Booleans) -> tuple[Floats, Floats]:
         count = inside.sum(axis=1)
-        mean, value = (inside @ both).T / np.maximum(count, 1)
+        mean, value = (inside.astype(np.float64) @ both).T / np.maximum(count, 1)
         influence = inside * (both[:, 0] - mean[:, None]) / np.maximum(count, 1)[:, None]
         return np.where(count > 0, value, np.nan), influence
 
