@@ -79,11 +79,11 @@ def test_the_overlays_of_an_evaluation_differ_in_the_evaluator_alone():
     training = content("training")
     own = {"audited_trainer", "audit_interval", "audit_tensorboard"}
     others = {"audit_roi_key", "audit_attribution", "audit_embeddings", "audit_fail_on", "audit_privacy"}
-    others |= {"audit_readers", "audit_import", "audit_image_properties", "audit_unseen_patients"}
+    others |= {"audit_readers", "audit_import", "audit_contained", "audit_image_properties", "audit_unseen_patients"}
     others |= {"audit_intersections"}
-    others |= {"audit_outcome", "audit_unit", "audit_outcome_tolerance"}
+    others |= {"audit_unit", "audit_outcome_tolerance"}
     assert set(training) == set(inference) - others | own
-    assert {"outcome": "@audit_outcome"} | training["audit_cohort"] == inference["audit_cohort"]
+    assert training["audit_cohort"] == inference["audit_cohort"]
 
 
 # A command line gives true and false as text.
@@ -529,6 +529,13 @@ def test_the_commands_of_the_guide_run(bundle, name, monkeypatch):
             "inference",
             {"audit_handler#most_unmatched": 0.01},
             "of images and rows may be without counterpart (most_unmatched)",
+        ),
+        pytest.param(
+            ["inference.json"],
+            "inference",
+            {"device": "$torch.device('cuda:0')"},
+            "Torch not compiled with CUDA enabled",
+            marks=pytest.mark.skipif(torch.version.cuda is not None, reason="a torch with CUDA"),
         ),
         (["inference.json"], "inference", MAPS, "the model is not a classifier"),
         (["inference.json"], "inference", {**MAPS, **WINDOWS}, "the model is not a classifier"),

@@ -134,6 +134,49 @@ def test_an_audit_leaves_the_bundles_files_as_they_are(endoscopy, monkeypatch, c
     assert "the audit takes CheckpointSaver off the evaluator" in capsys.readouterr().out
 
 
+LOAD = {"_target_": "CheckpointLoader", "load_path": "models/model.pt", "load_dict": {"model": "@network"}}
+BOARD = {"_target_": "TensorBoardStatsHandler", "log_dir": "@output_dir", "iteration_log": False}
+LOG = {"_target_": "LogfileHandler", "output_dir": "@output_dir"}
+ANSWERS = {"_target_": "ClassificationSaver", "output_transform": "$lambda x: [item['pred'] for item in x]"}
+ANSWERS |= {"batch_transform": "$lambda x: [item['image'].meta for item in x]", "filename": "answers.csv"}
+CLASSES = {"_target_": "SaveClassificationd", "keys": "pred", "filename": "classes.csv", "meta_key_postfix": None}
+NAMED = {**CLASSES, "output_dir": "@output_dir", "filename": "predictions.csv"}
+
+
+def test_an_audit_writes_nothing_but_its_own_folder(endoscopy, monkeypatch, tmp_path):
+    """What components make or remove when they are built is theirs too; by default they write where one stands."""
+    former = [endoscopy / name for name in ("eval/predictions.csv", "classes.csv", "answers.csv")]
+    for path in former:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("of the true evaluation\n")
+    before = contents(endoscopy)
+    changed = {"handlers": [LOAD, BOARD, LOG, ANSWERS], "postprocessing#transforms": [CLASSES, NAMED]}
+    there = {"audit_dir": str(tmp_path / "audit"), "audit_attributes": ["scanner"]}
+    audited(endoscopy, monkeypatch, ["inference.json"], "inference", **changed, **there)
+    assert contents(endoscopy) == before
+    written = {path.name.split(".")[0]: path for path in (tmp_path / "audit" / "bundle").iterdir()}
+    assert set(written) == {"events", "log", "predictions", "classes", "answers"}
+    images = len(json.loads((endoscopy / "label" / "test_samples.json").read_text()))
+    assert len(written["predictions"].read_text().splitlines()) == images
+    # A negative control: without the overlay the bundle replaces its files.
+    run(run_id="evaluating", config_file=[str(endoscopy / "configs" / "inference.json")], **changed)
+    assert [path.name for path in former if path.read_text() == "of the true evaluation\n"] == []
+    for path in former:
+        path.unlink()
+
+
+def test_classes_that_do_not_fit_the_network_are_refused_at_the_first_batch(endoscopy, monkeypatch, tmp_path):
+    """The error came when all images had been evaluated."""
+    table = pd.read_csv(endoscopy / "metadata.csv")
+    table.assign(label=[["in", "out", "both"][row % 3] for row in table.index]).to_csv(
+        tmp_path / "three.csv", index=False
+    )
+    changed = {"metadata_csv": str(tmp_path / "three.csv"), "audit_dir": str(tmp_path / "audit")}
+    changed |= {"dataset#data": "$@test_dict + [{'image': 'the last one is not there'}]"}
+    told = refused(endoscopy, monkeypatch, ["inference.json"], "inference", **changed)
+    assert told.startswith("label_names must hold 2 names to match the head, got 3 (both, in, out")
+
+
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory) -> Path:
     """The same with regions, whose trainer and validator save; regions are masked before a normalisation."""
