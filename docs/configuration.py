@@ -57,7 +57,7 @@ def keys_table(name: str) -> str:
     meanings = _meanings(content) | _WITHOUT_ARGUMENT
     rows = []
     for key, value in content.items():
-        if key in ("run", "audit_import"):  # of the overlay itself
+        if key in ("run", "audit_import", "audit_contained"):  # of the overlay itself
             continue
         if isinstance(value, Mapping) and "_target_" in value:
             target = value["_target_"]
