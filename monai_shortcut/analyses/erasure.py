@@ -15,6 +15,7 @@ from monai_shortcut.statistics.discriminant import Folded, Probes, Solver, Total
 from monai_shortcut.statistics.gaps import CellSums, mean_gaps
 from monai_shortcut.types import Estimate, Floats, Tested, Unmeasurable
 
+_ROUNDING = 1e-12  # share of a difference of means that erasure leaves of one that it takes whole
 _FEWEST_FOLDS = 3  # one held out, one for the eraser, one for the probe of what is left
 
 
@@ -205,6 +206,7 @@ def _erased_probe(
     covariance = eraser.linear(eraser.linear(folded.covariance(folds)).T)
     solver = Solver.of_covariance(covariance, folded.points.shrinkage, len(folded.points.scale))
     means = eraser.linear(probe.means[:, 0])
+    means[np.abs(means) <= _ROUNDING * np.abs(probe.means[:, 0]).max()] = 0.0  # no probe is made of rounding
     weight = solver(means)
     constant = 0.0 if ordered else -0.5 * (means * weight).sum(axis=0)  # as of the probe itself
     bias = constant - eraser.linear(probe.centre)[:, 0] @ weight

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
+from monai_shortcut.regions.pixels import where
+
 MARKS = ("tag", "gain", "blur")
 AMOUNTS = {"tag": 0.1, "gain": 0.3, "blur": 1.0}  # the usual ones
 LEVELS = ("absent", "present")
@@ -196,7 +198,7 @@ def _tagged(image: torch.Tensor, share: float, value: float | None) -> torch.Ten
     dark, bright = _extremes(image)
     if value is not None:
         bright = _in_range(torch.tensor(float(value), dtype=torch.float64), image.dtype).to(image.device)
-    marked[:, : pattern.shape[0], : pattern.shape[1]] = torch.where(pattern, bright, dark)
+    marked[:, : pattern.shape[0], : pattern.shape[1]] = where(pattern, bright, dark)
     return marked
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.signal import fftconvolve
 
-from monai_shortcut.regions.pixels import RegionError, region_generator
+from monai_shortcut.regions.pixels import RegionError, region_generator, where
 
 FILLS = ("mean", "noise", "blur", "inpaint")
 
@@ -55,10 +55,10 @@ def fill_hidden(image: torch.Tensor, visible: torch.Tensor, fill: float | str = 
         [[1, 2, 5]]
     """
     if not isinstance(fill, str):
-        return torch.where(visible, image, _number(image, fill))
+        return where(visible, image, _number(image, fill))
     means = _visible_means(image, visible, fill)
     channels = [
-        pixels if seen.all() else torch.where(seen, pixels, _replacements(pixels, seen, mean, fill))
+        pixels if seen.all() else where(seen, pixels, _replacements(pixels, seen, mean, fill))
         for pixels, seen, mean in zip(image, visible, means, strict=True)
     ]
     return torch.stack(channels)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 Box = tuple[slice, ...]
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
 class RegionError(ValueError):
@@ -123,6 +124,23 @@ def as_booleans(roi: torch.Tensor) -> torch.Tensor:
             "roi_labels chooses from several labels."
         )
     return inside
+
+
+def where(condition: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """`torch.where`, also of unsigned integers, of which PyTorch before 2.12 has none: their bits are chosen as signed.
+
+    Args:
+        condition: bool, (*spatial) or of a shape that broadcasts.
+        first: where the condition holds.
+        second: elsewhere, of the dtype of ``first``.
+
+    Example:
+        >>> large, small = torch.tensor([2**63, 2], dtype=torch.uint64)
+        >>> where(torch.tensor([True, False]), large, small).tolist()
+        [9223372036854775808, 2]
+    """
+    signed = _SIGNED.get(first.dtype, first.dtype)
+    return torch.where(condition, first.view(signed), second.view(signed)).view(first.dtype)
 
 
 def nonempty(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from bundle_data import BUNDLES, write_busbra
-from monai.bundle import ConfigWorkflow, run
+from monai.bundle import ConfigParser, ConfigWorkflow, run
 from monai.networks.nets import DenseNet121
 
 from monai_shortcut.attribution import AttributionSettings
@@ -42,6 +42,32 @@ def workflow_arguments(folder: Path, output: Path) -> dict[str, object]:
 
 def breast(*names: str) -> list[str]:
     return [str(BUNDLES / "breast_ultrasound_classification" / "configs" / f"{name}.json") for name in names]
+
+
+@pytest.mark.parametrize("section", ["train", "validate"])
+@pytest.mark.parametrize(
+    ("bundle", "config"),
+    [
+        ("breast_ultrasound_classification", "train"),
+        ("fetal_plane_classification", "train"),
+        ("planted_region", "train"),
+        ("planted_shortcut", "audit"),
+    ],
+)
+def test_answer_and_label_are_compared_on_the_device_of_the_network(bundle, config, section):
+    """An engine makes numbers of labels; the meta device stands for any that is not the CPU."""
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / bundle / "configs" / f"{config}.json"))
+    parser["device"] = "$torch.device('meta')"
+    if parser.get(f"{section}#postprocessing") is None:
+        assert (bundle, section) == ("planted_shortcut", "train")
+        return
+    if "label_names" in parser:
+        parser["label_names"] = ["a", "b"]
+    compared = parser.get_parsed_content(f"{section}#postprocessing")(
+        {"pred": torch.rand(2, device="meta"), "label": 1}
+    )
+    assert {name: value.device.type for name, value in compared.items()} == {"pred": "meta", "label": "meta"}
 
 
 def test_breast_ultrasound_trains_evaluates_audits_and_infers(published, tmp_path, capsys):

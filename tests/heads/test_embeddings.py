@@ -10,6 +10,7 @@ import torch.distributed as distributed
 from monai.data import MetaTensor
 from monai.networks.nets import DenseNet121
 from torch import nn
+from wrappers import data_parallel
 
 from monai_shortcut.heads.embeddings import EmbeddingHook, embed, first_output
 from monai_shortcut.heads.layers import evaluating, is_pointwise, run_order, unwrap
@@ -231,7 +232,7 @@ def test_recording_once_through_wrappers(wrapper):
     if wrapper == "distributed":
         distributed.init_process_group("gloo", rank=0, world_size=1, store=distributed.HashStore())
     try:
-        wrap = {"data parallel": nn.DataParallel, "compiled": lambda n: torch.compile(n, backend="eager")}
+        wrap = {"data parallel": data_parallel, "compiled": lambda n: torch.compile(n, backend="eager")}
         wrapped = wrap.get(wrapper, nn.parallel.DistributedDataParallel)(network)
         for named, called in ((wrapped, wrapped), (network, wrapped)):
             hook = EmbeddingHook(named, "2")
@@ -271,7 +272,7 @@ def test_wrapped_networks_are_recorded_by_the_inner_names():
     network = SonoNet(2, 1, 3, width=1).eval()
     images = torch.randn(2, 1, 16, 16)
     expected, _ = embed(network, images, "adaptation.3")
-    for wrapped in (nn.DataParallel(network), torch.compile(network, backend="eager")):
+    for wrapped in (data_parallel(network), torch.compile(network, backend="eager")):
         assert unwrap(wrapped) is network
         with EmbeddingHook(wrapped, "adaptation.3") as hook:
             wrapped(images)
@@ -282,7 +283,7 @@ def test_wrapped_networks_are_recorded_by_the_inner_names():
 def test_torchscript_is_refused():
     script = torch.jit.script(nn.Linear(2, 1))
     message = "must be a Python module whose layers call hooks, got TorchScript. Build the network in Python"
-    for network in (script, torch.jit.freeze(script.eval()), nn.DataParallel(script)):
+    for network in (script, torch.jit.freeze(script.eval()), data_parallel(script)):
         with pytest.raises(ValueError, match=re.escape(message)):
             unwrap(network)
     with pytest.raises(ValueError, match="call hooks, got an exported function"):

@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.networks import convert_to_torchscript
 from monai.networks.nets import Classifier, DenseNet121, resnet18
 from torch import nn
+from wrappers import data_parallel
 
 from monai_shortcut.heads import Inputs, linear_head, logit_map_head
 from monai_shortcut.heads.embeddings import embed
@@ -307,7 +308,7 @@ def test_wrappers_and_metatensors_are_taken_off():
     network = with_statistics(SonoNet(2, 1, 3, width=2), 4, 1, 32, 32)
     expected = linear_head(network)
     head = linear_head(
-        nn.DataParallel(torch.compile(network, backend="eager")), images=MetaTensor(torch.randn(2, 1, 32, 32))
+        data_parallel(torch.compile(network, backend="eager")), images=MetaTensor(torch.randn(2, 1, 32, 32))
     )
     assert head.layer == "adaptation.3"
     assert type(head.weight) is torch.Tensor
@@ -434,7 +435,7 @@ def test_an_unfit_layer_of_a_map_is_refused():
     with pytest.raises(ValueError, match=r"of layer '1' must have shape \(B, C, ...\) to be a map, got \(2, 3\)"):
         logit_map_head(network, layer="1")
     assert hooks(network) == 0
-    assert logit_map_head(nn.DataParallel(network)).layer == "0.after"
+    assert logit_map_head(data_parallel(network)).layer == "0.after"
 
 
 def test_a_map_of_double_precision_stays_so():

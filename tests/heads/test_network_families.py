@@ -18,6 +18,7 @@ from monai.networks.nets import (
     resnet50,
 )
 from torch import nn
+from wrappers import data_parallel
 
 from monai_shortcut.heads import linear_head, logit_map_head
 from monai_shortcut.heads.embeddings import EmbeddingHook, embed, first_output
@@ -187,7 +188,7 @@ FORMS = {
 def test_the_logits_are_the_entry_that_output_names(family, form):
     (returns, output), (network, shape, layer, _) = FORMS[form], family
     images = drawn(3, shape)
-    wrapped = nn.DataParallel(Returning(network, returns))
+    wrapped = data_parallel(Returning(network, returns))
     head = linear_head(wrapped, images=images[:2], output=output)
     assert (head.layer, head.activation) == (f"network.{layer}", "")
     embeddings, returned = embed(wrapped, images, head.layer, output=output)

@@ -19,6 +19,7 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.networks.nets import DenseNet121
 from torch import distributed, nn
 from torch.nn.functional import cross_entropy
+from wrappers import data_parallel
 
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.handlers import EmbeddingRecorder
@@ -431,7 +432,7 @@ class Twice(nn.Module):
 
 def test_a_named_head_is_read_also_where_it_is_called_by_keyword():
     network, images = Twice(), torch.randn(6, 3)
-    model = MultiTaskClassifier(nn.DataParallel(network), {"scanner": 2}, images=images, layer="plane")
+    model = MultiTaskClassifier(data_parallel(network), {"scanner": 2}, images=images, layer="plane")
     logits, of_attributes = model(images)
     embeddings = torch.relu(network.body(images))
     torch.testing.assert_close(logits, network.plane(embeddings))

@@ -152,7 +152,7 @@ def test_the_papers_size_gives_a_map_of_252_cells():
 def test_torchscript_gives_the_same_logits(tmp_path, settings):
     network = built(**settings)
     images = torch.randn(2, network.in_channels, 32, 48)
-    convert_to_torchscript(network, str(tmp_path / "model.ts"), verify=True, inputs=(images,))
+    convert_to_torchscript(network, str(tmp_path / "model.ts"), verify=True, inputs=(images,), device="cpu")
     torch.testing.assert_close(torch.jit.load(str(tmp_path / "model.ts"))(images), network(images))
 
 

@@ -123,7 +123,9 @@ DEPRECATED = "ignore:.torch.jit:DeprecationWarning"
 def test_torchscript_as_a_bundle_exports_it_gives_the_same_logits(tmp_path, spatial_dims, sides, use_trace):
     network = trained(SonoNet(spatial_dims, 1, 2, width=2), 4, 1, *sides)
     images = torch.randn(2, 1, *sides)
-    convert_to_torchscript(network, str(tmp_path / "model.ts"), verify=True, inputs=(images,), use_trace=use_trace)
+    convert_to_torchscript(
+        network, str(tmp_path / "model.ts"), verify=True, inputs=(images,), use_trace=use_trace, device="cpu"
+    )
     exported = torch.jit.load(str(tmp_path / "model.ts"))
     torch.testing.assert_close(exported(images), network(images))
     other = torch.randn(3, 1, *[16 + side for side in sides])  # of another batch size and another shape

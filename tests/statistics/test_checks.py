@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_refused(call, message):
 
 
 @pytest.mark.parametrize(
-    "unknown", [None, np.nan, float("nan"), "", "  ", "nan", "None", pd.NA, pd.NaT, np.datetime64("NaT")]
+    "unknown", [None, np.nan, float("nan"), "", "  ", "nan", "None", pd.NA, pd.NaT, np.datetime64("NaT", "ns")]
 )
 def test_unknown_patients_are_refused(unknown):
     with pytest.raises(ValueError, match=r"patients must be known for every image, got 2 .* rows 1, 3(?!, \.)"):

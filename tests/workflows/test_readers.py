@@ -139,8 +139,8 @@ def test_a_datalist_and_predictions_make_a_study(busbra_like, predicted, tmp_pat
         display=Display(window=(0, 255)),
     )
     key = StudyKey.from_json(tmp_path / "for_organisers" / "key.json")
-    table = pd.read_csv(predicted, header=None)
-    known = {Path(path).stem: value for path, value in zip(table[0], table[2], strict=True)}
+    table = pd.read_csv(predicted, header=None, dtype=str)  # pandas may miss the last digit of a number
+    known = {Path(path).stem: float(value) for path, value in zip(table[0], table[2], strict=True)}
     for shown in key.presentations:
         assert shown.probability == (known[shown.image_id] if shown.strategy == "full" else None)
         assert cohort.table.at[shown.image_id, "patient_id"] == shown.patient_id
