@@ -123,10 +123,14 @@ class HeadRepair(CohortHandler):
         assert self._example is not None
         chosen = self.method if self.method in heads else next(iter(heads))
         network = with_head(self.network, self._head(), heads[chosen], self._example, self.output)
-        plain = {name: {"layer": one.layer, "weight": one.weight, "bias": one.bias} for name, one in heads.items()}
+        state = {name: value.cpu() for name, value in network.state_dict().items()}  # which machines without GPU load
+        plain = {
+            name: {"layer": one.layer, "weight": one.weight.cpu(), "bias": one.bias.cpu()}
+            for name, one in heads.items()
+        }
         files = {
             "heads.pt": partial(torch.save, plain),
-            "repaired.pt": partial(torch.save, network.state_dict()),
+            "repaired.pt": partial(torch.save, state),
         }
         replace_files(self.output_dir, files, "repaired.pt")
         print(f"repaired by {chosen}: {self.output_dir / 'repaired.pt'}, a state of the whole network", flush=True)
