@@ -37,6 +37,25 @@ def check_outcome(outcome: Outcome | None, label_names: Sequence[str], regions: 
         raise ValueError(f"a regression (outcome) must go without {', '.join(given)}, got {', '.join(wrong)}.")
 
 
+def require_classes(what: str, outcome: str | None) -> None:
+    """Refuse a regression where only classes are known, and say what can be done instead.
+
+    Args:
+        what: what takes classes.
+        outcome: what a regression predicts; None of a classifier.
+
+    Raises:
+        ValueError: If it is a regression.
+    """
+    if outcome:
+        raise ValueError(
+            f"{what} must be given a classifier, got a regression of {outcome}. Audit each of the models by itself, "
+            f'with outcome="{outcome}" of audit_classifier or ShortcutAudit, audit_outcome of the overlays inference '
+            "and evaluate, or --outcome of the command, and with one outcome_tolerance: the differences of their "
+            "reports are in the unit of the outcome, and stand side by side."
+        )
+
+
 def check_predictions(columns: Mapping[str, Any], images: int) -> None:
     """Refuse predictions that are not one number for each image."""
     for name, values in columns.items():

@@ -16,6 +16,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from monai_shortcut.audit.logged import loggable
+from monai_shortcut.audit.regression import require_classes
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.columns import as_names, require_none
 from monai_shortcut.cohort.table import Cohort
@@ -78,12 +79,13 @@ class CohortHandler(EmbeddingRecorder):
         label_key: entry of the batch that holds labels; where there is one, it is compared with the table's.
         mislabelled: share of these labels that may be others than the table's.
         most_unmatched: share of the images, and of the rows, that may be without counterpart.
+        outcome: what a regression predicts, which only `ShortcutAudit` takes; any other handler refuses it.
         **reading: ``embedding``, ``layer``, ``output``, ``image_key``, ``id_key`` and ``patches``, as in
             `EmbeddingRecorder`.
 
     Raises:
-        ValueError: If an attribute or label is not in the cohort, no image of the run is, the labels do not fit the
-            head, or too many labels differ or images and rows have no counterpart.
+        ValueError: If an outcome is given, an attribute or label is not in the cohort, no image of the run is, the
+            labels do not fit the head, or too many labels differ or images and rows have no counterpart.
         PermissionError: If the folder cannot be written to.
         FolderInUseError: If another process writes there.
     """
@@ -100,8 +102,10 @@ class CohortHandler(EmbeddingRecorder):
         label_key: str = "label",
         mislabelled: float = 0.05,
         most_unmatched: float = 1.0,
+        outcome: str | None = None,
         **reading: Unpack[Reading],
     ) -> None:
+        require_classes(type(self).__name__, outcome)
         super().__init__(network, **reading)
         self.label_key, self.mislabelled, self.most_unmatched = label_key, mislabelled, most_unmatched
         self.labels = None if labels is None else as_names(labels)

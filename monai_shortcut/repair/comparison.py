@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from monai_shortcut.analyses.changes import Change, Changes, Part, changes, gap_change
 from monai_shortcut.analyses.sample import AttributeSample, Sample
 from monai_shortcut.audit.record import Audit, Finding
+from monai_shortcut.audit.regression import require_classes
 from monai_shortcut.audit.settings import AuditSettings
 from monai_shortcut.cohort.levels import Levels
 from monai_shortcut.repair.performance import ClassChange, class_changes
@@ -143,7 +144,7 @@ def compare_audits(before: Audit | str | Path, after: Audit | str | Path) -> Com
         The comparison.
 
     Raises:
-        ValueError: If a record holds no answers, or classes or tolerances differ.
+        ValueError: If a record is of a regression or holds no answers, or classes or tolerances differ.
     """
     old, new = (one if isinstance(one, Audit) else Audit.from_json(one) for one in (before, after))
     _check(old, new)
@@ -234,6 +235,7 @@ class _Side:
 
 def _check(old: Audit, new: Audit) -> None:
     for which, audit in (("before", old), ("after", new)):
+        require_classes("compare_audits", audit.regression.name if audit.regression else None)
         if audit.answers is None:
             raise ValueError(f"{which} must hold the answers of each image, got a record without: audit again.")
     if old.label_names != new.label_names:

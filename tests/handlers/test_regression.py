@@ -14,13 +14,15 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.networks.nets import DenseNet121
+from scanner_images import first_cause
 from torch import nn
 
 import monai_shortcut
 from monai_shortcut import audit_classifier
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.cohort import Cohort
-from monai_shortcut.handlers import ShortcutAudit
+from monai_shortcut.handlers import HeadRepair, ShortcutAudit, TrainingAudit
+from monai_shortcut.repair import compare_audits
 from monai_shortcut.types import Outcome
 
 QUICK = AuditSettings(folds=3, permutations=59, bootstraps=29, repeats=1, erasures=5, held_out=0, outcome_tolerance=2.0)
@@ -161,6 +163,41 @@ def test_what_does_not_go_with_an_outcome_is_refused(images, table):
         audit_classifier(squeezed, batches(images), table, outcome="hc", settings=QUICK)
     with pytest.raises(ValueError, match=r"^fit_head=True must go without .*, outcome, got outcome\.$"):
         audit_classifier(nn.Flatten(), batches(images), table, outcome="hc", fit_head=True)
+
+
+def test_what_takes_classes_says_what_to_do_with_an_outcome_instead(images, table, tmp_path):
+    """In one sentence for all, and what it says works: the differences of two models stand side by side in mm."""
+    cohort, said = (
+        Cohort.from_table(table, label="hc"),
+        r" must be given a classifier, got a regression of hc\. Audit each",
+    )
+    for handler, more in ((TrainingAudit, {}), (HeadRepair, {"repair": ["scanner"]})):
+        with pytest.raises(ValueError, match=handler.__name__ + said):
+            handler(Reader(0.0), cohort, tmp_path, outcome="hc", **more)
+    given = {"outcome": "hc", "unit": "mm", "settings": QUICK}
+    before, after = (audit_classifier(Reader(added), batches(images), table, **given) for added in (6.0, 0.0))
+    with pytest.raises(ValueError, match="compare_audits" + said):
+        compare_audits(before, after)
+    moved = [
+        next(row.estimate for row in one.finding("scanner").evidence.differences.rows if row.label == 2)
+        for one in (before, after)
+    ]
+    assert moved[0].low > 4 > 2 > moved[1].high
+    assert moved[0].value - moved[1].value == pytest.approx(6.0, abs=0.2)
+
+
+@pytest.mark.parametrize("overlay", ["audit_training", "audit_repair"])
+def test_overlays_of_what_takes_classes_do_not_pass_over_an_outcome(overlay, table, tmp_path):
+    table.to_csv(tmp_path / "metadata.csv", index=False)
+    parser = ConfigParser()
+    parser.read_config(Path(monai_shortcut.__file__).parent / "configs" / f"{overlay}.json")
+    parser["metadata_csv"], parser["audit_outcome"] = str(tmp_path / "metadata.csv"), "hc"
+    parser["audited_network"], parser["audit_dir"] = Reader(0.0), str(tmp_path)
+    with pytest.raises(RuntimeError) as caught:
+        parser.get_parsed_content("audit_handler")
+    assert "must be given a classifier, got a regression of hc. Audit each of the models" in str(
+        first_cause(caught.value)
+    )
 
 
 @pytest.mark.parametrize("overlay", ["audit_evaluate", "audit_inference"])
