@@ -17,7 +17,7 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")  # of enhanced objects
 SHAPE_TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "ModalityLUTSequence"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "ModalityLUTSequence", "PresentationLUTShape"),
     *("RescaleSlope", "RescaleIntercept", *_GROUPS),
 )
 SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "SequenceOfUltrasoundRegions")
@@ -128,6 +128,8 @@ def _unusable_shape(header: Any, shape: dict[str, int]) -> str:
         return f"{frames} frames"
     if samples != 1 or colours not in GREY:
         return f"no grey image: {colours} with {samples} samples per pixel"
+    if colours == "MONOCHROME2" and element(header, "PresentationLUTShape") == "INVERSE":
+        return "MONOCHROME2 with PresentationLUTShape INVERSE, so that nothing says which values are bright"
     groups = len(items(header, _GROUPS[1]))
     return f"functional groups of {groups} frames" if groups > 1 else ""
 

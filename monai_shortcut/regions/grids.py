@@ -39,12 +39,14 @@ class Picture:
         aspect: width of a pixel divided by its height.
         inverted: whether a viewer shows value 0 brighter than another, for the file has a palette that says so.
         transparent: whether one of the channels is opacity.
+        pages: number of pictures in the file, of which readers take the first.
     """
 
     orientation: int
     aspect: float
     inverted: bool
     transparent: bool
+    pages: int
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,8 @@ def require_colours(roi: Grid) -> None:
         )
     if picture is not None and picture.transparent:
         raise ValueError(f"a region must have no opacity, got {_shown(roi)} with a channel of it: save it in grey.")
+    if picture is not None and picture.pages > 1 and len(roi.shape) == 2:
+        raise ValueError(f"a region must be one picture, got {_shown(roi)} of {picture.pages}: save its page alone.")
 
 
 def picture_of(file: str) -> Picture | None:
@@ -251,7 +255,8 @@ def _picture(file: str, changed: int, size: int) -> Picture | None:
                 turned = Image.Image.getexif(image).get(_ORIENTATION, 1)  # PNG's own would decode the pixels
             transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
             inverted = image.mode == "P" and _inverted(image)
-            return Picture(turned if turned in range(1, 9) else 1, _aspect(image.info), inverted, transparent)
+            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # photographs with their preview
+            return Picture(turned if turned in range(1, 9) else 1, _aspect(image.info), inverted, transparent, pages)
     except (OSError, SyntaxError, ValueError):  # Pillow raises SyntaxError for some broken PNG files
         return None
 

@@ -81,8 +81,9 @@ def owned(folder: str | Path, *, wait: float = 0.0) -> Iterator[Path]:
         FolderInUseError: If another process owns it; the message says which.
         PermissionError: If the folder, or what stands in its place, cannot be written to.
     """
-    place, until = Path(os.path.realpath(folder)), time.monotonic() + wait
+    until = time.monotonic() + wait
     try:
+        place = Path(os.path.realpath(folder))
         place.mkdir(parents=True, exist_ok=True)
         waits = False
         while not _acquired(place):
@@ -92,8 +93,8 @@ def owned(folder: str | Path, *, wait: float = 0.0) -> Iterator[Path]:
                 _LOG.warning("waiting up to %g s: %s", wait, _refusal(place))
             waits = True
             time.sleep(_PAUSE)
-    except OSError as error:
-        raise PermissionError(f"the output folder must be writable, got {folder}: {error}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise PermissionError(f"the output folder must be writable, got {str(folder)!r}: {error}.") from error
     try:
         yield Path(folder)
     finally:

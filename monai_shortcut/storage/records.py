@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -15,6 +16,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
 _SHARES = ("p_value", "q_value")  # ends of names of fields in [0, 1]
+_HALF = re.compile("[\ud800-\udfff]")  # of a character, which JSON may say alone
+_COUNTS = ("images", "labels", "left_out", "levels", "missing", "patients")  # names of fields that count
 
 
 def encode(value: Any) -> Any:
@@ -169,6 +172,9 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     for name, item in values.items():
         if name.endswith(_SHARES) and item is not None and not 0 <= item <= 1:
             raise ValueError(f"{where}.{name} must be between 0 and 1, got {item}.")
+        counts = item.values() if isinstance(item, dict) else [item]
+        if name in _COUNTS and any(isinstance(count, int) and count < 0 for count in counts):
+            raise ValueError(f"{where}.{name} must be 0 or more, got {item}.")
     try:
         return kind(**values)
     except ValueError as error:  # of the record's own
@@ -186,4 +192,7 @@ def _expect(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         wanted = " or ".join(k.__name__ for k in kind) if isinstance(kind, tuple) else kind.__name__
         raise ValueError(f"{where} must be {wanted}, got {type(value).__name__}.")
+    for text in (value,) if isinstance(value, str) else value if isinstance(value, dict) else ():
+        if _HALF.search(text):
+            raise ValueError(f"{where} must hold text that can be written as UTF-8, got {text!r}.")
     return value

@@ -37,6 +37,7 @@ _BROKEN = frozenset({"#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?inf(?:inity)?", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?[0-9]{1,15}")
 _CODE = re.compile(r"[+-]?(?:0[0-9]+|[0-9]{16,})")  # a number would lose its leading zeros, or its last digits
+_COMMA = re.compile(r"[+-]?[0-9]+(?:,[0-9]+)+(?:\.[0-9]+)?")  # a decimal comma, or thousands
 _BOOLEANS = {**dict.fromkeys(("True", "TRUE", "true"), True), **dict.fromkeys(("False", "FALSE", "false"), False)}
 # What a spreadsheet may take for a formula, after any "'" in front. Wide forms of the signs are taken for the signs.
 _FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
@@ -229,6 +230,8 @@ def _header(cells: list[str], path: str | Path) -> list[str]:
     names = [_meant(plain(cell)) for cell in cells]
     if not any(names):
         raise ValueError(f"{path} must start with the names of its columns, got none.")
+    if any("\0" in name for name in names):
+        raise ValueError(f"{path} must be text, got zero bytes: give its encoding, such as encoding='utf-16-le'.")
     other = next((sign for sign in (";", "\t", "|") if len(names) == 1 and sign in names[0]), None)
     if other:
         raise ValueError(f"{path} must have cells separated as said, got {names[0]!r}: give separator={other!r}.")
@@ -306,6 +309,9 @@ def _typed(
     for word in sorted(MISSING_WORDS & known):
         count = sum(words.get(cell) == word for cell in cells)
         _LOG.warning("%s holds %r %d times: a value, unless missing=[%r] is given.", what, word, count, word)
+    commas = set(filter(_COMMA.fullmatch, known)) if not text else ()
+    if commas and all(map(_NUMBER.fullmatch, known - commas)):
+        _LOG.warning("%s holds %r: texts, not numbers, unless they are written with points.", what, min(commas))
     if not text and known and known <= _BOOLEANS.keys():
         truths = {cell: _BOOLEANS[word] for cell, word in words.items()}
         return _series(cells, truths, index, bool if len(words) == len(distinct) else object)

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms import MapTransform, Transform
-from monai.utils import TransformBackends, convert_to_tensor
+from monai.utils import ImageMetaKey, TransformBackends, convert_to_tensor
 
 from monai_shortcut.regions.pixels import check_labels, choose_labels
 from monai_shortcut.regions.strategies import TABLE, Strategy, check_settings, mask_roi
@@ -96,6 +98,10 @@ class MaskROI(Transform):  # type: ignore[misc]
             RegionError: If these settings cannot use the region; see :py:func:`monai_shortcut.regions.mask_roi`.
             ValueError: If shapes or values do not fit, or the files say that the region does not lie on the image.
         """
+        with _named(roi):
+            return self._masked(img, roi, swapped_roi)
+
+    def _masked(self, img: NdarrayOrTensor, roi: NdarrayOrTensor, swapped_roi: NdarrayOrTensor | None) -> torch.Tensor:
         if self.row.needs_roi:
             roi = placed_like(roi, img, labels=self.roi_labels is not None)
         spacing = spacing_of(roi) or spacing_of(img) if self.unit == "mm" else None
@@ -128,6 +134,18 @@ class MaskROI(Transform):  # type: ignore[misc]
         if not self.row.needs_roi:  # and so no labels
             return torch.zeros_like(region, dtype=torch.bool)
         return choose_labels(region, self.roi_labels)
+
+
+@contextmanager
+def _named(roi: Any) -> Iterator[None]:
+    """Name the region's file in what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        file = str(getattr(roi, "meta", {}).get(ImageMetaKey.FILENAME_OR_OBJ, ""))
+        if not file or file in str(error):
+            raise
+        raise type(error)(f"{error} The region is that of {file}.") from error
 
 
 class MaskROId(MapTransform):  # type: ignore[misc]

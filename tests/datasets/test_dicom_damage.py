@@ -105,6 +105,7 @@ DAMAGED = {
     "no bits": ({"BitsStored": 0}, None, "0 bits stored in 16"),
     "sign": ({"PixelRepresentation": 2}, None, "PixelRepresentation 2, which is neither 0 nor 1"),
     "frames in words": ({"NumberOfFrames": "12"}, (b"IS\2\00012", b"IS\2\000on"), "a damaged NumberOfFrames"),
+    "shown in negative": ({"PresentationLUTShape": "INVERSE"}, None, "MONOCHROME2 with PresentationLUTShape INVERSE"),
     "two rows": ({"Rows": [5, 5]}, None, "a damaged Rows"),
 }
 

@@ -220,3 +220,13 @@ def test_properties_refuse_what_is_no_batch_of_images():
         image_properties(torch.zeros(3, 4))
     with pytest.raises(ValueError, match="original must hold a shape for each of the 2 images, got 1"):
         image_properties(torch.zeros(2, 1, 4, 4), [(4, 4)])
+
+
+def test_windows_and_blocks_are_asked_for_as_soon_as_there_is_one(rng):
+    image = torch.as_tensor(1 + rng.random((1, 1, 3, 3)))
+    image[..., 1, 1] = 0  # the darkest pixel is not at the edge, where it would be border
+    assert np.isfinite(image_properties(image)[NOISE]).all()
+    assert np.isnan(image_properties(image[..., 1:, :])[NOISE]).all()
+    blocks = torch.as_tensor(rng.random((1, 1, 24, 24)))
+    assert np.isfinite(image_properties(blocks)[BLOCKING]).all()
+    assert np.isnan(image_properties(blocks[..., :23])[BLOCKING]).all()

@@ -83,6 +83,12 @@ def test_images_of_a_patient_share_the_level_of_a_label_and_the_quantile_between
     assert (levels[:, 0] <= levels[:, 2]).all()
 
 
+def test_an_image_with_the_key_of_its_patient_has_draws_of_its_own():
+    keys, labels = HASH.keys(np.arange(200)), np.zeros(200, dtype=int)
+    followed, own = (HASH.levels(keys, keys, labels, range(1, 101), CHANCES, kept) for kept in (1.0, 0.0))
+    assert (followed != own).mean() == pytest.approx(1 - (CHANCES[0] ** 2).sum(), abs=0.02)
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.6])
 def test_images_that_do_not_follow_the_patient_agree_by_chance(kept):
     person = np.arange(4000) // 2

@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from monai_shortcut.statistics.resampling import (
     _CELLS,
     Resampling,
+    _exchangeable,
     bootstrap_weights,
     holm,
     patient_bootstrap,
@@ -179,6 +180,16 @@ def test_rare_sets_of_labels_swap_with_patients_of_the_same_most_frequent_label(
     draws = patients[permute_by_patient(patients, 200, rng, label)]
     for patient, others in ((0, {0, 1}), (1, {0, 1}), (2, {2, 3}), (3, {2, 3})):
         assert set(draws[:, patients == patient].flat) == others
+
+
+def test_a_rare_set_of_labels_does_not_swap_with_a_common_one():
+    images = np.array([[0, 1]] * 12 + [[1, 0]] * 12 + [[2, 1]] * 3 + [[1, 2]] * 2)
+    assert [group.tolist() for group in _exchangeable(images)] == [
+        [*range(12)],
+        [*range(12, 24)],
+        [24, 25, 26],
+        [27, 28],
+    ]
 
 
 @pytest.mark.parametrize(("patients", "pooled"), [(9, True), (10, False)])

@@ -156,6 +156,12 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path, below):
     assert place.read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path, name):
+    with pytest.raises(PermissionError, match=r"the output folder must be writable, got '.*(x{300}|a\\x00b)'"):
+        writable(f"{tmp_path}/{name}")
+
+
 # Sets of files
 
 PAGE = "report.html"

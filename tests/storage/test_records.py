@@ -103,12 +103,35 @@ def test_whole_numbers_are_read_as_floats_where_floats_are_meant():
             r"^record\.inner_by_name\.y\.name must be str, got int",
         ),
         ({"note": 1}, r"^record\.note must be str, got int\.$"),
+        ({"note": "a\ud800"}, r"^record\.note must hold text that can be written as UTF-8, got 'a\\ud800'\.$"),
+        ({"by_name": {"\udfff": [1, 2]}}, r"^record\.by_name must hold text that can be written as UTF-8, got"),
         ({"more": 1}, r"^record must hold the fields of Outer: absent \[\], unknown \['more'\]\.$"),
     ],
 )
 def test_an_error_names_the_place(changed, message):
     with pytest.raises(ValueError, match=message):
         decode(Outer, PLAIN | changed)
+
+
+@dataclass(frozen=True)
+class Counted:
+    missing: int
+    levels: dict[str, int]
+    labels: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"missing": -4}, r"^record\.missing must be 0 or more, got -4\.$"),
+        ({"levels": {"F": 3, "M": -1}}, r"^record\.levels must be 0 or more, got \{'F': 3, 'M': -1\}\.$"),
+    ],
+)
+def test_counts_are_not_negative(changed, message):
+    plain = {"missing": 0, "levels": {"F": 0}, "labels": ["a"]}
+    assert decode(Counted, plain) == Counted(0, {"F": 0}, ("a",))
+    with pytest.raises(ValueError, match=message):
+        decode(Counted, plain | changed)
 
 
 def test_a_field_that_an_older_record_lacks_has_its_default():

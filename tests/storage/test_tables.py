@@ -87,6 +87,20 @@ def test_missing_words_are_those_that_are_named(written, caplog):
     assert {"NA", "N/A", "NaN", "None", "NULL", "null", "nan", "<NA>", "#N/A"} <= MISSING_WORDS
 
 
+def test_commas_in_numbers_are_told(written, caplog):
+    """30,5 is a number to one reader, and two to another."""
+    path = written("a;b;c\n30,5;1,234;1,2,x\n31;5,678.5;3\n")
+    with caplog.at_level(logging.WARNING):
+        frame = read_csv(path, separator=";")
+    assert frame.to_numpy().tolist() == [["30,5", "1,234", "1,2,x"], ["31", "5,678.5", "3"]]
+    told = "t.csv: column {} holds {!r}: texts, not numbers, unless they are written with points."
+    assert [told.format(*pair) in caplog.text for pair in (("a", "30,5"), ("b", "1,234"))] == [True, True]
+    assert "column c" not in caplog.text
+    caplog.clear()
+    read_csv(path, separator=";", text=["a", "b"])
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "names", "rows"),
     [
@@ -148,6 +162,10 @@ def test_encodings(written):
         assert column(written(text, encoding), encoding=given) == ["Müller", "Größe"]
     with pytest.raises(ValueError, match=r"t\.csv must be text in UTF-8, got .*: give its encoding, such as"):
         read_csv(written(text, "cp1252"))
+    for encoding in ("utf-16-le", "utf-16-be"):
+        with pytest.raises(ValueError, match=r"t\.csv must be text, got zero bytes: give its encoding, such as"):
+            read_csv(written("a,b\n1,2\n", encoding))
+        assert read_csv(written("a,b\n1,2\n", encoding), encoding=encoding).to_numpy().tolist() == [[1, 2]]
 
 
 def test_packed_files_and_damaged_ones(tmp_path):

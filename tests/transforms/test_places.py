@@ -20,6 +20,7 @@ from PIL import Image
 from monai_shortcut.cohort.table import Cohort
 from monai_shortcut.datasets import usable
 from monai_shortcut.handlers.masking import masked_images
+from monai_shortcut.regions.pixels import RegionError
 from monai_shortcut.transforms import AppendSpacing, MaskROI, MaskROId, SetSpacingd
 from monai_shortcut.transforms.metadata import spacing_of
 
@@ -297,6 +298,37 @@ def test_a_channel_of_opacity_is_no_region(tmp_path, picture):
         grey.convert("RGBA").save(path)
     with pytest.raises(ValueError, match=r"a region must have no opacity, got .*roi\.png with a channel of it"):
         shown(tmp_path / "colour.png", tmp_path / "roi.png")
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif"])
+def test_of_several_pages_nobody_knows_which_is_the_region(tmp_path, picture, suffix):
+    image, roi = picture
+    pages = [Image.fromarray(page) for page in (roi, 255 - roi)]
+    pages[0].save(tmp_path / f"one.{suffix}")
+    pages[0].save(tmp_path / f"two.{suffix}", save_all=True, append_images=pages[1:])
+    img, array = load(image, image)["image"], torch.as_tensor(roi.T.copy())[None]
+
+    def masked(file: str) -> np.ndarray:  # as MONAI's PILReader reads it, which leaves files of several pages open
+        return MaskROI("roi_only")(img, MetaTensor(array, meta={"filename_or_obj": str(tmp_path / file)}))[0].numpy()
+
+    np.testing.assert_array_equal(masked(f"one.{suffix}") > 100, roi.T > 0)
+    with pytest.raises(ValueError, match=rf"a region must be one picture, got .*two\.{suffix} of 2: save its page"):
+        masked(f"two.{suffix}")
+
+
+def test_what_is_wrong_with_a_region_names_its_file(tmp_path, picture):
+    image, roi = picture
+    for wrong, what in (
+        (roi[:5], "must have shape"),
+        (roi // 2, "must hold only 0 and 1"),
+        (0 * roi, "must hold at least one"),
+    ):
+        Image.fromarray(wrong).save(tmp_path / "roi.png")
+        with pytest.raises(ValueError, match=rf"roi {what}.* The region is that of .*roi\.png\.$") as caught:
+            shown(image, tmp_path / "roi.png")
+        assert isinstance(caught.value, RegionError) is (what == "must hold at least one")
+    with pytest.raises(ValueError, match=r"got an empty region\.$"):
+        MaskROI("roi_only")(np.ones((1, 8, 8)), np.zeros((1, 8, 8)))
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
