@@ -80,7 +80,8 @@ class ShortcutAudit(CohortHandler):
             or the name of its label, which then is a number. It is not compared with ``label_key``.
         unit: the unit of outcome and predictions, such as "mm".
         roi_key: entry of the batch that holds the regions of interest: 0 and 1, or 0 and 255.
-        roi_labels: values of the region that belong to it, one or several, of a map of labels such as 0, 1 and 2.
+        roi_labels: values of the region that belong to it, one or several, of a map of labels such as 0, 1 and 2. An
+            image must have all of them; of a list among them, such as [[1, 2]], one.
         strategies: masking strategies to evaluate beside "full", or "all" nine.
         swapped_key: entry of the batch that holds another patient's region for each image, which "swapped_roi" needs;
             where batches have none, that strategy is not evaluated, and the page says so.
@@ -120,7 +121,7 @@ class ShortcutAudit(CohortHandler):
         outcome: str | None = None,
         unit: str = "",
         roi_key: str | None = None,
-        roi_labels: int | Sequence[int] | None = None,
+        roi_labels: int | Sequence[int | Sequence[int]] | None = None,
         strategies: str | Sequence[str] = ROI_STRATEGIES,
         swapped_key: str = "swapped_roi",
         after_masking: Callable[[Any], Any] | None = None,
@@ -147,7 +148,7 @@ class ShortcutAudit(CohortHandler):
         self.roi_key, self.after_masking, self.examples = roi_key, after_masking, examples
         self.title = title or f"Shortcut audit of {self._network_name}"
         self.unseen_patients = unseen_patients
-        self.roi_labels = None if roi_labels is None else check_labels(roi_labels)
+        self.roi_labels = None if roi_labels is None else tuple(map(check_labels, _listed(roi_labels)))
         chosen = STRATEGIES if strategies == "all" else as_names(strategies)
         self.strategies = tuple(name for name in chosen if name != "full") if roi_key else ()
         self.swapped_key = swapped_key
@@ -322,7 +323,8 @@ class ShortcutAudit(CohortHandler):
         regions = batch[self._key(batch, key)]
         if self.roi_labels is None:
             return regions
-        parts = [torch.as_tensor(regions == label) for label in self.roi_labels]
+        shown = [[torch.as_tensor(regions == label) for label in either] for either in self.roi_labels]
+        parts = [torch.stack(either).any(dim=0) for either in shown]
         whole = torch.stack([part.flatten(1).any(dim=1) for part in parts]).all(dim=0)
         return (sum(parts) * whole.reshape(-1, *[1] * (regions.ndim - 1))).to(torch.uint8)
 
@@ -355,7 +357,15 @@ class ShortcutAudit(CohortHandler):
         known = record.identity or Identity()
         identity = replace(known, network=self._network_name, unseen_patients=self.unseen_patients)
         unloaded = (NOT_LOADED,) if weights == {} else ()
-        return replace(record, identity=identity, weights=weights, notes=(*unloaded, *self.notes, *record.notes))
+        notes = (*unloaded, *self._unmasked(record), *self.notes, *record.notes)
+        return replace(record, identity=identity, weights=weights, notes=notes)
+
+    def _unmasked(self, record: Audit) -> tuple[str, ...]:
+        """That regions were asked for, and no image has one."""
+        if self.roi_key is None or len(record.without_roi) < sum(record.labels.values()):
+            return ()
+        why = next(iter(record.without_roi.values()))
+        return (f"No image has a usable region of interest ({self.roi_key}), so nothing was measured with it: {why}",)
 
     def _attribution(self, task: ClinicalTask) -> Attribution:
         if self._kept is None:
@@ -394,6 +404,10 @@ class ShortcutAudit(CohortHandler):
         pictures = {image: shown for name, shown in self._thumbnails.items() if (image := matcher.find(name))}
         groups = with_pictures(record.discovered, pictures, record.label_names)
         return replace(record, regions=regions, readers=self.readers.get(task.name), discovered=groups)
+
+
+def _listed(labels: Any) -> Sequence[Any]:
+    return labels if isinstance(labels, Sequence) and not isinstance(labels, str) and labels else [labels]
 
 
 def _thumbnail(image: Any) -> str:

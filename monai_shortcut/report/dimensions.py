@@ -26,7 +26,8 @@ def dimensions(audit: Audit) -> dict[str, str]:
     areas: dict[str, Areas] = {}
     for score in audit.regions.scores:
         areas.setdefault(score.label, {})[score.evaluated_on] = score.auc, score.p_value
-    unmasked = f"{NOT_MEASURED}: the audit has no region of interest (audit_roi_key)."
+    without = "too few images have a usable region" if audit.without_roi else "the audit has no region of interest"
+    unmasked = f"{NOT_MEASURED}: {without} (audit_roi_key)."
     unasked = f"{NOT_MEASURED}: nobody asked where the model looks (audit_attribution)."
     return {
         "Region sensitivity": _regions(areas) or unmasked,

@@ -188,7 +188,8 @@ def untested(audit: Audit, found: Sequence[Headline]) -> list[str]:
 
 def _unasked(audit: Audit) -> Iterator[str]:
     if not any(score.evaluated_on == _HIDDEN for score in audit.regions.scores):
-        yield "Whether it needs the region of interest: no region was given."
+        given = "too few images have a usable one" if audit.without_roi else "no region was given"
+        yield f"Whether it needs the region of interest: {given}."
     if audit.attribution is None:
         yield "Where it looks: nobody asked."
     if audit.readers is None:

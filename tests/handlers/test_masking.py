@@ -75,8 +75,15 @@ def test_the_first_problem_of_a_region_is_told(pair, change, left, message):
     assert problem.startswith(message)
 
 
+@pytest.mark.parametrize("labels", [[], "1", [1, "2"], [[1], []], [1.5]])
+def test_labels_of_a_region_are_whole_numbers(labels):
+    cohort = Cohort.from_table(pd.DataFrame({"image_id": [0, 1], "patient_id": [0, 1], "label": [0, 1]}))
+    with pytest.raises(ValueError, match=r"roi_labels must be an integer or several of them, got "):
+        ShortcutAudit(nn.Linear(2, 2), cohort, None, roi_key="roi", roi_labels=labels)
+
+
 def test_a_region_may_be_some_labels_of_a_map(pair):
-    """An image that lacks one of them has no such region."""
+    """An image that lacks one of them has no such region, unless one of several is enough."""
     images, region = torch.randn(24, 2, 12, 10), pair[1].expand(24, -1, -1, -1)
     labels = region * 3  # 0 and 3
     labels[:, :, 5] *= 2  # and 6
@@ -85,7 +92,7 @@ def test_a_region_may_be_some_labels_of_a_map(pair):
     table = pd.DataFrame({"image_id": range(24), "patient_id": range(24), "label": [0, 1] * 12, "sex": [*"FFMM"] * 6})
     network, settings = nn.Sequential(nn.Flatten(), nn.Linear(240, 2)), AuditSettings(permutations=19, bootstraps=19)
     found = []
-    for roi, chosen in ((region, None), (labels, [3, 6]), (labels, None)):
+    for roi, chosen in ((region, None), (labels, [3, 6]), (labels, None), (labels, [[3, 6, 9]]), (labels, [3, [9, 6]])):
         handler = ShortcutAudit(
             network, Cohort.from_table(table), None, roi_key="roi", roi_labels=chosen, settings=settings
         )
@@ -93,10 +100,17 @@ def test_a_region_may_be_some_labels_of_a_map(pair):
         handler.attach(engine)
         engine.run([{"image": images, "roi": roi, "image_id": list(range(24))}])
         found.append(handler)
-    whole, chosen, wrong = (torch.as_tensor(handler._column("without_roi")) for handler in found)
+    columns = [torch.as_tensor(handler._column("without_roi")) for handler in found]
+    whole, chosen, wrong, either, mixed = columns
     rows = torch.arange(24) != 5
     torch.testing.assert_close(chosen[rows], whole[rows])
     assert chosen[5].isnan().all()
     assert wrong.isnan().all()
+    torch.testing.assert_close(either[rows], whole[rows])
+    assert not either[5].isnan().any()
+    torch.testing.assert_close(mixed, chosen, equal_nan=True)
     assert found[1].audit.without_roi == {"5": "roi must hold at least one pixel, got an empty region."}
-    assert "roi must hold only 0 and 1 (or 0 and 255), got 0, 2, 3, 6" in found[2].audit.without_roi["0"]
+    reason = "roi must hold only 0 and 1 (or 0 and 255), got 0, 2, 3, 6"
+    assert reason in found[2].audit.without_roi["0"]
+    said = f"No image has a usable region of interest (roi), so nothing was measured with it: {reason}"
+    assert [any(note.startswith(said) for note in handler.audit.notes) for handler in found] == [0, 0, 1, 0, 0]

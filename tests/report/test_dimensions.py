@@ -18,8 +18,9 @@ FULL = RegionScore("malignant", "full", 50, Estimate(0.8, 0.75, 0.86), 0.001, 0.
 HIDDEN = replace(FULL, evaluated_on="without_roi", auc=Estimate(0.71, 0.64, 0.77), p_value=0.0123)
 
 
-def told(scores, attribution=None, readers=None):
+def told(scores, attribution=None, readers=None, without_roi=()):
     audit = SimpleNamespace(regions=RegionSensitivity("full", scores, {}), attribution=attribution, readers=readers)
+    audit.without_roi = dict.fromkeys(without_roi, "roi must hold at least one pixel")
     return dimensions(audit)
 
 
@@ -29,6 +30,11 @@ def test_what_was_not_measured_says_so():
         "Interpretability": "Not measured: nobody asked where the model looks (audit_attribution).",
         "Clinical plausibility": "Not measured: nobody has read these images.",
     }
+
+
+def test_regions_that_were_given_and_cannot_be_used_are_told_apart():
+    said = "Not measured: too few images have a usable region (audit_roi_key)."
+    assert told((FULL,), without_roi=["a"])["Region sensitivity"] == said
 
 
 def test_each_dimension_is_told_with_its_uncertainty():
