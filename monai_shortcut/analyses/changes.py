@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -94,7 +94,9 @@ def changes(
 
     With d and e a difference before and after, it has shrunk where e - d and e + d are of opposite signs: then |e| is
     below |d| whatever the signs of the two are. Of the same images, both are differences of one value per image, with
-    an error by patient; of different images the errors of two independent differences add up.
+    an error by patient; of different images the errors of two independent differences add up. The ranks of different
+    images are those among images of the other labels whose labels and levels weigh the same: one model ranks a level
+    higher where the images beside it are more often of the other one.
 
     Args:
         before: the images and the attribute, as one model answered them.
@@ -107,7 +109,7 @@ def changes(
     Returns:
         The changes; empty where no label has two levels of five patients each.
     """
-    sides = [_Side.of(before, threshold, others[0]), _Side.of(after, threshold, others[1])]
+    sides = [_Side.of(one, threshold, equal, paired) for one, equal in zip((before, after), others, strict=True)]
     joined = list(_pairs(sides, paired, None))
     for part, first, second in parts:
         joined += _pairs([sides[0].of_images(first), sides[1].of_images(second)], paired, part)
@@ -124,6 +126,20 @@ def changes(
         test, critical = None, float(-ndtri((1 - draws.confidence) / 2 / len(joined)))
         p_value = min(1.0, 2 * float(ndtr(-max(pair.apart.score for pair in joined))) * len(joined))
     return Changes(tuple(pair.row(critical, draws.confidence) for pair in joined), test, p_value)
+
+
+def _balanced_ranks(sample: AttributeSample) -> Floats:
+    """(n,) as `Sample.placements`, but that labels and levels of the other images weigh the same."""
+    logits, cell = sample.images.logits[sample.rows], sample.labels * sample.count + sample.codes
+    share, found = 1.0 / np.bincount(cell)[cell], np.empty(len(cell))
+    for label in np.unique(sample.labels):
+        odds = logits[:, label] - np.delete(logits, label, axis=1).max(axis=1)
+        inside = sample.labels == label
+        order = np.argsort(odds[~inside])
+        sums = np.append(0.0, np.cumsum(share[~inside][order]))
+        places = (np.searchsorted(odds[~inside][order], odds[inside], side) for side in ("left", "right"))
+        found[inside] = sum(sums[place] for place in places) / (2 * sums[-1])
+    return found
 
 
 def gap_change(before: AttributeSample, after: AttributeSample, noise: tuple[float, float]) -> Estimate:
@@ -164,8 +180,10 @@ class _Side:
     others: Sequence[Integers]
 
     @classmethod
-    def of(cls, sample: AttributeSample, threshold: float | None, others: Sequence[Integers]) -> _Side:
+    def of(cls, sample: AttributeSample, threshold: float | None, others: Sequence[Integers], paired: bool) -> _Side:
         values = Values.of(sample, threshold)
+        if not paired:
+            values = replace(values, ranks=_balanced_ranks(sample))
         return cls(sample.labels, sample.patients, sample.codes, sample.count, values, others)
 
     def of_images(self, chosen: NDArray[np.bool_]) -> _Side:

@@ -25,6 +25,7 @@ STRENGTHS = tuple(float(10.0**power) for power in range(-4, 3))
 _FOLDS = 5
 _STEPS = 200
 _ROUGH, _EXACT = 1e-6, 1e-10  # relative decrease of the loss, of fits in the folds and of the last one
+_TRIED = 5  # strengths at least: the weakest hardly move the head, and may be better or worse by chance
 _PATIENCE = 2  # strengths after the best one so far
 
 
@@ -79,7 +80,7 @@ def rebalance(
     losses: list[float] = []
     for found in zip(*(fit.path(_ROUGH) for fit in fits), strict=True):
         losses.append(float(np.mean([one.loss(*added) for one, added in zip(held, found, strict=True)])))
-        if len(losses) - int(np.argmin(losses)) > _PATIENCE:  # stronger fits only take longer
+        if len(losses) >= max(_TRIED, int(np.argmin(losses)) + 1 + _PATIENCE):  # stronger fits only take longer
             break
     best = int(np.argmin(losses))
     whole = _Fit.of(given, cell, np.ones(len(cell), dtype=bool))

@@ -21,6 +21,7 @@ WORSE = "worse"
 CANNOT_TELL = "cannot tell"
 RULINGS = (REPAIRED, REDUCED, NO_CHANGE, WORSE, CANNOT_TELL)
 _LEAST = 0.01  # of an area under the ROC curve, by which a ranking is another
+_TENTH = 0.1  # of a difference: probabilities rounded to 0 and 1 have tied ranks, which a temperature unties
 CLEARED = (NOT_USED, NOT_ENCODED, UNUSED)
 _WORDS = {
     "probability": "the probability that moves",
@@ -105,9 +106,10 @@ class _Rows:
         return self.settings.tolerated(self.names.labels[row.label], row.scale)
 
     def lower_rank(self, row: Change) -> bool:
-        """Whether the difference in rank at the same place is smaller, by more than rounding."""
-        same = [one for one in self.rows if one.scale == RANK and _place(one)[:-2] == _place(row)[:-2]]
-        return any(one.within == row.within and one.size.value < -_LEAST for one in same)
+        """Whether the difference in rank at the same place is smaller, by more than rounding and a tenth of it."""
+        where = _place(row)[:-2], row.within
+        same = [one for one in self.rows if one.scale == RANK and (_place(one)[:-2], one.within) == where]
+        return any(one.size.value < -max(_LEAST, _TENTH * abs(one.before.value)) for one in same)
 
     def ruling(self, verdict: str, rows: Sequence[Change], said: str) -> Ruling:
         """A verdict with the change that says most: what exceeded its tolerance before, by the largest factor."""

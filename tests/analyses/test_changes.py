@@ -148,3 +148,24 @@ def test_gaps_change_by_a_bootstrap_of_the_same_patients():
     own = gaps[0].effect.high - gaps[0].effect.low
     assert found.high < 0
     assert found.high - found.low < own / 5  # patients who make one gap large make the other so
+
+
+def test_a_rank_is_one_among_labels_and_levels_that_weigh_the_same():
+    """Two cohorts answered alike; of the second, one image in ten has the second level."""
+    sides, plain = [], []
+    for seed, rare in ((0, 0.5), (1, 0.1)):
+        rng = np.random.default_rng(seed)
+        label, code = rng.integers(2, size=1500), (rng.random(1500) < rare).astype(int)
+        odds = 2 * label + 2 * code + rng.normal(size=1500)
+        sides.append(sample_of(code, label, np.arange(1500), answers=two(expit(odds)), **DRAWS))
+        cells = [[odds[(label == own) & (code == level)] for level in (0, 1)] for own in (0, 1)]
+        beaten = [[(one[:, None] > other).mean(axis=0) for other in cells[0]] for one in cells[1]]  # by (level, level)
+        slow = np.array([[part.mean() for part in one] for one in beaten]).mean(axis=1)
+        plain.append(np.ptp([np.concatenate(one).mean() for one in beaten]))
+        sides[-1] = sides[-1], slow[1] - slow[0]
+    (first, before), (second, after) = sides
+    found = row(changes(first, second, paired=False), 1, "rank")
+    assert found.before.value == pytest.approx(before, abs=1e-9)
+    assert found.after.value == pytest.approx(after, abs=1e-9)
+    assert abs(before - after) < 0.03
+    assert abs(plain[0] - plain[1]) > 0.1  # among all images, however many of a level there are

@@ -37,8 +37,10 @@ def table(images: Images) -> pd.DataFrame:
     return pd.DataFrame(columns | {"scanner": np.array(["A", "B"])[images.scanner], "site": images.site.astype(str)})
 
 
-def repaired(folder, images: Images, frame: pd.DataFrame | None = None, **changed) -> tuple[HeadRepair, nn.Module]:
-    frame, classifier = table(images) if frame is None else frame, network()
+def repaired(
+    folder, images: Images, frame: pd.DataFrame | None = None, classifier: nn.Module | None = None, **changed
+) -> tuple[HeadRepair, nn.Module]:
+    frame, classifier = table(images) if frame is None else frame, classifier or network()
     known = [name for name in ("scanner", "site") if name in frame]
     cohort = Cohort.from_table(frame, attributes=known)
     handler = HeadRepair(classifier, cohort, folder, **{"repair": ["scanner"], "settings": SETTINGS, **changed})
@@ -127,6 +129,19 @@ def test_what_cannot_be_repaired_is_told_by_names(images, tmp_path, capsys):
     )
     with pytest.raises(Unmeasurable, match="two levels or more, got site"):
         repaired(tmp_path, images._replace(site=0 * images.site), repair=["site"])
+
+
+class Cubes(nn.Module):
+    """Logits that no linear layer gives."""
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits**3
+
+
+def test_a_network_whose_logits_no_layer_gives_is_refused(images, tmp_path):
+    with pytest.raises(ValueError, match=r"head\(embedding\) must equal the network's logits, .* ran \['Cubes'\]"):
+        repaired(tmp_path, images, classifier=nn.Sequential(network(), Cubes()))
+    assert not (tmp_path / "repaired.pt").exists()
 
 
 def test_what_is_asked_for_must_exist(images, tmp_path):

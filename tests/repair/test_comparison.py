@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 import monai_shortcut
 from monai_shortcut.audit import AuditSettings
 from monai_shortcut.repair import Comparison, compare_audits, erase, require_apart
+from monai_shortcut.repair.ruling import rule
 from monai_shortcut.statistics.delong import compare_aucs
 
 
@@ -132,6 +133,19 @@ def test_too_few_patients_tell_less(before, others, head):
     found = compare_audits(before, audited(others, head.weight, head.bias))
     assert found.attribute("scanner").verdict == "reduced"
     assert "not shown to be within the tolerances" in found.attribute("scanner").reason
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.097, "cannot tell"), (0.103, "reduced")])
+def test_a_rank_that_is_lower_by_less_than_a_tenth_is_no_other(before, others, head, share, verdict):
+    """A temperature unties answers that were rounded to 0 and 1, and moves their ranks a little."""
+    after = audited(others, head.weight, head.bias)
+    scanner = compare_audits(before, after).attribute("scanner")
+    ranks = [row for row in scanner.changes.rows if row.scale == "rank"]
+    assert min(abs(row.before.value) for row in ranks) > 0.104  # a tenth is more than 0.01
+    less = [replace(row, size=replace(row.size, value=-share * abs(row.before.value))) for row in ranks]
+    rows = [row for row in scanner.changes.rows if row.scale != "rank"] + less
+    findings = (audit.finding("scanner") for audit in (before, after))
+    assert rule(*findings, rows, scanner.p_value, SETTINGS, after).verdict == verdict
 
 
 def test_other_images_are_compared_as_independent(before, wide_after, found):

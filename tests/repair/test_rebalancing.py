@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from repair_cases import BIAS, WEIGHT, draw
 from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.repair import rebalance
@@ -57,6 +58,17 @@ def test_other_patients_are_answered_with_less_of_the_scanner(others, head):
     balanced = draw(7, tie=0.0)  # where the scanner says nothing
     old, new = (roc_auc_score(balanced.labels, balanced.points @ (w[1] - w[0])) for w in (WEIGHT, head.weight))
     assert new > old + 0.02
+
+
+def test_a_weak_trace_is_found_behind_strengths_that_are_no_better():
+    """The weakest strengths hardly move the head, and held-out patients may find that worse by chance."""
+    for seed in range(4):
+        training = draw(20 + seed, patients=600, tie=0.8, trace=1.2)
+        model = LogisticRegression().fit(training.points, training.labels)
+        images = draw(30 + seed, patients=400, tie=0.4, trace=1.2)
+        found = rebalance(model.coef_, model.intercept_, *images.to_fit)
+        assert found.told["strength"] >= 1
+        assert abs(found.weight[0, 1]) < 0.6 * model.coef_[0, 1]
 
 
 def test_a_single_logit_gets_the_same_head(fit, head):
