@@ -10,6 +10,7 @@ Embeddings with a known truth (about ten minutes of one core), and how often the
 
     python docs/benchmarks/repair.py --worlds output/repair/worlds --draws 8 --workers 16
     python docs/benchmarks/repair.py --calibration 60
+    python docs/benchmarks/repair.py --attacks output/repair/attacks --attack_draws 100 --workers 16
 
 Phantoms: a training, an audit and a repair by the overlay for each strength and seed, a minute and a half of one core;
 strength 0 is the ceiling of the others:
@@ -43,6 +44,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -50,6 +52,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"): 
     os.environ.setdefault(variable, "1")
 sys.path.insert(0, str(Path(__file__).parent / "utilization"))
 
+import repair_attacks  # noqa: E402
 import repair_images  # noqa: E402
 import repair_phantoms  # noqa: E402
 import repair_worlds  # noqa: E402
@@ -95,6 +98,17 @@ def _fit_of(folder: Path, name: str, seed: int) -> Path:
     return folder / "fits" / f"{name.replace(',', '').replace(' ', '_')}_{seed:03d}.npz"
 
 
+def attacks(folder: Path, options: argparse.Namespace) -> None:
+    """Run what is missing of the attacks."""
+    jobs = [
+        delayed(kept)(
+            folder / "rows" / f"{number}.json", partial(repair_attacks.rows, name, attack, options.attack_draws)
+        )
+        for number, (name, attack) in enumerate(repair_attacks.attacks().items())
+    ]
+    Parallel(options.workers)(jobs)
+
+
 def phantoms(folder: Path, options: argparse.Namespace) -> None:
     """Run what is missing of the phantoms."""
     chosen = [(folder, strength, seed) for strength, seed in product(options.strengths, range(options.seeds))]
@@ -122,6 +136,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=Path, help="folder of the embeddings")
     parser.add_argument("--draws", type=int, default=8, help="of each world")
+    parser.add_argument("--attacks", type=Path, help="folder of the cohorts that the rule was not made on")
+    parser.add_argument("--attack_draws", type=int, default=100, help="of each attack")
     parser.add_argument("--calibration", type=int, default=0, help="draws of each row of the table of wrong verdicts")
     parser.add_argument("--phantoms", type=Path, help="folder of the phantoms")
     parser.add_argument("--strengths", type=float, nargs="+", default=[0.0, 0.5, 0.9, 1.0])
@@ -149,6 +165,10 @@ def main() -> None:
             if not options.report:
                 study(folder, options)
             print(table(finished(folder / "rows"), by), end="\n\n", flush=True)
+    if options.attacks:
+        if not options.report:
+            attacks(options.attacks, options)
+        print(repair_attacks.table(finished(options.attacks / "rows")), end="\n\n", flush=True)
     for line in repair_worlds.calibration(options.calibration) if options.calibration else ():
         print(line, flush=True)
 

@@ -159,7 +159,7 @@ def one_network(
     heads = {fit: shortkit_heads(path.with_suffix(".json")) for fit, path in fits(folder, part, name)}
     if all(heads.values()):
         of = partial(measured_heads, heads)
-        told += kept(folder / "rows" / f"{name}_ShortKit-ML.json", lambda: rows(of, "biased"))
+        told += kept(folder / "rows" / f"{name}_shortkit.json", lambda: rows(of, "biased"))
     return told
 
 
