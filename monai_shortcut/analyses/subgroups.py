@@ -114,29 +114,42 @@ def subgroups(sample: AttributeSample) -> SubgroupGaps:
 def _level_score(
     probability: Floats, positive: Booleans, patient: Integers, confidence: float, names: tuple[int, int]
 ) -> LevelScore:
-    auc, limits = None, None
-    people, residual = np.unique(patient), probability - positive
+    auc, residual = None, probability - positive
     if min(len(np.unique(patient[positive])), len(np.unique(patient[~positive]))) >= _FEWEST_PATIENTS:
         auc = estimate_auc(positive, probability, patient, confidence).auc
-    calibration, count = float(residual.mean()), len(people)
-    if count >= _FEWEST_PATIENTS:
-        person = np.searchsorted(people, patient)
-        sums, images = np.bincount(person, residual - calibration), np.bincount(person)
-        error = np.sqrt(count / (count - 1) * (sums**2).sum()) / len(patient)
-        effective = len(patient) ** 2 / float((images**2).sum())
-        reach = float(t.ppf(0.5 + confidence / 2, max(effective - 1, 0.1)) * error)
-        limits = max(calibration - reach, -1.0), min(calibration + reach, 1.0)
     return LevelScore(
         label=names[0],
         level=names[1],
         images=len(patient),
-        patients=count,
+        patients=len(np.unique(patient)),
         auc=auc,
         mean_probability=float(probability.mean()),
         observed=float(positive.mean()),
-        calibration=calibration,
-        calibration_limits=limits,
+        calibration=float(residual.mean()),
+        calibration_limits=calibration_limits(residual, patient, confidence),
     )
+
+
+def calibration_limits(residual: Floats, patient: Integers, confidence: float) -> tuple[float, float] | None:
+    """Limits of calibration in the large, clustered by patient.
+
+    Args:
+        residual: (n,) probability of a class less 1 where it is true.
+        patient: (n,) of each image.
+        confidence: of the limits.
+
+    Returns:
+        None of fewer than five patients.
+    """
+    people, person = np.unique(patient, return_inverse=True)
+    count, calibration = len(people), float(residual.mean())
+    if count < _FEWEST_PATIENTS:
+        return None
+    sums, images = np.bincount(person, residual - calibration), np.bincount(person)
+    error = np.sqrt(count / (count - 1) * (sums**2).sum()) / len(patient)
+    effective = len(patient) ** 2 / float((images**2).sum())
+    reach = float(t.ppf(0.5 + confidence / 2, max(effective - 1, 0.1)) * error)
+    return max(calibration - reach, -1.0), min(calibration + reach, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

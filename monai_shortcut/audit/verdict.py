@@ -17,9 +17,9 @@ from monai_shortcut.audit.leading import capped, exceeds, judged, leading, toler
 from monai_shortcut.audit.names import Names
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, UNUSED, USED, Evidence, Finding
 from monai_shortcut.audit.settings import AuditSettings
+from monai_shortcut.audit.settling import settling, undecided
 from monai_shortcut.types import Estimate, plain, with_limits
 
-_HOPELESS = 25  # times as many patients that nobody will find
 _NAMED = 4  # exceptions that are spelled out
 
 
@@ -130,7 +130,7 @@ def _unread(
 ) -> Judgement:
     """No probe finds a trace."""
     read = _read_by_all(encoding)
-    if differs and _open(rows, settings, names):
+    if differs and undecided(rows, settings, names):
         return Judgement(
             INCONCLUSIVE, f"No reader finds a trace ({read}), yet answers differ with it: more images are needed."
         )
@@ -164,15 +164,6 @@ def _read_by_all(encoding: Encoding) -> str:
     return _read_linearly(encoding) + (f", a non-linear one with {with_limits(other)}" if other else "")
 
 
-def _open(rows: Sequence[Difference], settings: AuditSettings, names: Names) -> list[Difference]:
-    """Differences of cells with enough patients that may reach the tolerance."""
-    return [
-        row
-        for row in rows
-        if row.patients >= settings.judged_patients and row.possible >= tolerated(row, settings, names)
-    ]
-
-
 def _doubt(
     found: Differences,
     scatter: float | None,
@@ -186,9 +177,10 @@ def _doubt(
             f"no label has two levels of at least {settings.judged_patients} patients each, too few to say that "
             "answers do not differ with it."
         )
-    undecided = _open(rows, settings, names)
-    if undecided:
-        return _settled_by(undecided, settings, names)
+    needed = settling(rows, found, settings, names)
+    if needed:
+        near = _number(needed.row, tolerated(needed.row, settings, names))
+        return f"{_said(needed.row, names)}: too uncertain, or too near {near}. {needed.text}."
     small = [
         row
         for row in rows
@@ -206,31 +198,6 @@ def _doubt(
             "and fro: another attribute on which its direction depends, or images with it swapped, can tell."
         )
     return ""
-
-
-def _settled_by(undecided: list[Difference], settings: AuditSettings, names: Names) -> str:
-    """What would settle the difference that needs most."""
-    factors = [(_needed(row, tolerated(row, settings, names)), row) for row in undecided]
-    factor, row = max(factors, key=lambda pair: pair[0])
-    tolerance = f"{_number(row, tolerated(row, settings, names))}"
-    said = f"{_said(row, names)}: too uncertain, or too near {tolerance}"
-    if factor > _HOPELESS:
-        return f"{said}. It lies so near the tolerance that only another tolerance settles it."
-    wanted = int(round(factor * row.patients, -1)) or 10
-    cells = f"{names.labels[row.label]} at {names.levels[row.first]} and at {names.levels[row.second]}"
-    wanted = max(wanted, math.ceil(1.1 * row.patients))  # a chance of four in five is not that exact
-    return f"{said}. About {wanted} patients each of {cells} would settle it; the smaller cell has {row.patients}."
-
-
-def _needed(row: Difference, tolerance: float) -> float:
-    """Times as many patients it takes until the interval is within the tolerance, or clear of it."""
-    size, reach = abs(row.estimate.value), row.possible - abs(row.estimate.value)
-    if row.estimate.low <= 0 <= row.estimate.high:  # there may be none: how many it takes to show that
-        return float((reach / max(tolerance, 1e-9)) ** 2)
-    if size < tolerance:
-        return float((reach / (tolerance - size)) ** 2)
-    every = size - row.certain if row.certain > 0 else max(size, reach)
-    return float((every / max(size - tolerance, 1e-9)) ** 2)
 
 
 def _used(evidence: Evidence, certain: list[Difference], settings: AuditSettings, names: Names) -> Judgement:
@@ -273,7 +240,7 @@ def _explained(evidence: Evidence, moved: str, settings: AuditSettings, names: N
             f"{moved}, but it is not certain to matter at equal levels of {kept}. It goes along so closely with "
             f"{_listed(close)} that errors in the table would look the same: neither is cleared by the other.",
         )
-    if not judged or _open(rest, settings, names):
+    if not judged or undecided(rest, settings, names):
         return Judgement(
             INCONCLUSIVE, f"{moved}; whether it is this or {kept}, which goes along with it, takes more images."
         )

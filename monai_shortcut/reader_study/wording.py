@@ -60,7 +60,7 @@ def _numbers(reading: StrategyReading, best: float) -> str:
         else f"the mean of {len(reading.joint)} readers is {mean}, the best has {best:.2f}"
     )
     return (
-        f"The model's area is {with_limits(reading.model)}; {readers}. The model's lead is "
+        f"The model's AUC is {with_limits(reading.model)}; {readers}. The model's lead is "
         f"{with_limits(reading.ahead)}, p {p_text(reading.ahead_p_value)}."
     )
 

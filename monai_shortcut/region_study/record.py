@@ -28,6 +28,7 @@ from monai_shortcut.storage.privacy import Privacy, written
 from monai_shortcut.storage.records import decode, read_record, write_record
 
 VERSION = 2  # fits are new
+IDENTITY = ("network", "training configuration", "table of images", "date")  # settings that say what was studied
 Epoch = tuple[int, float | None, float | None]
 
 

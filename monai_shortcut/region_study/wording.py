@@ -49,7 +49,7 @@ def on_full_images(areas: LabelAreas) -> tuple[list[str], dict[str, Contrast]]:
     sentences, contrasts = list[str](), dict[str, Contrast]()
     if isinstance(full, Contrast):
         counts = f"{full.images} images of {full.patients} patients"
-        sentences.append(f"Models of full images reach an area of {with_limits(full, 0.5)} in {counts}.")
+        sentences.append(f"Models of full images reach an AUC of {with_limits(full, 0.5)} in {counts}.")
     if not isinstance(metadata, Contrast):
         return [*sentences, "What the metadata know was not measured."], contrasts
     text = f"The metadata alone reach {with_limits(metadata, 0.5)}"

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from monai_shortcut.analyses.region_sensitivity import RegionScore
-from monai_shortcut.audit.leading import exceptions
-from monai_shortcut.audit.record import Audit, Identity
+from monai_shortcut.analyses.subgroups import calibration_limits
+from monai_shortcut.audit.leading import exceptions, judged, naming, without_sign
+from monai_shortcut.audit.record import INCONCLUSIVE, Audit, Identity
+from monai_shortcut.audit.settling import settling
 from monai_shortcut.audit.wording import performed
 from monai_shortcut.report.headlines import CAUTION, OPEN, UNMEASURED, Headline, headlines
-from monai_shortcut.types import p_text, plain, with_limits
+from monai_shortcut.types import Estimate, p_text, plain, with_limits
 
 NOT_KNOWN = "not known"
 _FULL, _HIDDEN, _ALONE = "full", "without_roi", "roi_only"
@@ -158,18 +160,24 @@ def performance(audit: Audit) -> str:
 
 
 def calibration(audit: Audit) -> str:
-    """How often the model says the class that it is most wrong about, beside how often it is true."""
+    """How often the model says the class that it is most wrong about, how often it is true, and the limits of that."""
     if audit.answers is None:
         return "Calibration: not recorded."
     sample = audit.answers.sample(audit.settings)
     are = np.bincount(sample.labels, minlength=sample.classes) / len(sample)
     says = sample.probabilities.mean(axis=0)
     worst = 1 if sample.classes == 2 else int(np.abs(says - are).argmax())
-    name = audit.label_names[worst]
+    residual = sample.probabilities[:, worst] - (sample.labels == worst)
+    limits = calibration_limits(residual, sample.patients, audit.settings.confidence)
+    size, amount = says[worst] - are[worst], "too few patients for limits"
+    if limits is not None:
+        shown = without_sign(Estimate(size, *limits))
+        value, low, high = (plain(100 * end, 0) for end in (shown.value, shown.low, shown.high))
+        amount = f"{value} points too {'many' if size > 0 else 'few'} ({low} to {high})"
     most = "" if sample.classes == 2 else ", the class that it is most wrong about"
     return (
-        f"Calibration: on average it says {plain(100 * says[worst], 0)} % {name}; "
-        f"{plain(100 * are[worst], 0)} % are{most}."
+        f"Calibration: on average it says {plain(100 * says[worst], 0)} % {audit.label_names[worst]}; "
+        f"{plain(100 * are[worst], 0)} % are: {amount}{most}."
     )
 
 
@@ -219,8 +227,26 @@ def next_steps(audit: Audit, found: Sequence[Headline], region: Headline | None)
         said.append(f"Treat {_listed(shown)} as a risk until more patients tell how large it is.")
     if unclear and audit.works:
         more = f" and {len(unclear) - _NAMED} more" if len(unclear) > _NAMED else ""
-        said.append(f"Add patients, or set another limit, for {_listed(unclear[:_NAMED])}{more}; numbers below.")
+        said.append(f"Add patients, or set another limit, for {_listed(unclear[:_NAMED])}{more}.")
+    if audit.works:
+        said += _settled(audit)
     return said or ["Audit again where scanner, site or patients change: nothing found is no proof of safety."]
+
+
+def _settled(audit: Audit) -> list[str]:
+    """How many patients would settle what is inconclusive, attribute by attribute."""
+    said = []
+    for finding in audit.findings:
+        shown = finding.evidence
+        if finding.verdict != INCONCLUSIVE or shown is None or shown.differences is None:
+            continue
+        rows = judged(shown, audit.settings)
+        needed = settling(rows, shown.differences, audit.settings, naming(finding, audit))
+        if needed:
+            text = needed.text if needed.patients else "Only another limit settles it"
+            said.append(f"For {finding.attribute}, {text[0].lower()}{text[1:]}.")
+    more = len(said) - _NAMED
+    return [*said[:_NAMED], *([f"The reasons of {more} more are below."] if more > 0 else [])]
 
 
 def _listed(names: Sequence[str], last: str = "and") -> str:

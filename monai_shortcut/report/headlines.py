@@ -8,7 +8,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from monai_shortcut.analyses.differences import DECISION, ODDS, PREDICTION, RANK, Difference
+import numpy as np
+from scipy.special import ndtri
+
+from monai_shortcut.analyses.differences import DECISION, ODDS, PREDICTION, PROBABILITY, RANK, Difference
 from monai_shortcut.audit.leading import (
     Told,
     capped,
@@ -22,6 +25,8 @@ from monai_shortcut.audit.leading import (
     without_sign,
 )
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, USED, Audit, Evidence, Finding
+from monai_shortcut.statistics.cells import t_value
+from monai_shortcut.statistics.contrasts import LevelContrasts
 from monai_shortcut.types import Estimate, p_text, plain, with_limits
 
 CAUTION, OPEN, BELOW, UNSEEN, UNMEASURED = "caution", "open", "below", "unseen", "unmeasured"
@@ -215,8 +220,19 @@ class _Case:
 
     def caution(self, verdict: str, certainty: str) -> Headline:
         point = plain_point(self.one, self.finding, self.audit)
-        found = self.headline(CAUTION, verdict, "", f"{self.evidence}; {certainty}.", point)
+        found = self.headline(CAUTION, verdict, "", f"{self.evidence}; {certainty}.{self._by_class}", point)
         return replace(found, lead=f"Caution: predictions differ by {self.name}.")
+
+    @property
+    def _by_class(self) -> str:
+        """What limits that reach zero do not say, of several classes: which of them moves for certain."""
+        row, low = self.one.row, self.amount.found.low
+        several = row is not None and row.scale in (PROBABILITY, DECISION) and len(self.audit.label_names) > 2
+        if not (several and self.differs and float(self.amount.number(low)) == 0):
+            return ""
+        found = plainest_class(row, self.finding, self.audit) if row else None
+        most = f", most plainly {found[0]} by {_points(found[1])}" if found else ""
+        return f" Limits are of all movement among classes and may reach 0; the test looks at each class{most}."
 
     def used(self) -> Headline:
         test = "" if self.amount.above else " by the test of all comparisons"
@@ -292,6 +308,13 @@ class _Case:
         return self.amount.inside and all(size(row).high < tolerated(row, settings, names) for row in rows)
 
 
+def _points(size: Estimate) -> str:
+    """A size in points with its limits; a small one with the digits that tell it from none."""
+    digits = next((more for more in range(3) if float(plain(100 * size.low, more))), 0)
+    value, low, high = (plain(100 * end, digits) for end in _ends(size))
+    return f"{value} points ({low} to {high})"
+
+
 def _said(one: Told, amount: Amount, finding: Finding, audit: Audit) -> str:
     """The size in a sentence."""
     row = one.row
@@ -322,6 +345,30 @@ def _moved(row: Difference, text: str, labels: Sequence[str]) -> str:
         if several
         else f"the probability of {labels[1]} shifts by {text}"
     )
+
+
+def plainest_class(row: Difference, finding: Finding, audit: Audit) -> tuple[str, Estimate] | None:
+    """The class whose answers differ most plainly between the levels of a difference, and its own size with limits.
+
+    Returns:
+        None where the record does not hold the answers, or compares them at equal levels or in part of the images.
+    """
+    answers = audit.answers
+    if answers is None or answers.equal or row.within or finding.attribute not in answers.codes:
+        return None
+    sample, codes = answers.sample(audit.settings), answers.levels(finding.attribute)
+    inside = (sample.labels == row.label) & (codes >= 0)
+    said = sample.probabilities[inside]
+    if row.scale == DECISION:
+        said = np.eye(sample.classes)[said.argmax(axis=1)]
+    patients = np.unique(sample.patients[inside], return_inverse=True)[1]
+    model = LevelContrasts(codes[inside], patients, len(finding.levels))
+    moved = [(model.between(row.first, row.second, said[:, place]), name) for place, name in enumerate(audit.outputs)]
+    one, name = max(moved, key=lambda pair: pair[0].score if pair[0] else 0.0)
+    if one is None or not one.score:
+        return None
+    reach = float(t_value(float(ndtri(0.5 + audit.settings.confidence / 2)), np.array(one.freedom))) * one.error
+    return name, without_sign(Estimate(one.value, one.value - reach, one.value + reach))
 
 
 def plain_point(one: Told, finding: Finding, audit: Audit) -> str:

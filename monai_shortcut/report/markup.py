@@ -22,7 +22,8 @@ _PART = re.compile(r'<(?P<tag>h[1-6]|summary)\b[^>]*>(?P<name>.*?)</(?P=tag)>|(?
                    r"|<table(?P<given>[^>]*)>(?P<rows>.*?)</table>", re.DOTALL)  # fmt: skip
 _ROW, _CELL = re.compile(r"<tr>.*?</tr>", re.DOTALL), re.compile(r"<(t[hd])\b([^>]*)>(.*?)</\1>", re.DOTALL)
 _SPAN, _TAG = re.compile(r'colspan="(\d+)"'), re.compile(r"<[^>]*>")
-_WIDE = 8  # columns from which a printed table takes smaller type
+_WIDE = 8  # columns from which a printed table takes smaller type, and a number stands above its limits
+_LIMITS = re.compile(r"\([^()<>]* to [^()<>]*\)")
 
 
 def completed(html: str) -> str:
@@ -65,6 +66,8 @@ def _table(caption: str, given: str, rows: str) -> str:
     head = lines[0] if lines and "<td" not in lines[0] else ""
     names = [_text(name) for _, span, name in _CELL.findall(head) for _ in range(_width(span))]
     body = "\n".join(_cells(line, names) for line in (lines[1:] if head else lines))
+    if len(names) >= _WIDE:
+        body = _LIMITS.sub(lambda found: found[0].replace(" ", "&nbsp;"), body)
     begins = f"<thead>\n{_CELL.sub(_scoped, head)}</thead>" if head else ""
     sort = ' class="wide"' if len(names) >= _WIDE else ""
     return f"<table{given}{sort}><caption>{escape(caption)}</caption>{begins}<tbody>\n{body}\n</tbody></table>"

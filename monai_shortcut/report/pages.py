@@ -30,7 +30,7 @@ from monai_shortcut.report.first_screen import first_screen
 from monai_shortcut.report.glossary import GLOSSARY
 from monai_shortcut.report.markup import completed
 from monai_shortcut.report.tables import findings_table, regions_table
-from monai_shortcut.report.wording import limits, number, words
+from monai_shortcut.report.wording import SAID, limits, number, words
 from monai_shortcut.storage.folders import replace_files
 from monai_shortcut.storage.privacy import written
 from monai_shortcut.types import Estimate, p_text
@@ -186,6 +186,6 @@ def _environment() -> Environment:
     found.globals |= {"estimate": Estimate, "colours": VERDICTS | ANSWERS | RULINGS, "dark": DARK}
     found.globals |= {"looks": looks, "method_name": method_name, "told_name": told_name}
     found.globals |= {"published": PUBLISHED, "told": told, "lines": lines, "scales": scales, "shifted": shifted}
-    found.globals |= {"glossary": GLOSSARY}
+    found.globals |= {"glossary": GLOSSARY, "said": SAID}
     found.globals |= {"group_lines": group_lines}
     return found

@@ -11,6 +11,7 @@ import pandas as pd
 
 from monai_shortcut.attribution import Attribution
 from monai_shortcut.region_study import ModelAttribution, RegionReading, RegionStudyRecord, study_tables
+from monai_shortcut.region_study.record import IDENTITY
 from monai_shortcut.report.attribution import attribution_table
 from monai_shortcut.report.dimensions import study_dimensions
 from monai_shortcut.report.drawings import Drawing, drawn
@@ -19,6 +20,7 @@ from monai_shortcut.report.figures.attribution import FIGURES
 from monai_shortcut.report.figures.regions import numbered, region_figures
 from monai_shortcut.report.files import PAGE, report_files
 from monai_shortcut.report.pages import render
+from monai_shortcut.report.wording import words
 from monai_shortcut.storage.folders import replace_files
 from monai_shortcut.storage.privacy import written
 
@@ -52,6 +54,7 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
         "regions",
         title=found.title,
         record=found,
+        identity=identity(found),
         pictures=pictures,
         dimensions=study_dimensions(found),
         said={reading.label: _said(reading) for reading in found.readings},
@@ -63,6 +66,27 @@ def write_region_report(record: RegionStudyRecord | str | Path, folder: str | Pa
         or [("", None, {})],
     )
     return replace_files(folder, report_files({"region_study.json": found.to_json}, tables, pictures, html), PAGE)
+
+
+def identity(record: RegionStudyRecord) -> dict[str, str]:
+    """Models, data and run, by what they are, as on the page of an audit."""
+    network, configuration, table, date = (
+        record.settings.get(name, f"{what} not known")
+        for name, what in zip(IDENTITY, ("network", "configuration", "table", "date"), strict=True)
+    )
+    counts, trained = record.counts, len(record.learning_curves)
+    unknown = {name: f" ({count} unknown)" for name, count in counts.unknown.items() if count}
+    labels = ", ".join(f"{count} {name}{unknown.get(name, '')}" for name, count in counts.positives.items())
+    strategies = ", ".join(words(name) for name in record.strategies)
+    return {
+        "Models": f"{network}, trained with {configuration}",
+        "Data": f"{table}; {counts.images} test images of {counts.patients} patients ({labels})",
+        "Trained": f"{trained or 'several'} times, once for each fold and masking strategy ({strategies}), and tested "
+        "under every strategy",
+        "Patients not trained on": "all",
+        "Study": f"{date}; monai_shortcut {record.software.get('monai_shortcut', 'version not known')}",
+        "Use": "research use only",
+    }
 
 
 def _said(reading: RegionReading) -> list[str]:

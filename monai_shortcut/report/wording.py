@@ -4,9 +4,17 @@
 
 from __future__ import annotations
 
+from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, UNUSED, USED
 from monai_shortcut.types import Estimate, plain, with_limits
 
 MISSING = "-"
+SAID = {
+    USED: "predictions differ",
+    NOT_USED: "visible; effect below limit",
+    NOT_ENCODED: "no readable trace",
+    UNUSED: "effect below limit",
+    INCONCLUSIVE: "open",
+}  # verdicts in few words for readers
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:

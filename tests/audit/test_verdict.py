@@ -86,13 +86,13 @@ def test_tolerances_are_by_label_and_scale():
 
 
 def test_what_would_settle_it_is_said():
-    """(0.14 / 0.1)^2 as many patients; with a difference near the tolerance, no number of them."""
+    """A variance (2.93 / 1.64 * 0.14 / 0.1)^2 times smaller than of 50 and 55 patients; near the tolerance, none."""
     wide = judge(found(row(0.0, possible=0.14)), SETTINGS, NAMES).reason
     assert "probability moves by 0.00 (-0.04 to 0.04) among images of malignant, B against A" in wide
-    assert "About 100 patients each of malignant at A and at B would settle it; the smaller cell has 50." in wide
+    assert "About 320 patients each of malignant at A and at B would settle it; the smaller cell has 50." in wide
     few = row(0.1, possible=0.3, patients=30)  # by chance as large as the tolerance, and perhaps nothing
     unsure = judge(found(replace(few, estimate=Estimate(0.1, -0.1, 0.3))), SETTINGS, NAMES).reason
-    assert "About 120 patients each of malignant at A and at B would settle it" in unsure
+    assert "About 490 patients each of malignant at A and at B would settle it" in unsure
     near = judge(found(row(0.099, possible=0.2)), SETTINGS, NAMES).reason
     assert "only another tolerance settles it" in near
 

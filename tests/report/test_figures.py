@@ -290,7 +290,8 @@ def test_evidence_of_an_older_record_shows_the_gap_against_its_null(record):
 
 def test_examples_show_the_pixels_they_were_given(record):
     figure = plots.examples(record)
-    assert [axes.get_title() for axes in figure.axes] == ["full", "without roi", "full", ""]
+    first, second = (example.label for example in record.examples)
+    assert [axes.get_title() for axes in figure.axes] == [f"{first}: full", "without roi", f"{second}: full", ""]
     for axes, picture in zip(
         figure.axes, [p for example in record.examples for p in example.pictures.values()], strict=False
     ):

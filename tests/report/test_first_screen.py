@@ -212,9 +212,21 @@ def test_nothing_is_said_of_regions_that_were_not_hidden_or_of_a_model_at_chance
 def test_calibration_is_that_of_the_answers(many):
     sample = many.answers.sample(many.settings)
     says, are = sample.probabilities[:, 1].mean(), np.mean(sample.labels == 1)
-    assert calibration(many) == (
-        f"Calibration: on average it says {100 * says:.0f} % {many.label_names[1]}; {100 * are:.0f} % are."
+    said = calibration(many)
+    assert said.startswith(
+        f"Calibration: on average it says {100 * says:.0f} % {many.label_names[1]}; {100 * are:.0f} % are: "
+        f"{100 * abs(says - are):.0f} points too {'many' if says > are else 'few'} ("
     )
+    wrong = sample.probabilities[:, 1] - (sample.labels == 1)
+    by_patient = [wrong[sample.patients == patient] for patient in np.unique(sample.patients)]
+    rng = np.random.default_rng(0)
+    drawn = [
+        np.concatenate([by_patient[one] for one in rng.integers(len(by_patient), size=len(by_patient))]).mean()
+        for _ in range(999)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    expected = 100 * max(low, -high, 0), 100 * max(-low, high)
+    assert [float(end) for end in re.findall(r"\((\d+) to (\d+)\)", said)[0]] == pytest.approx(expected, abs=1.0)
     assert calibration(replace(many, answers=None)) == "Calibration: not recorded."
 
 
@@ -227,6 +239,21 @@ def test_nothing_found_is_no_praise():
     assert "Cause and effect: no image was shown with only an attribute swapped." in screen.untested
     swapped = found("tag", shown(row(0.02)), NOT_USED, counterfactual=Counterfactual(9, Estimate(0.1, 0.0, 0.2)))
     assert not any("Cause" in said for said in first_screen(bare(swapped)).untested)
+
+
+def test_what_is_open_is_followed_by_the_patients_that_would_settle_it():
+    """The variance of 40 and 40 patients, (2.93 / 1.64 * 0.2 / 0.1)^2 times smaller; near the limit no number."""
+    doubt = found("site", shown(row(0.0, 0.2), differences_p_value=0.5), INCONCLUSIVE)
+    near = found("age", shown(row(0.099, 0.05), differences_p_value=0.5), INCONCLUSIVE)
+    steps = first_screen(bare(doubt, near)).next_steps
+    assert steps == [
+        "Add patients, or set another limit, for age and site.",
+        "For site, about 510 patients each of benign at A and at B would settle it; the smaller cell has 40.",
+        "For age, only another limit settles it.",
+    ]
+    screen = first_screen(bare(*(replace(doubt, attribute=f"site {place}") for place in range(5))))
+    assert screen.next_steps[-1] == "The reasons of 2 more are below."
+    assert len(screen.next_steps) == 5
 
 
 def test_a_model_at_chance_is_told_to_be_checked_first():

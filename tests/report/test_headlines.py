@@ -6,14 +6,18 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from difference_cases import bare, compared, found, row, shown
+from difference_cases import LEVELS, bare, compared, found, row, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monai_shortcut.analyses.sample import Sample
 from monai_shortcut.analyses.subgroups import LevelScore, SubgroupGaps
+from monai_shortcut.audit.answers import Answers
 from monai_shortcut.audit.leading import size
 from monai_shortcut.audit.record import INCONCLUSIVE, NOT_ENCODED, NOT_USED, UNUSED, USED, VERDICTS, Company
+from monai_shortcut.cohort.levels import attribute_levels
 from monai_shortcut.report.headlines import BELOW, CAUTION, KINDS, OPEN, UNMEASURED, UNSEEN, Amount, headlines
 from monai_shortcut.types import Estimate
 
@@ -93,6 +97,41 @@ def test_of_several_classes_it_is_said_how_much_moves(scale, words):
     record = bare(found("scanner", shown(row(0.3, certain=0.15, scale=scale, outcome=1 if scale == "odds" else None))))
     (one,) = headlines(replace(record, label_names=(*record.label_names, "normal")))
     assert one.said.endswith(f", {words}")
+
+
+EACH = " Limits are of all movement among classes and may reach 0; the test looks at each class"
+
+
+def test_of_several_classes_limits_that_reach_zero_beside_a_small_p_are_explained():
+    moved = found("scanner", shown(row(0.06, 0.08, p_value=0.004), differences_p_value=0.004), INCONCLUSIVE)
+    record = replace(bare(moved), label_names=("benign", "malignant", "normal"))
+    (one,) = headlines(record)
+    assert one.amount == "6 points (0 to 14)"
+    assert one.certainty.endswith(f"is open.{EACH}.")
+    assert EACH not in headline(moved).certainty  # of two classes there is one movement
+    certain = found("scanner", shown(row(0.3, 0.1), differences_p_value=0.004))
+    assert EACH not in headlines(replace(record, findings=(certain,)))[0].certainty
+
+
+def test_the_class_that_moves_for_certain_is_named_with_limits_of_its_own():
+    """Of three classes the last gains little but for certain, at the cost of two that scatter."""
+    rng, count = np.random.default_rng(0), 80
+    level = np.arange(count) % 2
+    last = 0.1 + 0.03 * level + rng.normal(0, 0.01, count)
+    first = (1 - last) * rng.uniform(0.2, 0.8, count)
+    answers = np.concatenate([np.stack([first, 1 - last - first, last], axis=1), np.full((2, 3), 1 / 3)])
+    sample = Sample.of_probabilities(answers, [0] * count + [1, 2], np.arange(count + 2))  # two of other labels
+    levels = attribute_levels(np.array(LEVELS)[[*level, 0, 1]], np.arange(count + 2))
+    moved = found("scanner", shown(row(0.06, 0.08, p_value=0.004), differences_p_value=0.004), INCONCLUSIVE)
+    names = ("benign", "malignant", "normal")
+    record = replace(bare(moved), label_names=names, answers=Answers.of(sample, {"scanner": levels}, {}))
+    (one,) = headlines(record)
+    low, high = (last[level == place] for place in (0, 1))
+    middle, error = high.mean() - low.mean(), np.sqrt(high.var(ddof=1) / 40 + low.var(ddof=1) / 40)
+    size = [round(100 * (middle + way * 1.99 * error)) for way in (0, -1, 1)]
+    assert one.certainty.endswith(f"{EACH}, most plainly normal by {size[0]} points ({size[1]} to {size[2]}).")
+    equal = replace(record, answers=replace(record.answers, equal=record.answers.codes))
+    assert headlines(equal)[0].certainty.endswith(f"{EACH}.")
 
 
 def test_differences_for_certain_of_unknown_size_are_a_caution_with_the_row_that_shows_them():

@@ -112,6 +112,52 @@ def test_points_that_are_pixels_stay_on_a_light_ground(rasterized, sort):
     assert f'class="{sort}"' in drawing("x", figure).inline("x")
 
 
+def windows(page: str) -> list[tuple[float, float]]:
+    """Where the parts of a drawing begin, and how high they are."""
+    boxes = [box.split() for box in re.findall('<svg viewBox="([^"]*)"', page)]
+    return [(float(top), float(height)) for _, top, _, height in boxes]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 1), (2, 2)])
+def test_each_row_of_panels_has_a_window_onto_the_drawing_and_the_legend_is_in_the_last(rows, columns):
+    figure = Figure(figsize=(4, 6), layout="constrained")
+    for place, axes in enumerate(figure.subplots(rows, columns).flat):
+        axes.plot([0, 1], label=f"line {place}")
+        axes.set(title=f"title {place}", xlabel="x")
+    figure.legend(loc="outside lower center")
+    found = drawing("a b", figure)
+    page = found.inline("x")
+    parts = windows(page)
+    assert len(parts) == rows
+    assert page.count("title 0") == 1
+    assert page.count('<use href="#a-b-whole"/>') == rows - 1
+    ends = [top + height for top, height in parts]
+    assert [top for top, _ in parts] == pytest.approx([0, *ends[:-1]], abs=0.01)
+    assert ends[-1] == pytest.approx(6 * 72, abs=0.01)
+    for place, axes in enumerate(figure.axes):
+        box, (top, height) = axes.get_tightbbox(), parts[place // columns]
+        low, high = (432 * (1 - end / figure.bbox.height) for end in (box.y1, box.y0))
+        assert top <= low
+        assert high <= top + height
+    box = figure.legends[0].get_window_extent()
+    assert 432 * (1 - box.y1 / figure.bbox.height) >= parts[-1][0]
+
+
+def test_panels_that_overlap_and_bars_of_colours_are_not_cut():
+    figure = Figure(figsize=(4, 4))
+    figure.add_axes((0.1, 0.1, 0.3, 0.8))
+    figure.add_axes((0.6, 0.6, 0.3, 0.3))
+    assert drawing("x", figure).cuts == ()
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axes = figure.subplots(2, 1)
+    figure.colorbar(axes[1].imshow([[0, 1]]), ax=axes[1], orientation="horizontal")
+    assert len(drawing("x", figure).cuts) == 1
+    figure = Figure(figsize=(4, 6), layout="constrained")
+    for axes in figure.subplots(4, 1, height_ratios=[0.1, 1, 0.1, 1]):  # densities above what they are of
+        axes.set(xticks=[], yticks=[])
+    assert len(drawing("x", figure).cuts) == 1
+
+
 def test_the_report_of_a_label_leads_back_to_all(record, tmp_path):
     small = replace(record, findings=(), weight_space=None, examples=())
     write_reports({"a/b": small}, tmp_path)
@@ -129,3 +175,13 @@ def test_many_exclusions_are_counted_by_reason(record, tmp_path):
     assert "image 0, image 3, image 6 and 997 more" in " ".join(text.split())
     assert "image 9," not in text
     assert len((tmp_path / "excluded.csv").read_text().splitlines()) == 3001
+
+
+def test_limits_stay_in_one_line_where_a_table_is_wide():
+    def table(columns: int) -> str:
+        row = "<td>0.50 (0.40 to 0.60)</td><td>a (b)</td>" + "<td>1</td>" * (columns - 2)
+        return completed(f"<table><tr>{'<th>n</th>' * columns}</tr><tr>{row}</tr></table>")
+
+    assert "0.50 (0.40&nbsp;to&nbsp;0.60)<" in table(8)
+    assert "a (b)" in table(8)
+    assert "&nbsp;" not in table(7)

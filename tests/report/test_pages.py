@@ -28,7 +28,7 @@ from monai_shortcut.report import pages, write_overview, write_report
 from monai_shortcut.report.differences import beside
 from monai_shortcut.report.drawings import Drawing
 from monai_shortcut.report.tables import findings_table, regions_table
-from monai_shortcut.report.wording import limits, number
+from monai_shortcut.report.wording import SAID, limits, number
 from monai_shortcut.types import Estimate, p_text, with_limits
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
@@ -97,7 +97,10 @@ def test_the_page_needs_no_other_file(folder):
     inside = {link for link in links if link.startswith("#")}
     assert {f"#finding-{index}" for index in range(4)} <= inside <= anchors
     drawn = [attributes["aria-label"] for tag, attributes in page.tags if attributes.get("role") == "img"]
-    assert len(drawn) == len([tag for tag, _ in page.tags if tag == "svg"]) == len(FIGURES)
+    windows = [tag for tag, _ in page.tags if tag == "svg"]
+    again = [link for link in inside if link.endswith("-whole")]
+    assert len(drawn) == len(FIGURES) == len(windows) - text.count('-whole"/>')  # a row of panels is a window
+    assert again
     assert not [tag for tag, _ in page.tags if tag == "img"]
     assert all((folder / "figures" / f"{name}.svg").read_text().startswith("<?xml") for name in FIGURES)
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -201,7 +204,7 @@ def test_the_overview_shows_every_label_beside_the_others(record, tmp_path):
     text = page.read_text(encoding="utf-8")
     rows = Page(text).rows
     assert rows[0] == ["label", "images, patients", "AUC", HOSTILE, SLASHED, "plain name", "empty"]
-    verdicts = {finding.attribute: finding.verdict for finding in record.findings}
+    verdicts = {finding.attribute: SAID[finding.verdict] for finding in record.findings}
     assert rows[1][3:] == [verdicts[name] for name in rows[0][3:]]
     assert rows[2][3:6] == [f"{verdicts[HOSTILE]} or x or <y>", verdicts[SLASHED], "-"]
     assert rows[2][6] == verdicts["empty"]

@@ -15,9 +15,11 @@ from region_scores import draw_study
 from monai_shortcut.attribution.record import MaskedPanel, MaskedView
 from monai_shortcut.reader_study import ReaderStudy, StrategyReading
 from monai_shortcut.region_study import Fit, ModelAttribution, RegionStudyRecord, study_record
+from monai_shortcut.region_study.record import IDENTITY
 from monai_shortcut.report import write_region_report
 from monai_shortcut.report.figures.regions import diagonal
 from monai_shortcut.report.figures.style import ANSWERS
+from monai_shortcut.report.region_page import identity
 from monai_shortcut.storage.privacy import Privacy
 from monai_shortcut.types import Estimate, p_text, with_limits
 
@@ -51,7 +53,7 @@ def folder(record, tmp_path_factory):
 
 def plain(text: str) -> str:
     """A page whose cells do not say their columns."""
-    return re.sub(' data-label="[^"]*"', "", text)
+    return re.sub(' data-label="[^"]*"', "", text).replace("&nbsp;", " ")
 
 
 def test_the_page_shows_every_cell_of_the_matrix(record, folder):
@@ -66,6 +68,22 @@ def test_the_page_shows_every_cell_of_the_matrix(record, folder):
         assert f"{name}{cells}" in text
     assert any(cell.adjusted_chance_p_value < 0.001 for cell in record.matrix.cells)
     assert not re.search(r">-?0\.000<|-0\.00(?!\d)", text)
+
+
+def test_the_first_screen_says_what_was_studied_and_what_is_not_known(record, folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    first = text[: text.index("In short")]
+    entries = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", first))
+    counts = record.counts
+    assert entries["Models"] == "network not known, trained with configuration not known"
+    assert entries["Data"].startswith(f"table not known; {counts.images} test images of {counts.patients} patients (")
+    assert entries["Study"] == "date not known; monai_shortcut version not known"
+    known = ("Net", "train.json, more.json", "table.csv", "2026-11-26")
+    settings = dict(zip(IDENTITY, known, strict=True))
+    told = identity(replace(record, settings=settings, software={"monai_shortcut": "1.2"}))
+    assert told["Models"] == "Net, trained with train.json, more.json"
+    assert told["Data"].startswith("table.csv; ")
+    assert told["Study"] == "2026-11-26; monai_shortcut 1.2"
 
 
 def test_the_page_answers_each_question_in_its_colour(record, folder):
@@ -86,7 +104,7 @@ def test_the_page_stands_alone_and_runs_no_name(folder):
     assert "<td>its region is empty</td>" in plain(text)
     assert re.search(r'<tr><th scope="row">folds</th><td>3</td></tr>\s*<tr><th scope="row">numpy</th><td>2</td>', text)
     assert {path.name for path in (folder / "figures").iterdir()} == {"diagonal.svg", "matrix.svg", "learning.svg"}
-    assert text.count('role="img"') == text.count("<svg") == 3
+    assert text.count('role="img"') == text.count("<svg") - text.count('-whole"/>') == 3
 
 
 def test_bars_and_sentences_state_the_same_numbers_and_each_answer_once(record, folder):

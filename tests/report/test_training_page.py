@@ -43,7 +43,8 @@ SMALL = AttributePoint(
 
 
 def rows_of(text: str) -> list[list[str]]:
-    return [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)]
+    lines = re.findall(r"<tr>(.*?)</tr>", text.replace("&nbsp;", " "), re.DOTALL)
+    return [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in lines]
 
 
 def curves_of(*points: AttributePoint, **settings) -> TrainingCurves:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from textwrap import fill
 from typing import Any
@@ -218,8 +219,16 @@ def _predictions(axes: Axes, finding: Finding, audit: Audit) -> None:
 
 
 def examples(audit: Audit) -> Figure:
-    """Example images as the model was given them, one row each."""
-    return pictured(audit.examples)
+    """Example images as the model was given them; the first of each has its label."""
+    return pictured([_labelled(example) for example in audit.examples])
+
+
+def _labelled(example: Example) -> Example:
+    named = {
+        f"{example.label}: {words(caption)}" if place == 0 else caption: picture
+        for place, (caption, picture) in enumerate(example.pictures.items())
+    }
+    return replace(example, pictures=named)
 
 
 @styled

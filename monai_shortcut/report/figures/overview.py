@@ -38,7 +38,7 @@ def overview(audit: Audit) -> Figure:
     lowest = [f.evidence.encoding.own_auroc.low - 0.02 for f in found if f.evidence and f.evidence.encoding]
     left.axvline(0.5, color=INK, linewidth=1)
     left.set(xlabel="encoded: AUC of the probe within labels", xlim=(min([0.35, *lowest]), 1.02))
-    for axes, most in ((left, 0.5), (right, 0.62)):
+    for axes, most in ((left, 0.5), (right, 0.7)):
         axes.set_yticks(range(len(found)), [fill(name, 20) for name, _ in named])
         axes.set_ylim(max(len(found), 1) - 0.5, -most)
     right.axvline(0, color=INK, linewidth=1)

@@ -56,8 +56,8 @@ def training_curves(curves: TrainingCurves) -> Figure:
     grid[0][0].set_ylim(min(low, 0.0), max(high, 0.6))  # small differences look small
     for row in grid:
         for axes, title in zip(row, _PANELS, strict=True):
-            axes.set_title(title)
-    grid[-1][-1].set_xlabel("epoch")
+            axes.set(title=title, xlabel="epoch")
+            axes.tick_params(labelbottom=True)  # a wide page shows the panels side by side
     grid[-1][-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure, grid[0][0])
     return figure
@@ -79,7 +79,8 @@ def _row(row: Sequence[Axes], curves: TrainingCurves, name: str) -> None:
     _band(aligned, epochs, largest, used)
     aligned.plot(epochs, [np.nan if p is None else p.wsc for p in found], ":", color=_GREEN, linewidth=1.5)
     aligned.set_ylim(0, 1.02)
-    moved.set_ylabel(fill(name, 16))
+    for axes in row:
+        axes.set_ylabel(fill(name, 16))
     onset = curves.onset(name)
     if onset is not None:
         for axes in row:
