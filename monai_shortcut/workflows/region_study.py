@@ -27,6 +27,7 @@ from monai_shortcut.reader_study.record import Studies, studies_by_label
 from monai_shortcut.region_study import ModelAttribution, RegionStudyRecord, metadata_scores, study_record
 from monai_shortcut.region_study.embeddings import ModelEmbeddings, study_maps, study_moves
 from monai_shortcut.region_study.fits import PARTS, TRAINING, VALIDATION
+from monai_shortcut.region_study.record import IDENTITY
 from monai_shortcut.regions.strategies import STRATEGIES, check_settings
 from monai_shortcut.report.region_page import write_region_report
 from monai_shortcut.statistics.resampling import Resampling
@@ -34,7 +35,7 @@ from monai_shortcut.statistics.two_samples import patients_within
 from monai_shortcut.storage.folders import owned, writable
 from monai_shortcut.storage.privacy import Privacy
 from monai_shortcut.storage.tables import read_csv
-from monai_shortcut.versions import versions
+from monai_shortcut.versions import today, versions
 from monai_shortcut.workflows.cell import Cell, Evaluation, Item, finished, require_controls, run_cell
 from monai_shortcut.workflows.cell_attribution import Look, Looks
 from monai_shortcut.workflows.cell_embeddings import read_embeddings
@@ -143,6 +144,8 @@ class RegionStudy:
     ) -> None:
         self.privacy = Privacy.of(privacy or {})
         self.config = merged(config_file, overrides or {})
+        files = [config_file] if isinstance(config_file, str | Path) else config_file
+        self._files = tuple(Path(file).name for file in files)
         self.cohort, self.test, self.external = cohort, test, dict(external or {})
         self.strategies = tuple(strategies)
         usual = [name for name in ("without_roi", "roi_only") if name in self.strategies]
@@ -448,6 +451,10 @@ class RegionStudy:
         names = ("folds", "validation_folds", "seed", "threads", "baseline", "level")
         known = {name: str(getattr(self, name)) for name in names}
         known |= {"attributes of the baseline": ", ".join(self.attributes) or "none"}
+        network = self.config.get("network_def")
+        target = str(network.get("_target_", "")) if isinstance(network, Mapping) else ""
+        values = (target.rpartition(".")[2], ", ".join(self._files), self.cohort.source, today())
+        known |= {name: value for name, value in zip(IDENTITY, values, strict=True) if value}
         if self.margins:
             known |= {"margins": ", ".join(f"{margin:g}" for margin in self.margins)}
         chosen = {name: value for name, value in self.config.items() if self.privacy.paths or name not in PLACES}

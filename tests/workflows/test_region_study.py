@@ -291,6 +291,17 @@ def test_the_page_does_not_say_where_the_images_are(phantom, tmp_path):
     assert allowed._settings()["dataset_dir"] == "/data/Ann Lee"
 
 
+def test_settings_say_what_was_studied_without_folders(phantom, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    found = study(phantom, tmp_path)
+    found.cohort = replace(found.cohort, source="table.csv")
+    settings = found._settings()
+    assert settings["date"] == "1970-01-02"
+    assert settings["table of images"] == "table.csv"
+    assert settings["training configuration"].endswith(".json")
+    assert "/" not in settings["training configuration"]
+
+
 def test_more_conditions_are_tested_without_training_again(phantom, finished, tmp_path):
     cell = study(phantom, finished).cells()[0]
     before = (Path(cell.folder) / "model.pt").stat().st_mtime_ns
