@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -88,13 +88,17 @@ class Phantom:
         for name, value in changed.items():
             if value not in _ALTERNATIVES.get(name, ()):
                 raise ValueError(f"{name} must be one of {_ALTERNATIVES.get(name, ATTRIBUTES)}, got {value!r}.")
-        row = {str(key): str(value) for key, value in self.cohort.table.iloc[index].items()} | changed
-        rng = np.random.default_rng(self.seeds[index])
-        echo, region = _anatomy(row["label"], self.size, self.visibility, rng)
-        image = scan(echo, SCANNERS[row["scanner"]], rng)
+        row = self._rows[index] | changed
+        scene = row["label"], self.size, self.visibility, self.seeds[index]
+        image = _scanned(*scene, row["scanner"]).copy()
         if row["annotation"] == "present":
             _mark(image)
-        return image[None], region[None].astype(np.uint8)
+        return image[None], _scene(*scene)[1][None].astype(np.uint8)
+
+    @cached_property
+    def _rows(self) -> list[dict[str, str]]:
+        rows = self.cohort.table.to_dict("records")
+        return [{str(key): str(value) for key, value in row.items()} for row in rows]
 
     def datalist(self, counterfactuals: Sequence[str] = ()) -> list[dict[str, Any]]:
         """The images as a MONAI datalist of arrays.
@@ -118,8 +122,7 @@ class Phantom:
     def _other(self, attribute: str, index: int) -> str:
         if attribute not in _ALTERNATIVES:
             raise ValueError(f"counterfactuals must be among {ATTRIBUTES}, got {attribute!r}.")
-        present = self.cohort.table[attribute].iloc[index]
-        return next(value for value in _ALTERNATIVES[attribute] if value != present)
+        return next(value for value in _ALTERNATIVES[attribute] if value != self._rows[index][attribute])
 
 
 def draw_phantom(
@@ -187,6 +190,21 @@ def draw_phantom(
     return Phantom(cohort, size, seeds, visibility)
 
 
+# An image and its counterfactuals are drawn one after the other: they share what the changed attribute leaves.
+@lru_cache(maxsize=2)
+def _scanned(plane: str, size: int, visibility: float, seed: int, scanner: str) -> Image:
+    """The scan without annotation."""
+    return scan(_scene(plane, size, visibility, seed)[0], SCANNERS[scanner])
+
+
+@lru_cache(maxsize=1)
+def _scene(plane: str, size: int, visibility: float, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scatterers (2, size, size), the same whatever the scanner, and the region of the anatomy."""
+    rng = np.random.default_rng(seed)
+    echo, region = _anatomy(plane, size, visibility, rng)
+    return scatterers(echo, rng), region
+
+
 def _anatomy(
     plane: str, size: int, visibility: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -239,13 +257,17 @@ def _thorax(u: NDArray[np.float64], v: NDArray[np.float64]) -> tuple[Any, Any]:
 _PLANES = {"head": _head, "abdomen": _abdomen, "femur": _femur, "thorax": _thorax}
 
 
-def scan(echo: NDArray[np.float64], scanner: Scanner, rng: np.random.Generator) -> Image:
-    """Speckle, gain and log compression; the scatterers are the same whatever the scanner."""
-    scatterers = rng.normal(size=(2, *echo.shape)) * 10 ** (echo / 20)
-    blurred = gaussian_filter(scatterers, (0, scanner.axial, scanner.lateral))
-    power = _power(echo.shape, scanner.axial, scanner.lateral)  # blur must not change brightness
+def scatterers(echo: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Real and imaginary part (2, rows, columns) of what each point of an echo (rows, columns) sends back."""
+    return np.asarray(rng.normal(size=(2, *echo.shape)) * 10 ** (echo / 20))
+
+
+def scan(sent: NDArray[np.float64], scanner: Scanner) -> Image:
+    """Speckle, gain and log compression of scatterers (2, rows, columns)."""
+    blurred = gaussian_filter(sent, (0, scanner.axial, scanner.lateral))
+    power = _power(sent.shape[1:], scanner.axial, scanner.lateral)  # blur must not change brightness
     decibel = 10 * np.log10((blurred**2).sum(axis=0) / (2 * power) + 1e-6)
-    decibel += scanner.gain - scanner.attenuation * np.linspace(0, 1, len(echo))[:, None]
+    decibel += scanner.gain - scanner.attenuation * np.linspace(0, 1, sent.shape[1])[:, None]
     return np.asarray(np.clip((decibel + 40) / 50, 0, 1), dtype=np.float32)
 
 

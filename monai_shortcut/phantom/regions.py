@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from monai_shortcut.cohort.table import Cohort
-from monai_shortcut.phantom.fetal_planes import SCANNERS, Image, scan
+from monai_shortcut.phantom.fetal_planes import SCANNERS, Image, scan, scatterers
 from monai_shortcut.storage.files import replacing
 from monai_shortcut.storage.folders import owned
 from monai_shortcut.storage.tables import write_csv
@@ -67,7 +67,7 @@ class RegionPhantom:
         echo = np.full((self.size, self.size), -12.0)
         echo[border(self.size)] += shift["outside"]
         echo[region] = -22.0 + shift["inside"]
-        return scan(echo, SCANNERS["scanner A"], rng)[None], region[None].astype(np.uint8)
+        return scan(scatterers(echo, rng), SCANNERS["scanner A"])[None], region[None].astype(np.uint8)
 
     def save(self, folder: str | Path) -> Cohort:
         """Write the images as a user's collection would lie on disk.
