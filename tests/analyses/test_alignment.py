@@ -155,6 +155,16 @@ def test_heads_of_all_tasks_are_compared_as_the_matrix_of_arrays_does(rng):
     np.testing.assert_allclose(found.cosines, expected.cosines, atol=1e-8)
 
 
+def test_a_head_that_tells_no_class_from_the_others_has_no_direction(rng):
+    """Its rows differ by their rounding alone."""
+    points, code, label, patient, head = example(rng)
+    alike = head[:1] * np.array([[1.0], [1 + 1e-16], [1 - 1e-16]])[: len(head)]
+    images = images_of(label, patient, points=points, weight=alike)
+    found = alignment(images.by("site", levels_of(code)))
+    np.testing.assert_array_equal(found.within, 0)
+    np.testing.assert_array_equal(found.logits, 0)
+
+
 def test_the_label_is_aligned_as_an_attribute_would_be(rng):
     points, _, label, patient, head = example(rng)
     label = np.array([0, 2])[label % 2]  # class 1 is absent
