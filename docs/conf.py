@@ -41,7 +41,12 @@ html_theme = "pydata_sphinx_theme"
 html_title = project
 html_show_sourcelink = False
 html_show_copyright = False
-html_theme_options = {"show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
+html_theme_options = {
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "navbar_persistent": ["search-button"],  # the wide one is named otherwise than it reads
+}
+html_sidebars = {name: [] for name in ("docs/start", "docs/method", "docs/glossary")}  # nothing is below them
 linkcheck_ignore = [r"https://doi\.org/.*"]  # publishers refuse programs
 _AT_THE_ROOT = '<!doctype html>\n<meta http-equiv="refresh" content="0; url=docs/index.html">\n'
 
