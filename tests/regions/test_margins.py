@@ -243,6 +243,16 @@ def test_a_margin_covers_the_image_when_it_reaches_the_farthest_pixel(rng, shape
         dilate(roi, -1e300, metric=metric)
 
 
+@pytest.mark.parametrize("step", [0.25, 2.0])
+@pytest.mark.parametrize("metric", ["euclidean", "taxicab"])
+def test_millimetres_cover_the_image_when_they_reach_its_farthest_pixel(step, metric):
+    roi = torch.zeros(9, 12)
+    roi[0, 0] = 1
+    farthest = step * (np.hypot(8, 11) if metric == "euclidean" else 19)
+    assert dilate(roi, 0.999 * farthest, "mm", (step, step), metric).sum() == roi.numel() - 1
+    assert dilate(roi, farthest, "mm", (step, step), metric).all()
+
+
 def test_an_empty_channel_among_many_margins_is_an_error():
     margins = RegionMargins(torch.stack([disk((9, 9), 2), torch.zeros(9, 9, dtype=torch.bool)]))
     for margin in (0, 1, -1):

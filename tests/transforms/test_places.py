@@ -391,3 +391,5 @@ def test_arrays_that_know_no_place_are_taken_as_they_are(volume):
     flat = MetaTensor(image[None], affine=torch.zeros(4, 4))
     with pytest.raises(ValueError, match=r"the affine of an image must be invertible, got an array without volume\."):
         MaskROI("roi_only")(flat, MetaTensor(roi[None], affine=torch.from_numpy(AFFINE)))
+    nowhere = MetaTensor(roi[None], affine=torch.full((4, 4), torch.nan))
+    assert torch.equal(MaskROI("roi_only")(known, nowhere).as_tensor(), (image * roi)[None])
