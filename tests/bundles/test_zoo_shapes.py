@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import run
+from monai.bundle import ConfigParser, run
 from monai.networks.nets import DenseNet
 from scanner_images import bundle_modules, first_cause, fitted, keep, metadata, part, saved, scanned, written
 from sklearn.metrics import roc_auc_score
@@ -33,6 +33,7 @@ from monai_shortcut.workflows.cell import require_controls, run_cell
 from monai_shortcut.workflows.configuration import cell_parser
 
 SHAPES = Path(__file__).parent / "zoo_shapes"
+GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "audit-your-own-bundle.md").read_text(encoding="utf-8")
 SETTINGS = {"folds": 3, "permutations": 59, "bootstraps": 49, "repeats": 1, "erasures": 9, "held_out": 0}
 pytestmark = [pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")]
 
@@ -230,6 +231,20 @@ def test_a_region_study_leaves_the_bundles_files_as_they_are_and_keeps_the_best_
     assert not Path(cell.folder, "saved").exists()
 
 
+def test_the_overlay_makes_the_study_of_a_foreign_bundle(studied, tmp_path, monkeypatch):
+    """As `study`, from the command line: what the bundle's training lacks is in its masked.json."""
+    monkeypatch.chdir(studied)
+    parser = ConfigParser(ConfigParser.load_config_file(overlay("regions")))
+    parser["study_overrides"], parser["study_folds"] = {"bundle_root": str(studied), "nonzero": False}, 2
+    parser["audit_dir"], parser["study#embeddings"] = str(tmp_path / "regions"), False
+    parser["study#validation_folds"], parser["study#strategies"] = 2, ["full", "silhouette"]
+    made, expected = parser.get_parsed_content("study"), study(studied, tmp_path / "regions", nonzero=False)
+    assert made.config == expected.config
+    pairs = list(zip(made.cells(), expected.cells(), strict=True))
+    assert [one.trained_on for one, _ in pairs] == ["full", "silhouette"] * 2
+    assert all((one.folder, one.train, one.test) == (other.folder, other.train, other.test) for one, other in pairs)
+
+
 def test_a_region_study_reads_what_the_network_returns_and_not_the_class_that_is_made_of_it(studied, tmp_path):
     """The postprocessing of the Zoo ends in argmax and one-hot: scores were -1 and 1."""
     cell = study(studied, tmp_path, nonzero=False).cells()[0]
@@ -284,6 +299,10 @@ def test_a_configuration_without_an_evaluator_gets_one(studied, monkeypatch, tmp
     files = [f"configs/{name}" for name in ("train.json", "masked.json")]
     files += [str(overlay(name)) for name in ("inference", "evaluator")]
     changed = {f"audit_settings#{name}": value for name, value in SETTINGS.items()}
+    said = "the referring item `@dataloader` is not defined in the config content"
+    assert f"``{said}``" in GUIDE
+    with pytest.raises(ValueError, match=said):
+        run(config_file=files, audit_dir=str(tmp_path), **changed)
     run(config_file=files, audit_loader="@validate#dataloader", audit_dir=str(tmp_path), **changed)
     record = Audit.from_json(tmp_path / "audit.json")
     assert list(record.weights.values()) == ["model.pt"]
