@@ -20,6 +20,7 @@ from monai_shortcut.installation import overlay
 
 # Arguments that a component passes on, and whose docstring says what they mean.
 _PASSED_ON = {
+    "monai_shortcut.cohort.Cohort.from_csv": "monai_shortcut.cohort.Columns",
     "monai_shortcut.workflows.audit_cohort": "monai_shortcut.cohort.Columns",
     "monai_shortcut.handlers.ReaderExport": "monai_shortcut.reader_study.prepare",
 }

@@ -36,6 +36,7 @@ OVERLAYS = {
     "inference": "configs with the id evaluator: inference.json, or train.yaml and evaluate.yaml of the YAML template",
     "evaluate": "configs with the id validate#evaluator: train.json and evaluate.json",
     "training": "configs with the id train#trainer: an audit every few epochs of a training",
+    "regions": "by itself: a region study of a training configuration that masks its images",
     "readers": "after one of the first two: a page for readers in place of the audit",
     "answers": "by itself: what readers answered on that page",
     "repair": "configs with the id evaluator: repairs of the head, each audited on patients it was not fitted to",

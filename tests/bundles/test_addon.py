@@ -67,7 +67,7 @@ def test_an_overlay_touches_nothing_of_a_bundle_but_run(name):
     text = overlay(name).read_text()
     assert text == json.dumps(json.loads(text), indent=4) + "\n"
     ids = set(content(name)) - {"run"}
-    assert all(name.startswith(("audit", "repair")) or name == "metadata_csv" for name in ids)
+    assert all(name.startswith(("audit", "repair", "study")) or name == "metadata_csv" for name in ids)
     kinds = ("json", "yaml") if find_spec("yaml") else ("json",)
     for path in (path for kind in kinds for path in SHAPES.rglob(f"configs/*.{kind}")):
         assert not ids & set(ConfigParser.load_config_file(path)), path
@@ -193,7 +193,7 @@ def test_the_command_line_prints_the_path_of_an_overlay_alone(name, capsys):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["--help"], 0, "--overlay {inference,evaluate,training,readers,answers,repair,compare,evaluator}"),
+        (["--help"], 0, "--overlay {inference,evaluate,training,regions,readers,answers,repair,compare,evaluator}"),
         (["--overlay", "other"], 1, "invalid choice: 'other'"),
         (["everything"], 1, "invalid choice: 'everything'"),
     ],
@@ -207,7 +207,7 @@ def test_the_command_line_explains_itself(arguments, status, said, capsys):
 
 
 def test_an_unknown_overlay_is_refused():
-    known = "inference, evaluate, training, readers, answers, repair, compare, evaluator"
+    known = "inference, evaluate, training, regions, readers, answers, repair, compare, evaluator"
     with pytest.raises(ValueError, match=f"overlay must be one of {known}, got 'other'"):
         overlay("other")
 
