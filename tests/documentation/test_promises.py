@@ -15,7 +15,7 @@ ROWS = [
     for heading, table in re.findall(r"^\| ([^|\n]*?) \|.*\n\|[-|]+\n((?:\|.*\n)+)", PAGE, re.M)
     for row in table.splitlines()
 ]
-TESTS = {"promise": 1, "kind": 3, "item": 1}  # column that names tests, by heading of the first
+TESTS = {"promise": 1, "kind": 3}  # column that names tests, by heading of the first
 
 
 def named_tests(text: str) -> list[str]:
