@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
@@ -389,15 +390,17 @@ def _by(sample: Sample, name: str, levels: Levels, others: tuple[NDArray[np.int6
 
 def _prepare(sample: Sample) -> None:
     """Compute what all attributes share, before they are analysed side by side."""
-    folded = sample.folds()
-    for index in range(folded.folds):
-        folded.solver(folded.others(index), within=True)
-        folded.solver(folded.others(index), within=False)
-    for within in (True, False):
-        sample.together.solver((0,), within)
-        sample.metric(within)
-    _ = sample.points.axes, sample.head, sample.bootstrap, sample.outcome or sample.placements
-    _ = sample.whitened.kept, sample.kernel.kept
+    folded, together = sample.folds(), sample.together
+    chosen = [(folded, folded.others(index)) for index in range(folded.folds)] + [(together, (0,))]
+    _side_by_side(lambda asked: asked[0][0].solver(asked[0][1], asked[1]), product(chosen, (True, False)))
+    alone: list[Callable[[], Any]] = [
+        lambda: sample.whitened.kept,
+        lambda: sample.metric(True),
+        lambda: sample.metric(False),
+        lambda: (sample.points.axes, sample.kernel.kept),
+        lambda: (sample.head, sample.bootstrap, sample.outcome or sample.placements),
+    ]
+    _side_by_side(lambda compute: compute(), alone)
 
 
 def _side_by_side(question: Callable[[Asked], Answer], asked: Iterable[Asked], most: int = 2**16) -> list[Answer]:
