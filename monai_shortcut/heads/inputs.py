@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,10 +42,22 @@ class Inputs:
         return len(self.images)
 
     def into(self, network: nn.Module) -> Any:
-        """What the network returns for them."""
-        if self.inferer is not None:
-            return self.inferer(self.images, network, *self.args, **self.kwargs)
-        return network(self.images, *self.args, **self.kwargs)
+        """What the network returns for them.
+
+        Raises:
+            ValueError: If it takes more.
+        """
+        try:
+            if self.inferer is not None:
+                return self.inferer(self.images, network, *self.args, **self.kwargs)
+            return network(self.images, *self.args, **self.kwargs)
+        except TypeError as error:
+            if not re.search(r"missing \d+ required", str(error)):
+                raise
+            raise ValueError(
+                f"the network must be given all its inputs, got {error}; name the entries of the batch that it takes "
+                "beside the images: extra_keys of audit_classifier, PrepareBatchExtraInput in MONAI's evaluators."
+            ) from error
 
     def rows(self, chosen: Sequence[int]) -> Inputs:
         """The same for some images; what does not have a row for each image stays as it is."""

@@ -24,6 +24,7 @@ from monai_shortcut import audit_classifier
 from monai_shortcut.audit import Audit, AuditSettings
 from monai_shortcut.cohort import Cohort
 from monai_shortcut.handlers.shortcut_audit import ShortcutAudit
+from monai_shortcut.heads.inputs import Inputs
 
 QUICK = AuditSettings(folds=3, permutations=59, bootstraps=29, repeats=1, erasures=5, held_out=0)
 
@@ -254,7 +255,8 @@ def test_a_network_of_two_inputs_is_audited_by_its_answers(keys, data):
     check_means(found, answers, data)
     with pytest.raises(ValueError, match=r"batch must have the extra_keys, got \['0', '1', '2', .*\] without size"):
         audit_classifier(network, batches, data.table, extra_keys="size", label_key=2)
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'age'"):
+    said = r"missing 1 required positional argument: 'age'; name the entries .* extra_keys of audit_classifier, Prepare"
+    with pytest.raises(ValueError, match=said):
         audit_classifier(network, batches, data.table, label_key=2)
 
 
@@ -352,6 +354,13 @@ def test_what_cannot_be_read_says_what_to_do(changed, message, data, network):
     options = {"network": network, "loader": loader(data), "metadata": data.table, "settings": QUICK} | changed
     with pytest.raises(ValueError, match=message):
         audit_classifier(**options)
+
+
+def test_an_error_of_the_network_is_its_own():
+    network = nn.Flatten()
+    network.forward = lambda images: images + "1"
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Inputs(torch.ones(1)).into(network)
 
 
 def test_attribution_of_a_network_of_several_inputs_is_refused(data):
