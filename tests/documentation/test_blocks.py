@@ -37,6 +37,7 @@ RUN_BY = {
     ("docs/how-to/region-study.md", "json"): "tests/workflows/test_region_study.py",
     ("docs/how-to/slices.md", "python"): "any-classifier.md and one setting, given in test_discovered_pictures.py",
     ("docs/reading/after-inconclusive.md", "python"): TUTORIALS,
+    ("docs/reliability.md", ""): "mutants take minutes to hours; the script is tried on a module when it is changed",
     ("docs/start.md", ""): TUTORIALS,
     ("docs/tutorials/phantom.md", ""): TUTORIALS,
     ("docs/tutorials/region-study.md", ""): TUTORIALS,
