@@ -97,6 +97,8 @@ class AuditSettings(Resampling):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.confidence <= 0.5:
+            raise ValueError(f"confidence must be above 0.5, for limits on one side too, got {self.confidence!r}.")
         if self.correction not in CORRECTIONS:
             raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}, got {self.correction!r}.")
         for name, high in _ABOVE_ZERO.items():

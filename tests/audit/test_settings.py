@@ -152,6 +152,7 @@ def test_maps_are_among_those_there_are():
         ({"alike": float("nan")}, "alike must be between 0 and 1, got nan"),
         ({"significance": "0.05"}, "significance must be above 0 and at most 0.5, got '0.05'"),
         ({"confidence": 0.0}, "confidence must be a number between 0 and 1, got 0.0"),
+        ({"confidence": 0.5}, "confidence must be above 0.5, for limits on one side too, got 0.5"),
         ({"bootstraps": 0}, "bootstraps must be an integer of at least 1, got 0"),
         ({"odds_tolerance": "2"}, "odds_tolerance must be finite and at least 1, got '2'"),
         ({"threshold": "0.5"}, "threshold must be between 0 and 1, got '0.5'"),
