@@ -79,8 +79,8 @@ def each(times: float, fewer: int, more: int) -> float:
     The variance of a difference is proportional to 1 / fewer + 1 / more where both cells vary alike.
 
     Example:
-        >>> each(4, 50, 50), each(2, 60, 60), each(1.5, 100, 300)
-        (200.0, 120.0, 180.0)
+        >>> [round(each(*given)) for given in ((4, 50, 50), (2, 60, 60), (1.5, 100, 300))]
+        [200, 120, 180]
     """
     target = (1 / fewer + 1 / more) / times
     return 2 / target if 2 / target >= more else 1 / (target - 1 / more)

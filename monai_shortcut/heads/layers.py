@@ -152,5 +152,6 @@ def run_on_example(network: nn.Module, images: torch.Tensor | Inputs | None = No
     except Exception as error:
         raise ValueError(
             f"the network must accept a dummy batch of shape {tuple(images.shape)}, got {type(error).__name__}: "
-            f"{error}; pass images= a batch the network accepts, of several inputs as heads.inputs.Inputs."
+            f"{str(error).rstrip('.')}; pass images= a batch the network accepts, of several inputs as "
+            "heads.inputs.Inputs."
         ) from error

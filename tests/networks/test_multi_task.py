@@ -385,7 +385,7 @@ def test_without_images_the_head_is_found_on_random_ones():
     images = torch.randn(2, 1, 32, 32)
     model = MultiTaskClassifier(network, LEVELS).eval()
     assert model.layer == MultiTaskClassifier(network, LEVELS, images=images).layer == "adaptation.3"
-    with pytest.raises(ValueError, match=r"dummy batch of shape \(2, 3\), got TypeError: .*pass images= a batch"):
+    with pytest.raises(ValueError, match=r"dummy batch of shape \(2, 3\), got ValueError: .*evaluators; pass images="):
         MultiTaskClassifier(Pair(), LEVELS)
 
 
