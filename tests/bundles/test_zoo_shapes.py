@@ -475,7 +475,8 @@ def test_one_logit_tells_the_second_class(nodule, monkeypatch):
     outcome = np.array([item["label"] for item in items])
     (score,) = record.regions.scores
     assert (score.label, score.images) == ("1", 69)
-    assert score.auc.value == pytest.approx(roc_auc_score(outcome, logits.numpy()))
+    expected = roc_auc_score(outcome, logits.numpy())
+    assert score.auc.value == pytest.approx(expected, abs=0.005)  # on a GPU, a near tie is ranked the other way
 
 
 def test_torchscript_is_refused_and_the_remedy_works(nodule, monkeypatch):
