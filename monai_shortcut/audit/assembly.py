@@ -37,7 +37,7 @@ from monai_shortcut.audit.evidence import (
 from monai_shortcut.audit.intake import Taken, answers_taken_in, check_attributes, check_rows, taken_in
 from monai_shortcut.audit.measured import intersected, marked, told_by_images
 from monai_shortcut.audit.names import Names
-from monai_shortcut.audit.power import beyond, tell_permutations, tell_power
+from monai_shortcut.audit.power import beyond, least_use, tell_permutations, tell_power
 from monai_shortcut.audit.preview import Preview, cores, foreseen_audit
 from monai_shortcut.audit.progress import Progress
 from monai_shortcut.audit.record import (
@@ -330,7 +330,7 @@ def _findings(
 ) -> tuple[tuple[Finding, ...], dict[str, AttributeSample], dict[str, float]]:
     """A finding for each attribute, those that could be analysed and are no pairs, and `spreads` of the label."""
     progress.expect(_QUESTIONS * len(coded) + 8)
-    tell_power(sample, coded, settings, label_names, audits, parts)
+    tell_power(least_use(sample, coded, settings, label_names, audits, parts))
     with progress.step("shared factorizations"):
         _answered(lambda: _prepare(sample))
     asked = {name: _by(sample, name, levels, beyond(parts.get(name, ()), coded)) for name, levels in coded.items()}

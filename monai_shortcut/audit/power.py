@@ -70,16 +70,9 @@ def tell_permutations(asked: int, needed: int, tests: int) -> None:
         )
 
 
-def tell_power(
-    sample: Sample,
-    coded: Mapping[str, Levels],
-    settings: AuditSettings,
-    label_names: Sequence[str],
-    audits: int,
-    parts: Mapping[str, tuple[str, ...]],
-) -> None:
-    """Log what can be found, by attribute and label."""
-    for name, told in least_use(sample, coded, settings, label_names, audits, parts).items():
+def tell_power(found: Mapping[str, str]) -> None:
+    """Log what can be found, by attribute, as `least_use` says it."""
+    for name, told in found.items():
         logger.info("%s: %s.", name, told)
 
 
