@@ -33,6 +33,7 @@ _NEW, _READY, _NAMES = ".monai_shortcut.new", ".monai_shortcut.ready", ".monai_s
 _BUSY = (errno.EAGAIN, errno.EACCES)
 _UNABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems without locks
 _PAUSE = 0.05  # seconds between two looks at a folder that another process owns
+_INTRODUCTION = 1.0  # seconds that an owner may take to say who it is
 _LOG = logging.getLogger(__name__)
 
 if sys.platform == "win32":
@@ -275,13 +276,21 @@ def _release(place: Path) -> None:
 
 
 def _refusal(place: Path) -> str:
-    owner = ""
-    with suppress(OSError):
-        owner = (place / LOCK).read_text(encoding="utf-8", errors="replace")
     return (
-        f"a folder must be written by one process at a time, got {place}, which {owner or 'another process'} owns: "
+        f"a folder must be written by one process at a time, got {place}, which {_owner(place)} owns: "
         "wait until that has ended, end it there, or choose another folder."
     )
+
+
+def _owner(place: Path) -> str:
+    """Who owns a folder, in the words of the owner, who may be about to write them."""
+    until = time.monotonic() + _INTRODUCTION
+    while time.monotonic() < until:
+        with suppress(OSError):
+            if text := (place / LOCK).read_text(encoding="utf-8", errors="replace"):
+                return text
+        time.sleep(_PAUSE)
+    return "another process"
 
 
 @atexit.register

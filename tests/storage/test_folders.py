@@ -59,6 +59,17 @@ except FolderInUseError as error:
     assert contents(tmp_path) == {}
 
 
+@pytest.mark.parametrize(("said", "named"), [("process 7 on host late", "process 7 on host"), ("", "another process")])
+def test_an_owner_may_say_who_it_is_a_moment_after_it_has_the_folder(tmp_path, said, named):
+    with (tmp_path / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        timer = threading.Timer(0.2, (tmp_path / LOCK).write_text, [said])
+        timer.start()
+        with pytest.raises(FolderInUseError, match=f"got .*, which {named}( late)? owns"):
+            writable(tmp_path)
+        timer.join()
+
+
 def test_a_killed_owner_is_none_and_its_leftovers_go(tmp_path):
     (tmp_path / ".mine.1.part").write_text("of the user")
     process = holding(tmp_path)
