@@ -295,12 +295,12 @@ def test_a_map_of_logits_is_recorded_cell_by_cell(sononet, items, kind):
     assert hooks(sononet) == 0
 
 
-def test_an_audit_of_the_map_sees_the_same_probabilities(sononet, phantom, items, tmp_path, monkeypatch):
+def test_an_audit_of_the_map_sees_the_same_probabilities(sononet, phantom, items, monkeypatch):
     monkeypatch.setattr("monai_shortcut.handlers.reports.write_report", lambda *_: "none")  # it takes seconds
     arguments = {"roi_key": "roi", "counterfactual_keys": {"scanner": "image_scanner"}, **BRIEF}
     audits = {}
     for embedding in ("pooled", "logit_map"):
-        handler = ShortcutAudit(sononet, phantom.cohort, tmp_path, embedding=embedding, **arguments)
+        handler = ShortcutAudit(sononet, phantom.cohort, None, embedding=embedding, **arguments)
         run("decollated", sononet, items, handler, batch_size=8)
         audits[embedding] = handler
         logits = handler.head(torch.as_tensor(handler.embeddings)).numpy()
@@ -329,11 +329,11 @@ def test_handlers_of_numbers_take_the_map_too(sononet, phantom, items):
         np.testing.assert_allclose(handler.embeddings, read, rtol=1e-4, atol=1e-4)
 
 
-def test_heads_of_a_multi_task_network_read_the_pooled_embedding_only(sononet, phantom, items, tmp_path, monkeypatch):
+def test_heads_of_a_multi_task_network_read_the_pooled_embedding_only(sononet, phantom, items, monkeypatch):
     monkeypatch.setattr("monai_shortcut.handlers.reports.write_report", lambda *_: "none")
     network = MultiTaskClassifier(sononet, {"scanner": 2}, images=stacked(items[:2])).eval()
     for embedding, heads in (("pooled", 1), ("logit_map", 0)):
-        handler = ShortcutAudit(network, phantom.cohort, tmp_path, embedding=embedding, **BRIEF)
+        handler = ShortcutAudit(network, phantom.cohort, None, embedding=embedding, **BRIEF)
         run("engine", network, items, handler)
         assert len(handler._attribute_heads(["scanner"])) == heads
     assert handler.head.layer == "network.adaptation.4"
@@ -381,8 +381,8 @@ def all_handlers(network: nn.Module, cohort: Any, folder: Any, **arguments: Any)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_numbers_are_floats_and_are_logged(densenet, phantom, items, tmp_path, caplog, kind):
-    handlers = all_handlers(densenet, phantom.cohort, tmp_path, attributes=None)
+def test_numbers_are_floats_and_are_logged(densenet, phantom, items, caplog, kind):
+    handlers = all_handlers(densenet, phantom.cohort, None, attributes=None)
     logging.getLogger(f"stats {kind}").addHandler(caplog.handler)  # MONAI's loggers do not propagate
     engine = run(kind, densenet, items, *handlers, StatsHandler(name=f"stats {kind}", iteration_log=False))
     ends = ("probe_auroc", "probe_p", "wsc", "own_auroc", "prediction_gap", "used")
@@ -465,8 +465,8 @@ def test_a_single_logit_speaks_for_the_second_label(phantom, items, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
-def test_a_second_run_keeps_no_number_and_no_hook_of_the_first(sononet, phantom, items, tmp_path, kind):
-    handlers = all_handlers(sononet, phantom.cohort, tmp_path, attributes=["scanner", "annotation"])
+def test_a_second_run_keeps_no_number_and_no_hook_of_the_first(sononet, phantom, items, kind):
+    handlers = all_handlers(sononet, phantom.cohort, None, attributes=["scanner", "annotation"])
     seen = {}
 
     def narrow(engine: Engine) -> None:
@@ -596,9 +596,9 @@ def test_images_and_rows_without_a_counterpart_are_listed_and_announced(sononet,
     assert "no row" not in capsys.readouterr().out
 
 
-def test_images_without_a_row_are_excluded_and_counted(sononet, phantom, items, tmp_path):
+def test_images_without_a_row_are_excluded_and_counted(sononet, phantom, items):
     known = phantom.cohort.select([item["image_id"] for item in items[:40]]).exclude({items[1]["image_id"]: "blurred"})
-    handlers = all_handlers(sononet, known, tmp_path)
+    handlers = all_handlers(sononet, known, None)
     run("decollated", sononet, [*items[30:], *items[:30]], *handlers)
     found = handlers[2].audit
     strangers = [items[1]["image_id"], *(item["image_id"] for item in items[40:])]
@@ -608,7 +608,7 @@ def test_images_without_a_row_are_excluded_and_counted(sononet, phantom, items, 
     assert found.unseen == ()
     assert sum(found.labels.values()) == 39
     assert all(sum(finding.levels.values()) == 39 for finding in found.findings)
-    alone = all_handlers(sononet, known, tmp_path)
+    alone = all_handlers(sononet, known, None)
     run("decollated", sononet, [*items[30:40], items[0], *items[2:30]], *alone)
     numbers = [findings_table(audit).select_dtypes("number").to_numpy() for audit in (alone[2].audit, found)]
     np.testing.assert_allclose(numbers[0], numbers[1], rtol=1e-4)
@@ -624,16 +624,16 @@ def test_images_of_another_cohort_are_refused(sononet, items, tmp_path, which):
 
 
 @pytest.mark.parametrize("place", [0, 20])
-def test_an_image_with_nan_is_excluded_and_counted(sononet, phantom, items, tmp_path, place):
+def test_an_image_with_nan_is_excluded_and_counted(sononet, phantom, items, place):
     spoiled = [dict(item) for item in items]
     spoiled[place]["image"] = spoiled[place]["image"].copy()
     spoiled[place]["image"][0, 3, 3] = np.nan
-    handlers = all_handlers(sononet, phantom.cohort, tmp_path)
+    handlers = all_handlers(sononet, phantom.cohort, None)
     metrics = run("decollated", sononet, spoiled, *handlers).state.metrics
     found = handlers[2].audit
     assert found.excluded == {items[place]["image_id"]: "embedding not finite"}
     assert sum(found.labels.values()) == 43
-    clean = all_handlers(sononet, phantom.cohort, tmp_path)
+    clean = all_handlers(sononet, phantom.cohort, None)
     without = run("decollated", sononet, items[:place] + items[place + 1 :], *clean).state.metrics
     assert metrics == pytest.approx(without, rel=1e-6)
 
@@ -645,10 +645,10 @@ def test_a_network_that_gives_nan_alone_is_refused(sononet, phantom, items, tmp_
             run("engine", sononet, spoiled, handler)
 
 
-def test_an_attribute_that_coincides_with_the_label_has_no_number(sononet, phantom, items, tmp_path):
+def test_an_attribute_that_coincides_with_the_label_has_no_number(sononet, phantom, items):
     table = phantom.cohort.table.assign(twin=phantom.cohort.table["label"], alone="x").reset_index()
     cohort = Cohort.from_table(table, label_names=phantom.cohort.label_names)
-    handlers = all_handlers(sononet, cohort, tmp_path, attributes=["twin", "alone", "scanner"])
+    handlers = all_handlers(sononet, cohort, None, attributes=["twin", "alone", "scanner"])
     metrics = run("decollated", sononet, items, *handlers).state.metrics
     ends = ("probe_auroc", "probe_p", "wsc", "own_auroc", "prediction_gap", "difference", "used")
     assert set(metrics) == {f"scanner_{end}" for end in ends} | {"twin_wsc"}
@@ -709,9 +709,9 @@ def test_handlers_attached_together_do_not_disturb_each_other(request, phantom, 
 
 @pytest.mark.parametrize("after", [None, ScaleIntensity()], ids=["as it is", "rescaled"])
 @pytest.mark.parametrize(("kind", "name"), [("engine", "densenet"), ("decollated", "sononet")])
-def test_region_scores_are_those_of_images_masked_by_hand(request, phantom, items, tmp_path, kind, name, after):
+def test_region_scores_are_those_of_images_masked_by_hand(request, phantom, items, kind, name, after):
     network = request.getfixturevalue(name)
-    handler = ShortcutAudit(network, phantom.cohort, tmp_path, roi_key="roi", after_masking=after, examples=0, **BRIEF)
+    handler = ShortcutAudit(network, phantom.cohort, None, roi_key="roi", after_masking=after, examples=0, **BRIEF)
     run(kind, network, items, handler)
     labels, expected = phantom.cohort.labels, {}
     for strategy in ("full", *ROI_STRATEGIES):
@@ -728,13 +728,13 @@ def test_region_scores_are_those_of_images_masked_by_hand(request, phantom, item
     assert {score.images for score in handler.audit.regions.scores} == {44}
 
 
-def test_rescaling_after_masking_changes_what_the_model_sees(sononet, phantom, items, tmp_path):
+def test_rescaling_after_masking_changes_what_the_model_sees(sononet, phantom, items):
     areas = []
     for after in (None, ScaleIntensity()):
         handler = ShortcutAudit(
             sononet,
             phantom.cohort,
-            tmp_path,
+            None,
             roi_key="roi",
             strategies=["full", "roi_only"],
             after_masking=after,
@@ -746,13 +746,13 @@ def test_rescaling_after_masking_changes_what_the_model_sees(sononet, phantom, i
     assert areas[0] != areas[1]
 
 
-def test_all_nine_strategies_are_evaluated_in_one_run(sononet, phantom, items, tmp_path):
+def test_all_nine_strategies_are_evaluated_in_one_run(sononet, phantom, items):
     number = {str(patient): place for place, patient in enumerate(dict.fromkeys(phantom.cohort.patients))}
     own = [number[str(patient)] for patient in phantom.cohort.patients]
     others = [next(row for row, other in enumerate(own) if other == (mine + 1) % len(number)) for mine in own]
     given = [{**item, "other": items[row]["roi"]} for item, row in zip(items, others, strict=True)]
     handler = ShortcutAudit(
-        sononet, phantom.cohort, tmp_path, roi_key="roi", strategies="all", swapped_key="other", examples=0, **BRIEF
+        sononet, phantom.cohort, None, roi_key="roi", strategies="all", swapped_key="other", examples=0, **BRIEF
     )
     run("engine", sononet, given, handler)
     scores = {(score.label, score.evaluated_on): score for score in handler.audit.regions.scores}
@@ -786,13 +786,13 @@ def test_rows_of_the_cohort_that_no_image_came_for_are_counted(sononet, phantom,
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
-def test_an_unusable_region_is_counted_and_its_image_stays(sononet, phantom, items, tmp_path, kind):
+def test_an_unusable_region_is_counted_and_its_image_stays(sononet, phantom, items, kind):
     spoiled = [dict(item) for item in items]
     for place in (0, 1, 2, 3, 9):  # the whole first batch, and one more
         spoiled[place]["roi"] = np.zeros_like(items[place]["roi"])
     spoiled[9]["roi"][0, 4, 4:6] = (1, 2)
     spoiled.append(spoiled[0] | {"image_id": "stranger"})  # not in the audit at all
-    handler = ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", **BRIEF)
+    handler = ShortcutAudit(sononet, phantom.cohort, None, roi_key="roi", **BRIEF)
     run(kind, sononet, spoiled, handler, batch_size=4)
     found = handler.audit
     assert list(found.without_roi) == [items[place]["image_id"] for place in (0, 1, 2, 3, 9)]
@@ -808,26 +808,26 @@ def test_an_unusable_region_is_counted_and_its_image_stays(sononet, phantom, ite
     for index, label in enumerate(phantom.cohort.label_names):
         (area,) = [s.auc.value for s in found.regions.scores if (s.label, s.evaluated_on) == (label, "roi_only")]
         assert area == pytest.approx(roc_auc_score(phantom.cohort.labels[kept] == index, scores[:, index]), abs=2e-3)
-    without = ShortcutAudit(sononet, phantom.cohort, tmp_path, **BRIEF)
+    without = ShortcutAudit(sononet, phantom.cohort, None, **BRIEF)
     run(kind, sononet, items, without, batch_size=4)
     assert without.audit.findings == found.findings
 
 
-def test_a_region_without_room_elsewhere_is_left_out_of_that_strategy_only(sononet, phantom, items, tmp_path):
+def test_a_region_without_room_elsewhere_is_left_out_of_that_strategy_only(sononet, phantom, items):
     large = [dict(item) for item in items]
     for item in large[:5]:
         item["roi"] = np.ones_like(item["roi"])
         item["roi"][0, 0, 0] = 0
-    handler = ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", **BRIEF)
+    handler = ShortcutAudit(sononet, phantom.cohort, None, roi_key="roi", **BRIEF)
     run("decollated", sononet, large, handler)
     counts = {score.evaluated_on: score.images for score in handler.audit.regions.scores}
     assert counts == {"full": 44, "shifted_roi": 39, **dict.fromkeys(set(ROI_STRATEGIES) - {"shifted_roi"}, 44)}
     assert handler.audit.without_roi == {}
 
 
-def test_a_region_of_another_shape_is_counted(sononet, phantom, items, tmp_path):
+def test_a_region_of_another_shape_is_counted(sononet, phantom, items):
     small = [item | {"roi": item["roi"][:, ::2, ::2]} for item in items]
-    handler = ShortcutAudit(sononet, phantom.cohort, tmp_path, roi_key="roi", **BRIEF)
+    handler = ShortcutAudit(sononet, phantom.cohort, None, roi_key="roi", **BRIEF)
     run("decollated", sononet, small, handler)
     assert len(handler.audit.without_roi) == 44
     expected = "roi must have shape (1, 32, 32) to match the image, got (1, 16, 16)."
@@ -836,10 +836,10 @@ def test_a_region_of_another_shape_is_counted(sononet, phantom, items, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
-def test_counterfactuals_are_measured_on_the_same_images(sononet, phantom, items, tmp_path, kind):
+def test_counterfactuals_are_measured_on_the_same_images(sononet, phantom, items, kind):
     shuffled = [items[index] for index in np.random.default_rng(1).permutation(44)]
     handler = ShortcutAudit(
-        sononet, phantom.cohort, tmp_path, counterfactual_keys={"scanner": "image_scanner"}, settings=SETTINGS
+        sononet, phantom.cohort, None, counterfactual_keys={"scanner": "image_scanner"}, settings=SETTINGS
     )
     run(kind, sononet, shuffled, handler)
     first, second = (answers(sononet, [item[key] for item in shuffled]) for key in ("image", "image_scanner"))
@@ -866,7 +866,7 @@ def test_a_key_that_the_batch_lacks_is_refused(sononet, phantom, items, tmp_path
         run("engine", sononet, items, handler)
 
 
-def test_training_flags_are_left_as_they_were(sononet, phantom, items, tmp_path):
+def test_training_flags_are_left_as_they_were(sononet, phantom, items):
     dropped = [module for module in sononet.modules() if isinstance(module, nn.ReLU)]
     try:
         for module in dropped[::2]:
@@ -874,7 +874,7 @@ def test_training_flags_are_left_as_they_were(sononet, phantom, items, tmp_path)
         before = {name: module.training for name, module in sononet.named_modules()}
         state = {name: value.clone() for name, value in sononet.state_dict().items()}
         arguments = {"roi_key": "roi", "counterfactual_keys": {"scanner": "image_scanner"}, **BRIEF}
-        run("engine", sononet, items, ShortcutAudit(sononet, phantom.cohort, tmp_path, **arguments))
+        run("engine", sononet, items, ShortcutAudit(sononet, phantom.cohort, None, **arguments))
         assert {name: module.training for name, module in sononet.named_modules()} == before
         assert sum(before.values()) == len(dropped[::2])
         assert all(torch.equal(value, state[name]) for name, value in sononet.state_dict().items())
@@ -922,13 +922,13 @@ def test_the_report_is_written_and_announced(sononet, phantom, items, tmp_path, 
         assert example.image_id == labels.index[labels == example.label][0]
 
 
-def test_heads_of_a_multi_task_network_are_audited(sononet, phantom, items, tmp_path):
+def test_heads_of_a_multi_task_network_are_audited(sononet, phantom, items):
     torch.manual_seed(3)
     images = torch.as_tensor(np.stack([item["image"] for item in items[:2]]))
     network = MultiTaskClassifier(sononet, {"scanner": 2, "unknown": 3}, images).eval()
     with pytest.raises(ValueError, match=r"edges and adjust_for must be of the cohort's attributes .*: age"):
-        ShortcutAudit(network, phantom.cohort, tmp_path, settings=replace(SETTINGS, edges={"age": (1.0,)}))
-    handler = ShortcutAudit(network, phantom.cohort, tmp_path, settings=SETTINGS)
+        ShortcutAudit(network, phantom.cohort, None, settings=replace(SETTINGS, edges={"age": (1.0,)}))
+    handler = ShortcutAudit(network, phantom.cohort, None, settings=SETTINGS)
     run("decollated", network, items, handler)
     head, own = handler.head.weight.numpy(), network.attribute_weights()["scanner"].numpy()
     assert handler.head.layer == "network.adaptation.3"
@@ -936,7 +936,7 @@ def test_heads_of_a_multi_task_network_are_audited(sononet, phantom, items, tmp_
     found = {finding.attribute: finding.evidence.alignment.multi_task for finding in handler.audit.findings}
     np.testing.assert_allclose(found["scanner"], expected, atol=1e-6)
     assert found["operator"] == ()
-    plain = ShortcutAudit(sononet, phantom.cohort, tmp_path, settings=SETTINGS)
+    plain = ShortcutAudit(sononet, phantom.cohort, None, settings=SETTINGS)
     run("decollated", sononet, items, plain)
     assert {f.evidence.alignment.multi_task for f in plain.audit.findings} == {()}
     assert [f.verdict for f in plain.audit.findings] == [f.verdict for f in handler.audit.findings]
