@@ -469,7 +469,12 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("name", dict.fromkeys(name for name, _ in commands()))
+def long(name: str) -> Any:
+    """The bundle that most commands of the guide are for takes many seconds."""
+    return pytest.param(name, marks=pytest.mark.slow) if name == "two_classes" else name
+
+
+@pytest.mark.parametrize("name", [long(name) for name in dict.fromkeys(name for name, _ in commands())])
 def test_the_commands_of_the_guide_run(bundle, name, monkeypatch):
     """Word for word, but not each in a new process, and with fewer draws where it does not say how many."""
     fewer = {"repeats": 1, "permutations": 39, "erasures": 5, "held_out": 0, "bootstraps": 19}

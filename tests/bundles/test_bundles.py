@@ -70,6 +70,7 @@ def test_answer_and_label_are_compared_on_the_device_of_the_network(bundle, conf
     assert {name: value.device.type for name, value in compared.items()} == {"pred": "meta", "label": "meta"}
 
 
+@pytest.mark.slow
 def test_breast_ultrasound_trains_evaluates_audits_and_infers(published, tmp_path, capsys):
     shared = workflow_arguments(published, tmp_path)
     run(config_file=breast("train"), max_epochs=1, **shared)

@@ -144,6 +144,7 @@ def test_training_evaluation_and_inference(trained, bundle, tmp_path):
     assert len(np.unique(scores[:, 0])) > 10
 
 
+@pytest.mark.slow
 def test_each_finding_of_the_chest_is_audited_by_its_own_logit(trained, capsys):
     top, output = trained["chest_xray_roi"]
     shared = arguments("chest_xray_roi", top, output) | SETTINGS | {"embedding_maps": ["pca"], "attribution": False}
