@@ -138,6 +138,7 @@ def written_hc18(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_command_of_the_preterm_birth_readme_runs_word_for_word(cervix, tmp_path, monkeypatch):
     folder = bundle("preterm_birth_sa_sononet", tmp_path)
     monkeypatch.chdir(folder)

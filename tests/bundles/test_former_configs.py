@@ -91,6 +91,7 @@ def configs(*names: str) -> list[str]:
     return [str(FORMER / "planted_shortcut" / f"{name}.json") for name in names]
 
 
+@pytest.mark.slow
 def test_the_former_planted_shortcut_trains_and_audits(tmp_path, capsys):
     draws = {"permutations": 59, "bootstraps": 9, "erasures": 9, "repeats": 1, "held_out": 1, "minimum_patients": 4}
     run(

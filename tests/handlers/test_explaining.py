@@ -83,16 +83,16 @@ def test_the_audit_explains_the_first_images_by_their_pixels(phantom, tmp_path):
     assert handler.timings.seconds["attribution"] > 0
 
 
-def test_neither_names_nor_the_order_move_what_is_explained(phantom, tmp_path, rng):
+def test_neither_names_nor_the_order_move_what_is_explained(phantom, rng):
     items, cohort = phantom.datalist(), phantom.cohort
     network = network_of(items)
     looks = {"roi_key": "roi", "attribution": replace(LOOK, images=8)}
-    whole = audited(items, network, cohort, tmp_path / "one", **looks).audit.attribution
+    whole = audited(items, network, cohort, None, **looks).audit.attribution
     new = {image: f"x{number}" for image, number in zip(cohort.image_ids, rng.permutation(40), strict=True)}
     table = cohort.table.assign(patient_id="q" + cohort.table["patient_id"].str[::-1]).rename(index=new)
     renamed = replace(cohort, table=table.sample(frac=1, random_state=1))
     shuffled = [items[row] | {"image_id": new[items[row]["image_id"]]} for row in rng.permutation(40)]
-    other = audited(shuffled, network, renamed, tmp_path / "other", **looks).audit.attribution
+    other = audited(shuffled, network, renamed, None, **looks).audit.attribution
     back = {name: image for image, name in new.items()}
     panels = tuple(replace(panel, image_id=back[panel.image_id]) for panel in other.panels)
     masked = tuple(replace(panel, image_id=back[panel.image_id]) for panel in other.masked)
@@ -119,18 +119,18 @@ def test_an_image_that_comes_again_is_kept_once(phantom):
     assert len(kept._pixels) == 1
 
 
-def test_hidden_pixels_are_seen_after_the_last_step_of_the_preparation(phantom, tmp_path):
+def test_hidden_pixels_are_seen_after_the_last_step_of_the_preparation(phantom):
     items, cohort = phantom.datalist(), phantom.cohort
     network = network_of(items)
     for item in items:
         item["image"] = ScaleIntensity()(item["image"])
     look = replace(LOOK, images=4)
-    handler = audited(items, network, cohort, tmp_path, roi_key="roi", attribution=look, after_masking=ScaleIntensity())
+    handler = audited(items, network, cohort, None, roi_key="roi", attribution=look, after_masking=ScaleIntensity())
     kept = [cohort.image_ids.index(panel.image_id) for panel in handler.audit.attribution.panels]
     for row, panel in zip(kept, handler.audit.attribution.panels, strict=True):
         shares = slow_shares(network, torch.as_tensor(items[row]["image"]), items[row]["roi"], cohort.labels[row])
         assert panel.shares["regional_shapley, 0"] == pytest.approx(shares, abs=1e-4)
-    plain = audited(items, network, cohort, tmp_path, roi_key="roi", attribution=look)
+    plain = audited(items, network, cohort, None, roi_key="roi", attribution=look)
     assert plain.audit.attribution.panels[0].shares != handler.audit.attribution.panels[0].shares
 
 
@@ -154,12 +154,12 @@ def answer(network, image, label):
     return float(logits[label] - (logits.sum() - logits[label]) / (len(logits) - 1))
 
 
-def test_without_regions_it_is_not_computed_and_unasked_it_is_not_there(phantom, tmp_path):
+def test_without_regions_it_is_not_computed_and_unasked_it_is_not_there(phantom):
     items = phantom.datalist()
     network = network_of(items)
-    handler = audited(items, network, phantom.cohort, tmp_path, attribution=True)
+    handler = audited(items, network, phantom.cohort, None, attribution=True)
     assert handler.audit.attribution.not_computed == {"all": NO_REGION}
-    assert audited(items, network, phantom.cohort, tmp_path, roi_key="roi").audit.attribution is None
+    assert audited(items, network, phantom.cohort, None, roi_key="roi").audit.attribution is None
 
 
 def test_each_finding_of_a_multi_label_network_has_its_own(phantom, tmp_path):
@@ -169,7 +169,7 @@ def test_each_finding_of_a_multi_label_network_has_its_own(phantom, tmp_path):
     table = phantom.cohort.table.assign(first=rng.integers(2, size=40), second=rng.integers(2, size=40))
     table.drop(columns="label").to_csv(tmp_path / "table.csv")
     handler = audited(
-        items, network, tmp_path / "table.csv", tmp_path, roi_key="roi", attribution=LOOK, labels=["first", "second"]
+        items, network, tmp_path / "table.csv", None, roi_key="roi", attribution=LOOK, labels=["first", "second"]
     )
     looked = {name: record.attribution for name, record in handler.audits.items()}
     assert list(looked) == ["first", "second"]

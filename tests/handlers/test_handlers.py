@@ -488,7 +488,7 @@ def test_a_second_run_keeps_no_number_and_no_hook_of_the_first(sononet, phantom,
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
-def test_a_run_after_one_that_broke_is_as_if_nothing_had_happened(sononet, phantom, items, tmp_path, kind):
+def test_a_run_after_one_that_broke_is_as_if_nothing_had_happened(sononet, phantom, items, kind):
     faulty = SimpleNamespace(now=True)
 
     def load(item: dict[str, Any]) -> dict[str, Any]:
@@ -497,14 +497,14 @@ def test_a_run_after_one_that_broke_is_as_if_nothing_had_happened(sononet, phant
         return item
 
     arguments = {"roi_key": "roi", "counterfactual_keys": {"scanner": "image_scanner"}, **BRIEF}
-    handler = ShortcutAudit(sononet, phantom.cohort, tmp_path / "a", **arguments)
+    handler = ShortcutAudit(sononet, phantom.cohort, None, **arguments)
     with pytest.raises((OSError, RuntimeError), match=r"the disk is gone|applying transform"):
         run(kind, sononet, items, handler, transform=load)
     assert handler.audit is None
     faulty.now = False
     run(kind, sononet, items, handler, transform=load)  # in a new engine: Ignite cannot restart one that broke
     assert hooks(sononet) == 0
-    fresh = ShortcutAudit(sononet, phantom.cohort, tmp_path / "b", **arguments)
+    fresh = ShortcutAudit(sononet, phantom.cohort, None, **arguments)
     run(kind, sononet, items, fresh)
     assert handler.audit == fresh.audit
 
@@ -689,15 +689,15 @@ def test_the_base_of_the_handlers_reports_nothing_itself(sononet, phantom, items
 
 
 @pytest.mark.parametrize(("kind", "name"), [("engine", "sononet"), ("decollated", "sononet"), ("collated", "densenet")])
-def test_handlers_attached_together_do_not_disturb_each_other(request, phantom, items, tmp_path, kind, name):
+def test_handlers_attached_together_do_not_disturb_each_other(request, phantom, items, kind, name):
     network = request.getfixturevalue(name)
     alone = EmbeddingRecorder(network)
     run(kind, network, items, alone)
     arguments = {"roi_key": "roi", "counterfactual_keys": {"scanner": "image_scanner"}, **BRIEF}
     together = [
-        ShortcutAudit(network, phantom.cohort, tmp_path / "first", **arguments),
+        ShortcutAudit(network, phantom.cohort, None, **arguments),
         MetadataProbe(network, phantom.cohort, settings=SETTINGS),
-        ShortcutAudit(network, phantom.cohort, tmp_path / "second", **arguments),
+        ShortcutAudit(network, phantom.cohort, None, **arguments),
     ]
     run(kind, network, items, *together)
     for handler in together:

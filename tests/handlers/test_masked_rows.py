@@ -37,9 +37,9 @@ def network():
     return SonoNet(2, 1, 4, width=4).eval()
 
 
-def audited(network, phantom, folder, items=None, cohort=None, **options) -> ShortcutAudit:
+def audited(network, phantom, items=None, cohort=None, **options) -> ShortcutAudit:
     handler = ShortcutAudit(
-        network, cohort or phantom.cohort, folder, roi_key="roi", settings=SETTINGS, attributes=["scanner"], **options
+        network, cohort or phantom.cohort, None, roi_key="roi", settings=SETTINGS, attributes=["scanner"], **options
     )
     engine = Engine(lambda _, batch: network(batch["image"]))
     handler.attach(engine)
@@ -55,9 +55,9 @@ def read_by_head(network, images) -> np.ndarray:
         return network.adaptation[:3](features).mean(dim=(2, 3)).double().numpy()
 
 
-def test_cosines_are_those_of_images_masked_by_hand(network, phantom, tmp_path):
+def test_cosines_are_those_of_images_masked_by_hand(network, phantom):
     items = phantom.datalist()
-    found = audited(network, phantom, tmp_path).audit.moves
+    found = audited(network, phantom).audit.moves
     full = read_by_head(network, [item["image"] for item in items])
     for strategy in ROI_STRATEGIES:
         images = [np.asarray(MaskROI(strategy)(item["image"], item["roi"])) for item in items]
@@ -70,37 +70,37 @@ def test_cosines_are_those_of_images_masked_by_hand(network, phantom, tmp_path):
     assert (found.images, found.of) == (24, 24)
 
 
-def test_an_image_without_a_region_has_no_masked_embedding(network, phantom, tmp_path):
+def test_an_image_without_a_region_has_no_masked_embedding(network, phantom):
     items = [dict(item) for item in phantom.datalist()]
     items[5]["roi"] = np.zeros_like(items[5]["roi"])
-    found = audited(network, phantom, tmp_path, items).audit
+    found = audited(network, phantom, items).audit
     assert (found.moves.get("roi_only").images, found.moves.images) == (23, 23)
     assert {len(points) for points in found.maps.maps[0].points.values()} == {23}
 
 
-def test_images_may_come_in_any_order_and_again(network, phantom, tmp_path):
+def test_images_may_come_in_any_order_and_again(network, phantom):
     items = phantom.datalist()
-    first = audited(network, phantom, tmp_path / "first").audit
-    again = audited(network, phantom, tmp_path / "again", items[::-1] + items[:3]).audit
+    first = audited(network, phantom).audit
+    again = audited(network, phantom, items[::-1] + items[:3]).audit
     assert [one.mean.value for one in again.moves.cosines] == pytest.approx(
         [one.mean.value for one in first.moves.cosines], abs=1e-6
     )
     assert again.maps.labels == first.maps.labels
 
 
-def test_it_can_be_turned_off(network, phantom, tmp_path):
-    found = audited(network, phantom, tmp_path, masked_embeddings=False).audit
+def test_it_can_be_turned_off(network, phantom):
+    found = audited(network, phantom, masked_embeddings=False).audit
     assert (found.moves, found.maps) == (None, None)
     assert {score.evaluated_on for score in found.regions.scores} == {"full", *ROI_STRATEGIES}
 
 
-def test_folds_of_the_cohort_colour_the_map(network, phantom, tmp_path):
-    found = audited(network, phantom, tmp_path, cohort=phantom.cohort.with_folds(2, 0)).audit
+def test_folds_of_the_cohort_colour_the_map(network, phantom):
+    found = audited(network, phantom, cohort=phantom.cohort.with_folds(2, 0)).audit
     assert set(found.maps.colours["fold"]) == {"0", "1"}
 
 
-def test_a_second_run_forgets_the_first(network, phantom, tmp_path):
-    handler = audited(deepcopy(network), phantom, tmp_path)
+def test_a_second_run_forgets_the_first(network, phantom):
+    handler = audited(deepcopy(network), phantom)
     first = handler.audit.moves
     handler._clear()
     assert handler._rows().rows == {}

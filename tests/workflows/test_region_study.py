@@ -429,6 +429,7 @@ def test_what_cells_print_and_log_goes_to_their_own_files(phantom, tmp_path, cap
     logger.removeHandler(handler)
 
 
+@pytest.mark.slow
 def test_the_bundle_runs_from_its_configuration(tmp_path, capsys):
     run(
         config_file=[str(CONFIGS / "train.json"), str(CONFIGS / "region_sensitivity.json")],
@@ -448,6 +449,7 @@ def test_the_bundle_runs_from_its_configuration(tmp_path, capsys):
     assert "report: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_how_to_guide_studies_a_bundle_from_its_own_words(phantom, tmp_path, monkeypatch):
     text = (Path(__file__).parents[2] / "docs" / "how-to" / "region-study.md").read_text()
     first, second = (block.split("```")[0] for block in text.split("```json")[1:3])
