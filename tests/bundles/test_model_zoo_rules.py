@@ -407,6 +407,7 @@ def test_the_true_network_takes_and_gives_what_the_metadata_say(folder):
         fire.Fire(verify_net_in_out, command=command + device + wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", NAMES, indirect=True)
 def test_the_checkpoint_is_exported_to_torchscript(folder):
     (command,) = commands(folder, "ckpt_export")

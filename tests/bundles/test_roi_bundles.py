@@ -170,6 +170,7 @@ def test_each_finding_of_the_chest_is_audited_by_its_own_logit(trained, capsys):
     assert f"report: {output / 'audit' / 'report.html'}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_camera_is_audited_in_fundus_photographs(trained):
     top, output = trained["fundus_roi"]
     run(config_file=configs("fundus_roi", "train", "audit"), **arguments("fundus_roi", top, output), **SETTINGS)

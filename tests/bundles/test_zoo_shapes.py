@@ -365,15 +365,16 @@ def density(tmp_path_factory) -> Path:
 
 
 SEVERAL = {"audit_findings": ["finding_0", "finding_1", "finding_2"], "audit_attributes": ["scanner"]}
+LAYER = {"audit_layer": "findings", "postprocessing#_disabled_": True}
 
 
 @pytest.mark.parametrize(
     ("returns", "decollate", "overrides"),
     [
         ("tensor", True, {}),
-        ("list", True, {"audit_layer": "findings", "postprocessing#_disabled_": True}),
-        ("dict", True, {"audit_layer": "findings", "audit_output": "findings", "postprocessing#_disabled_": True}),
-        ("dict", False, {"audit_layer": "findings", "audit_output": "findings", "postprocessing#_disabled_": True}),
+        pytest.param("list", True, LAYER, marks=pytest.mark.slow),
+        ("dict", True, LAYER | {"audit_output": "findings"}),
+        pytest.param("dict", False, LAYER | {"audit_output": "findings"}, marks=pytest.mark.slow),
         ("probabilities", False, {"postprocessing#_disabled_": True}),
     ],
 )

@@ -341,6 +341,7 @@ def test_each_label_of_a_multi_label_network_has_its_own_curves(phantoms, tmp_pa
 # The bundle
 
 
+@pytest.mark.slow
 # MONAI warns about every config it runs; torch does about a scheduler that is loaded before the optimizer has stepped.
 @pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")

@@ -313,6 +313,7 @@ def test_more_conditions_are_tested_without_training_again(phantom, finished, tm
     path.unlink()
 
 
+@pytest.mark.slow
 def test_images_whose_region_vanishes_are_left_out_and_named(phantom, tmp_path):
     finished_study = study(
         phantom, tmp_path, strategies=("full", "roi_only"), margins=(-4.0,), margin_strategies=("roi_only",)
