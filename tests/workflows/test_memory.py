@@ -36,8 +36,8 @@ def test_freed_blocks_are_used_again_without_page_faults() -> None:
     if not keep_freed_memory():
         pytest.skip("the C library has no such setting")
     returned, kept = _page_faults("returned"), _page_faults("kept")
-    assert returned > 20_000  # 400 MiB are 102,400 pages
-    assert kept < 100
+    assert returned > 100  # 400 MiB are 102,400 pages of 4 kiB, or 200 of 2 MiB
+    assert kept < returned / 10
 
 
 def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
