@@ -51,6 +51,37 @@ def run(folder: Path, strength: float, seed: int) -> Audit:
     return Audit.from_json(place)
 
 
+def swap(seed: int, plane: str, scanner: str) -> str:
+    """What the annotation does to the images of one plane and scanner, of a model of strength 1: both are drawn."""
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as output:
+        changed = {"strength": 1.0, "seed": seed, "output_dir": output}
+        bundle = ConfigWorkflow(str(CONFIG), workflow_type="eval", logging_file=False, **changed)
+        bundle.initialize()
+        get = bundle.parser.get_parsed_content
+        get("train#trainer").run()
+        phantom, network = get("audit_phantom"), get("network").eval()
+    known = phantom.cohort.table
+    chosen = (phantom.cohort.labels == phantom.cohort.label_names.index(plane)) & (known["scanner"] == scanner)
+    with torch.no_grad():
+        read = {
+            key: torch.cat([network(torch.as_tensor(item[key])[None]) for item in phantom.datalist(["annotation"])])
+            for key in ("image", "image_annotation")
+        }
+    as_drawn = torch.as_tensor((known["annotation"] == "present").to_numpy())[:, None]
+    index, told = phantom.cohort.label_names.index(plane), []
+    for present in (True, False):
+        logits = torch.where(as_drawn == present, read["image"], read["image_annotation"])
+        own = torch.softmax(logits, dim=1)[:, index].numpy()
+        decided = (logits.argmax(dim=1) == index).numpy()[chosen].mean()
+        others = torch.softmax(read["image"], dim=1)[:, index].numpy()[
+            (phantom.cohort.labels != index) & (known["scanner"] == scanner)
+        ]
+        area = np.mean(own[chosen][:, None] > others[None])
+        told.append(f"{'with' if present else 'without'} annotation {decided:.2f} decided for it, AUC {area:.2f}")
+    return f"{plane} of {scanner}, seed {seed}: {'; '.join(told)}"
+
+
 def table(audits: dict[tuple[float, int], Audit]) -> str:
     """Verdicts and the numbers behind them, by strength and attribute."""
     lines = [
@@ -113,7 +144,11 @@ def main() -> None:
     parser.add_argument("--strengths", type=float, nargs="+", default=[0, 0.5, 0.9, 1])
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--swap", nargs=3, metavar=("SEED", "PLANE", "SCANNER"), help="the annotation in some images")
     arguments = parser.parse_args()
+    if arguments.swap:
+        print(swap(int(arguments.swap[0]), *arguments.swap[1:]))
+        return
     arguments.folder.mkdir(parents=True, exist_ok=True)
     keys = [(strength, seed) for seed in range(arguments.seeds) for strength in arguments.strengths]
     with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
