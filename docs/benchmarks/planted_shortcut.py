@@ -25,7 +25,9 @@ import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
 from numpy.typing import NDArray
+from scipy.special import softmax
 from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
 
 from monai_shortcut.audit import Audit
 from monai_shortcut.audit.leading import told
@@ -34,17 +36,23 @@ ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "bundles" / "planted_shortcut" / "configs" / "audit.json"
 
 
+def initialized(strength: float, seed: int, output: str, **more: object) -> ConfigWorkflow:
+    """The bundle, with one thread."""
+    torch.set_num_threads(1)
+    changed = {"strength": strength, "seed": seed, "output_dir": output, **more}
+    bundle = ConfigWorkflow(str(CONFIG), workflow_type="eval", logging_file=False, **changed)
+    bundle.initialize()
+    return bundle
+
+
 def run(folder: Path, strength: float, seed: int) -> Audit:
     """One training and audit by the bundle, or the record of it that is already there; without regions and pages."""
     place = folder / f"strength_{strength:g}_seed_{seed}.json"
     if not place.exists():
-        torch.set_num_threads(1)
         handler = "audit#handlers#1"
         with TemporaryDirectory() as output, open(os.devnull, "w") as log, redirect_stdout(log), redirect_stderr(log):
-            changed = {"strength": strength, "seed": seed, "output_dir": output}
             silent = {f"{handler}#output_dir": None, f"{handler}#roi_key": None}
-            bundle = ConfigWorkflow(str(CONFIG), workflow_type="eval", logging_file=False, **changed, **silent)
-            bundle.initialize()
+            bundle = initialized(strength, seed, output, **silent)
             bundle.run()
             (record,) = bundle.parser.get_parsed_content(handler).audits.values()
         record.to_json(place)
@@ -52,33 +60,27 @@ def run(folder: Path, strength: float, seed: int) -> Audit:
 
 
 def swap(seed: int, plane: str, scanner: str) -> str:
-    """What the annotation does to the images of one plane and scanner, of a model of strength 1: both are drawn."""
-    torch.set_num_threads(1)
+    """What the annotation does to the images of one plane and scanner, in a model of strength 1: each has both."""
     with TemporaryDirectory() as output:
-        changed = {"strength": 1.0, "seed": seed, "output_dir": output}
-        bundle = ConfigWorkflow(str(CONFIG), workflow_type="eval", logging_file=False, **changed)
-        bundle.initialize()
-        get = bundle.parser.get_parsed_content
+        get = initialized(1.0, seed, output).parser.get_parsed_content
         get("train#trainer").run()
         phantom, network = get("audit_phantom"), get("network").eval()
-    known = phantom.cohort.table
-    chosen = (phantom.cohort.labels == phantom.cohort.label_names.index(plane)) & (known["scanner"] == scanner)
+    cohort, items = phantom.cohort, phantom.datalist(["annotation"])
+    index = cohort.label_names.index(plane)
+    read = {}
     with torch.no_grad():
-        read = {
-            key: torch.cat([network(torch.as_tensor(item[key])[None]) for item in phantom.datalist(["annotation"])])
-            for key in ("image", "image_annotation")
-        }
-    as_drawn = torch.as_tensor((known["annotation"] == "present").to_numpy())[:, None]
-    index, told = phantom.cohort.label_names.index(plane), []
-    for present in (True, False):
-        logits = torch.where(as_drawn == present, read["image"], read["image_annotation"])
-        own = torch.softmax(logits, dim=1)[:, index].numpy()
-        decided = (logits.argmax(dim=1) == index).numpy()[chosen].mean()
-        others = torch.softmax(read["image"], dim=1)[:, index].numpy()[
-            (phantom.cohort.labels != index) & (known["scanner"] == scanner)
-        ]
-        area = np.mean(own[chosen][:, None] > others[None])
-        told.append(f"{'with' if present else 'without'} annotation {decided:.2f} decided for it, AUC {area:.2f}")
+        for key in ("image", "image_annotation"):
+            images = torch.as_tensor(np.stack([item[key] for item in items]))
+            read[key] = torch.cat([network(batch) for batch in images.split(50)]).numpy()
+    of_plane, of_scanner = cohort.labels == index, (cohort.table["scanner"] == scanner).to_numpy()
+    chosen, others = of_plane & of_scanner, of_scanner & ~of_plane
+    drawn, own = (cohort.table["annotation"] == "present").to_numpy()[:, None], softmax(read["image"], axis=1)[:, index]
+    told = []
+    for present, word in ((True, "with"), (False, "without")):
+        logits = np.where(drawn == present, read["image"], read["image_annotation"])[chosen]
+        scores = np.concatenate([softmax(logits, axis=1)[:, index], own[others]])
+        area = roc_auc_score(np.arange(len(scores)) < chosen.sum(), scores)
+        told.append(f"{word} annotation {(logits.argmax(axis=1) == index).mean():.2f} decided for it, AUC {area:.2f}")
     return f"{plane} of {scanner}, seed {seed}: {'; '.join(told)}"
 
 

@@ -61,12 +61,6 @@ def data() -> tuple[pd.DataFrame, np.ndarray]:
 
 
 @pytest.fixture
-def _no_pages(monkeypatch) -> None:
-    """Figures take seconds."""
-    monkeypatch.setattr("monai_shortcut.handlers.reports.write_report", lambda *_: "none")
-
-
-@pytest.fixture
 def cohort(data) -> Cohort:
     return Cohort.from_table(data[0], findings=LABELS)
 
@@ -163,12 +157,11 @@ def both(logits: np.ndarray) -> np.ndarray:
     return np.stack([1 - expit(logits), expit(logits)], axis=1)
 
 
-@pytest.mark.usefixtures("_no_pages")
-def test_a_network_that_ends_in_a_sigmoid_has_the_same_findings(data, cohort, tmp_path):
+def test_a_network_that_ends_in_a_sigmoid_has_the_same_findings(data, cohort):
     records = []
     for ending in (None, nn.Sigmoid()):
         network = Reader(head(), ending)
-        handler = ShortcutAudit(network, cohort, tmp_path, labels=LABELS, settings=SETTINGS)
+        handler = ShortcutAudit(network, cohort, None, labels=LABELS, settings=SETTINGS)
         run(network, data, handler)
         records.append([handler.audits[name].findings for name in LABELS])
     assert records[0] == records[1]
@@ -197,16 +190,14 @@ def test_numbers_and_tables_name_the_label(data, cohort, tmp_path):
     assert sorted(rows["label"].unique()) == sorted(LABELS)
 
 
-@pytest.mark.usefixtures("_no_pages")
-def test_other_labels_are_attributes_only_if_they_are_asked_for(data, cohort, tmp_path):
+def test_other_labels_are_attributes_only_if_they_are_asked_for(data, cohort):
     network = Reader(head())
-    handler = ShortcutAudit(network, cohort, tmp_path, labels=LABELS, attributes=["mass", "scanner"], settings=SETTINGS)
+    handler = ShortcutAudit(network, cohort, None, labels=LABELS, attributes=["mass", "scanner"], settings=SETTINGS)
     run(network, data, handler)
     audited = {name: [f.attribute for f in record.findings] for name, record in handler.audits.items()}
     assert audited == {"mass": ["scanner"], "edema": ["mass", "scanner"], "fracture": ["mass", "scanner"]}
 
 
-@pytest.mark.usefixtures("_no_pages")
 def test_a_label_of_one_level_is_left_out_and_the_page_says_so(data, tmp_path):
     frame = data[0].assign(fracture=0)
     network = Reader(head())
@@ -220,14 +211,13 @@ def test_a_label_of_one_level_is_left_out_and_the_page_says_so(data, tmp_path):
     assert reason in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.usefixtures("_no_pages")
-def test_one_label_of_a_single_logit_may_be_named_or_not(data, tmp_path):
+def test_one_label_of_a_single_logit_may_be_named_or_not(data):
     layer = nn.Linear(6, 1)
     layer.weight.data, layer.bias.data = head().weight.data[1:2], head().bias.data[1:2]
     network = Reader(layer, nn.Sigmoid())
     cohort = Cohort.from_table(data[0], findings="edema", attributes=["scanner"])
-    named = ShortcutAudit(network, cohort, tmp_path / "a", labels=["edema"], settings=SETTINGS)
-    plain = ShortcutAudit(network, cohort, tmp_path / "b", settings=SETTINGS)
+    named = ShortcutAudit(network, cohort, None, labels=["edema"], settings=SETTINGS)
+    plain = ShortcutAudit(network, cohort, None, settings=SETTINGS)
     run(network, data, named, plain)
     assert named.audits["edema"].findings == plain.audit.findings
     assert plain.audit.finding("scanner").evidence.gap.effect.value > 0.3
